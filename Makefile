@@ -1,0 +1,49 @@
+# Thin names for `python3 -m shared.local ...`, which also works where make does not exist.
+PYTHON ?= python3
+LOCAL := $(PYTHON) -m shared.local
+BIN := .venv/bin
+LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-package torch
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run models eval calibrate bench test chaos check fuzz fuzz-api lock
+
+##@ Use it
+demo:    ## Start everything, make voiceprints of real recordings, compare them, stop
+	@$(LOCAL) demo
+run:     ## Run the service in the foreground on 127.0.0.1:8000; Ctrl-C stops it
+	@$(LOCAL) run
+models:  ## Install a NeMo model: make models MODEL=titanet_large [FROM=file.nemo]
+	@$(LOCAL) models $(MODEL) $(if $(FROM),--from $(FROM))
+
+##@ Measure it
+eval:    ## Score recordings: make eval MANIFEST=manifest.csv [MODEL=ge2e] [OUT=folder]
+	@$(LOCAL) eval $(MANIFEST) $(if $(MODEL),--model $(MODEL)) $(if $(OUT),--out $(OUT))
+calibrate: ## Fit a model's confidence: make calibrate MANIFEST=... FIT=dataset TEST=dataset [MODEL=ge2e] [DATA=name]
+	@$(LOCAL) calibrate $(MANIFEST) --fit $(FIT) --test $(TEST) $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$(DATA)")
+bench:   ## Time a full-size TitaNet against NeMo: make bench [ARGS="--threads 2 --repeats 5"]
+	@$(LOCAL) bench $(ARGS)
+
+##@ Work on it
+test:    ## Run all tests; T=tests/unit runs some
+	@$(LOCAL) test $(T)
+chaos:   ## Kill parts of a running service and count what is lost: make chaos [JOBS=1500] [KILLS=60] [SEED=1] [REAL=1]
+	@$(LOCAL) chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(LEASE),--lease $(LEASE)) $(if $(REAL),--real)
+check:   ## Lint, formatting, types and import rules
+	@$(LOCAL) setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+fuzz:    ## Decode N damaged files (20000): make fuzz N=500
+	@$(LOCAL) fuzz $(or $(N),20000)
+fuzz-api: ## Try every operation with N examples (1000) made from the API's own description
+	@$(LOCAL) fuzz-api $(or $(N),1000)
+lock:    ## Renew the locked sets of packages from pyproject.toml
+	$(LOCK) pyproject.toml --extra api --extra worker --extra postgres --extra local -o requirements-lite.lock
+	$(LOCK) pyproject.toml --extra api --extra worker --extra postgres --extra local --extra nemo --extra dev -o requirements-full.lock
+	$(LOCK) pyproject.toml --extra api --extra postgres -o api/requirements.lock
+	$(LOCK) pyproject.toml --extra worker --extra postgres -o worker/requirements.lock
+
+help:
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile

