@@ -1,0 +1,1 @@
+"""The outside, as `shared/ports.py` asks for it."""

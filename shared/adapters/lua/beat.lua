@@ -1,0 +1,6 @@
+-- Renew a lease. ARGV: id, fence, lease_ms, step ('' keeps it). Returns 0 when the claim was lost.
+local id = ARGV[1]
+if not holds(id, ARGV[2]) then return 0 end
+redis.call('ZADD', RUNNING, now + ARGV[3], id)
+if ARGV[4] ~= '' then redis.call('HSET', job_key(id), 'step', ARGV[4], 'updated', now) end
+return 1

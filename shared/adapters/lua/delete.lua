@@ -1,0 +1,10 @@
+-- Remove every trace of a job. ARGV: id, client. Returns 0 when there is none of the client's.
+local id, job, delivery = ARGV[1], job_key(ARGV[1]), delivery_key(ARGV[1])
+-- The log of a webhook outlives its job.
+local owner = redis.call('HGET', job, 'client') or redis.call('HGET', delivery, 'client')
+if owner ~= ARGV[2] then return 0 end
+leave(id, owner)
+redis.call('ZREM', jobs_key(owner), id)
+unschedule(id, redis.call('HGET', delivery, 'host') or '')
+redis.call('DEL', job, delivery, delivery .. ':body', delivery .. ':log')
+return 1

@@ -1,0 +1,39 @@
+"""Where uploads are kept and recordings are read from, by setting."""
+
+from typing import TYPE_CHECKING
+
+from shared.adapters.dir_media import DirMedia
+from shared.settings import Settings
+
+# boto3 takes half a second and 20 MB to load, and most installations never need it.
+if TYPE_CHECKING:
+    from shared.adapters.s3 import S3Media, S3Sources
+
+
+def open_media(settings: Settings) -> "DirMedia | S3Media":
+    """Return the store of uploads."""
+    if not settings.s3_bucket:
+        return DirMedia(settings.data_dir / "media", ttl_s=settings.media_ttl_s)
+    from shared.adapters.s3 import S3Media, s3_client
+
+    return S3Media(
+        s3_client(settings),
+        settings.s3_bucket,
+        ttl_s=settings.media_ttl_s,
+        max_bytes=settings.max_file_bytes,
+        scratch=settings.data_dir / "scratch",
+    )
+
+
+def open_sources(settings: Settings) -> "S3Sources | None":
+    """Return the buckets that `s3://` addresses may name; None when there are none."""
+    if not settings.source_buckets():
+        return None
+    from shared.adapters.s3 import S3Sources, s3_client
+
+    return S3Sources(
+        s3_client(settings),
+        settings.source_buckets(),
+        max_bytes=settings.max_file_bytes,
+        scratch=settings.data_dir / "scratch",
+    )

@@ -1,0 +1,103 @@
+"""Webhooks on their way, in Redis; the script that ends a job puts them there.
+
+===============================  ==================================================================================
+`timbre:due`                     hosts, scored by the time (ms) to look at them next
+`timbre:due:{host}`              job ids, scored by the time (ms) their next try is due
+`timbre:delivery:{job}`          hash: client, url, host, state, try, sent, reason; kept seven days
+`timbre:delivery:{job}:body`     the bytes to send; kept as long as the result
+`timbre:delivery:{job}:log`      hash of tries, as JSON, by their number; kept seven days
+`timbre:inflight:{host}`         tries on their way to a host, scored by when to give up on their courier
+===============================  ==================================================================================
+
+A try is spent when it is taken, so a courier that dies, or never hears what it took, costs a try and never repeats a
+number.
+"""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+
+from redis import Redis
+
+from shared.adapters.redis_jobs import LOG_TTL_S
+from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
+from shared.adapters.sealing import Envelope
+from shared.domain.addresses import SafeUrl
+from shared.domain.delivery import DELAYS_S, Delivery, DeliveryState, LogEntry, Next
+from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
+
+#: Webhooks sent to one host at the same time.
+PER_HOST = 4
+#: Seconds after which the courier of a try is taken for dead: more than an exchange may last.
+SEND_S = 20.0
+#: Tries that a log keeps.
+LOG_LENGTH = 100
+
+
+class RedisDeliveries:
+    """`DeliveryStore` on Redis; addresses and bodies are sealed there, see `redis_jobs.py`."""
+
+    def __init__(self, redis: Redis, envelope: Envelope, *, clock: Clock = redis_clock) -> None:
+        self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
+
+    def take(self, most: int) -> list[Delivery]:
+        """Take up to `most` due webhooks to send, at most four of one host at a time."""
+        taken = self._scripts("take", most, PER_HOST, round(SEND_S * 1000), len(DELAYS_S))
+        return [
+            Delivery(
+                job_id=job_id,
+                client_id=client,
+                url=SafeUrl(self._envelope.open(url, job_id)),
+                host=host,
+                body=self._envelope.open(body, job_id).encode(),
+                attempt=attempt,
+                sent=sent,
+                reason=reason,
+            )
+            for job_id, client, url, host, body, attempt, sent, reason in taken
+        ]
+
+    def settle(self, delivery: Delivery, entry: LogEntry, then: Next) -> None:
+        """Log a try and note what follows; a courier that was too slow is logged only."""
+        record = json.dumps(asdict(entry) | {"at": entry.at.isoformat()})
+        delay = "" if then.delay_s is None else round(then.delay_s * 1000)
+        outcome = (record, then.state, entry.reason or "", delay)
+        keep = (LOG_TTL_S * 1000, LOG_LENGTH)
+        self._scripts("settle", delivery.job_id, delivery.sent, *outcome, delivery.host, *keep)
+
+    def log(self, client_id: str, job_id: str) -> tuple[DeliveryState, list[LogEntry]]:
+        """Return where a job's webhook stands, and its tries so far.
+
+        Raises
+        ------
+        NoWebhook
+            The job has none, has not ended, or is not the client's.
+        """
+        key = f"timbre:delivery:{job_id}"
+        record: dict[str, str] = self._redis.hgetall(key)  # type: ignore[assignment]
+        if record.get("client") != client_id:
+            raise _NONE
+        lines: dict[str, str] = self._redis.hgetall(f"{key}:log")  # type: ignore[assignment]
+        return DeliveryState(record["state"]), [_entry(json.loads(lines[n])) for n in sorted(lines, key=int)]
+
+    def redeliver(self, client_id: str, job_id: str) -> None:
+        """Make a job's webhook due again at once, with all its tries.
+
+        Raises
+        ------
+        NoWebhook, ResultGone, DeliveryPending
+        """
+        answer = self._scripts("redeliver", job_id, client_id)
+        if answer == "none":
+            raise _NONE
+        if answer == "pending":
+            raise DeliveryPending("This webhook still has tries to come; see its deliveries.")
+        if answer == "gone":
+            raise ResultGone("The result was deleted, so it cannot be delivered again; make the job again.")
+
+
+_NONE = NoWebhook("This job has no webhook to deliver: it asked for none, has not ended, or is unknown.")
+
+
+def _entry(record: dict) -> LogEntry:  # type: ignore[type-arg]
+    return LogEntry(**record | {"at": datetime.fromisoformat(record["at"])})

@@ -1,0 +1,247 @@
+"""The job record in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
+
+==============================  ===================================================================================
+`timbre:job:{id}`               hash: client, command, media, webhook, host, status_only, status, step, attempt,
+                                fence, claimed_by, ended_by, created, updated, output
+`timbre:queued`                 waiting jobs, scored by the time (ms) of their last doorbell
+`timbre:running`                leased jobs, scored by the time (ms) their lease ends
+`timbre:unfinished`             both, scored by the time (ms) they were created
+`timbre:unfinished:{client}`    the same of one client, as a set
+`timbre:jobs:{client}`          all of a client's jobs, scored by the time (ms) they were created
+`timbre:idempotency:{...}`      hash: job, fingerprint
+==============================  ===================================================================================
+
+Repeated doorbells, and workers that come back from the dead, cannot harm a record: what ends a job carries the claim's
+fence and loses if it is stale. The webhook is put in the outbox by the script that ends the job, see
+`redis_deliveries.py`. What clients say and get is sealed (`sealing.py`): command, webhook and output hold signed
+addresses and voices, and Redis writes everything to its disk. Scripts build keys from ids, so this wants one Redis,
+not a cluster.
+"""
+
+import hashlib
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+
+from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
+from shared.adapters.sealing import Envelope
+from shared.domain.commands import Command, from_record, media_key, to_record
+from shared.domain.errors import (
+    DeadlineExceeded,
+    IdempotencyMismatch,
+    InvalidRequest,
+    JobFailure,
+    TooManyJobs,
+    WorkerLost,
+)
+from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobSummary, Order, Page, Status
+from shared.names import QueueNames
+from shared.settings import Settings
+from shared.wire.native import compact, failed_output, webhook_body
+
+#: A job that took this many workers with it is not tried again.
+MAX_ATTEMPTS = 3
+#: Delivery logs are kept this long after the job's end, in seconds.
+LOG_TTL_S = 7 * 24 * 3600
+#: A doorbell that nobody heard is rung again after this long, in seconds, or after a lease where that is shorter.
+RING_AFTER_S = 5.0
+_IDEMPOTENCY_S = 24 * 3600
+_JOB = "timbre:job:"
+#: In place of a fence: whoever has the job, or nobody yet.
+_ANYBODY = "*"
+
+
+class RedisJobs:
+    """`JobStore` on Redis (7 or Valkey 8, or later).
+
+    Parameters
+    ----------
+    redis : client that decodes responses.
+    envelope : seals what clients say and get.
+    lease_s : seconds after which a claim that was not renewed is taken back.
+    ttl_s : seconds a finished job is kept.
+    deadline_s : seconds after which an unfinished job fails.
+    max_unfinished : most unfinished jobs of one client.
+    clock : for tests; Redis's own otherwise.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        envelope: Envelope,
+        lease_s: float,
+        ttl_s: float,
+        deadline_s: float,
+        max_unfinished: int,
+        clock: Clock = redis_clock,
+    ) -> None:
+        self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
+        self._lease_ms, self._ttl_ms, self._deadline_ms = _ms(lease_s), _ms(ttl_s), _ms(deadline_s)
+        self._ring_after_ms = _ms(min(lease_s, RING_AFTER_S))
+        self._deadline_s, self._max_unfinished = deadline_s, max_unfinished
+
+    def create(self, job_id: str, client_id: str, order: Order) -> Job:
+        """Store a new job as created; under an idempotency key that was used before, return the job it made then.
+
+        Raises
+        ------
+        IdempotencyMismatch, TooManyJobs
+        """
+        webhook, idempotency = order.webhook, order.idempotency_key
+        answer, *found = self._scripts(
+            "create",
+            job_id,
+            client_id,
+            self._envelope.seal(json.dumps(to_record(order.command)), job_id),
+            media_key(order.command.url) or "",
+            self._envelope.seal(webhook.url, job_id) if webhook else "",
+            webhook.host if webhook else "",
+            "1" if webhook and webhook.status_only else "",
+            idempotency.fingerprint if idempotency else "",
+            _ms(_IDEMPOTENCY_S),
+            self._max_unfinished,
+            # The deadline is enforced by reapers, who may all be away for a while.
+            2 * self._deadline_ms + self._ttl_ms,
+            keys=[_idempotency(client_id, idempotency) if idempotency else ""],
+        )
+        if answer == "full":
+            raise TooManyJobs(f"You have {self._max_unfinished} unfinished jobs; wait until some have ended.")
+        if answer == "repeated":
+            job_id = _same_request(found, idempotency)
+        now = _time(found[0]) if answer == "created" else datetime.now(UTC)
+        return Job(
+            id=job_id, client_id=client_id, status=Status.CREATED, created_at=now, updated_at=now, command=order.command
+        )
+
+    def find(self, client_id: str, job_id: str) -> Job | None:
+        """Return a client's job; None when unknown, expired or another client's."""
+        record: dict[str, str] = self._redis.hgetall(_JOB + job_id)  # type: ignore[assignment]
+        return self._job(job_id, record) if record.get("client") == client_id else None
+
+    def page(self, client_id: str, status: Status | None, which: Page) -> list[JobSummary]:
+        """Return some of a client's jobs, newest first.
+
+        Raises
+        ------
+        InvalidRequest
+            The page starts behind a job that is not there.
+        """
+        found = self._scripts("list", client_id, status or "", which.behind or "", which.skip, which.take)
+        if found is None:
+            raise InvalidRequest(("cursor", "There is no such job any more; start from the newest again."))
+        rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+        return [JobSummary(job_id, Status(state), _time(created)) for job_id, state, created in rows]
+
+    def claim(self, job_id: str) -> Claim | None:
+        """Lease a created job to the caller; None when it is not waiting."""
+        found = self._scripts("claim", job_id, self._lease_ms, _call())
+        if not found:
+            return None
+        client_id, command, *numbers = found
+        attempt, fence = map(int, numbers)
+        return Claim(
+            job_id=job_id, client_id=client_id, command=self._command(job_id, command), attempt=attempt, fence=fence
+        )
+
+    def beat(self, claim: Claim, step: str | None = None) -> bool:
+        """Renew the lease and note the step; False when the claim was lost and work must stop."""
+        return bool(self._scripts("beat", claim.job_id, claim.fence, self._lease_ms, step or ""))
+
+    def finish(self, claim: Claim, status: Status, output: dict[str, Any]) -> bool:
+        """End the job with its output in wire form; False, and nothing written, when the claim was lost."""
+        return self._end(claim.job_id, claim.fence, status, output)
+
+    def release(self, claim: Claim) -> bool:
+        """Hand the job back, its attempt not counted; False when the claim was lost."""
+        return bool(self._scripts("release", claim.job_id, claim.fence))
+
+    def cancel(self, job_id: str, output: dict[str, Any]) -> bool:
+        """End the job as canceled, whoever has it; False when it had ended."""
+        return self._end(job_id, _ANYBODY, Status.CANCELED, output)
+
+    def delete(self, client_id: str, job_id: str) -> bool:
+        """Remove a client's job with its result, its webhook and its delivery log; False when there is none."""
+        return bool(self._scripts("delete", job_id, client_id))
+
+    def reap(self) -> list[str]:
+        """Requeue jobs whose lease ran out, end those nobody can finish; return the ids of jobs to ring for."""
+        silent, lost, late = self._scripts(
+            "reap", self._ring_after_ms, MAX_ATTEMPTS, self._deadline_ms, keys=[QueueNames.JOBS]
+        )
+        for job_id, fence in zip(lost[::2], lost[1::2], strict=True):
+            self._fail(job_id, fence, WorkerLost(f"The job's worker died {MAX_ATTEMPTS} times; it is not tried again."))
+        for job_id in late:
+            self._fail(
+                job_id, _ANYBODY, DeadlineExceeded(f"The job was not done within {self._deadline_s:g} s; try it again.")
+            )
+        return list(silent)
+
+    def backlog(self) -> Backlog:
+        """Return how much is waiting."""
+        waiting, running, oldest_ms = self._scripts("backlog")
+        return Backlog(waiting, running, oldest_ms / 1000)
+
+    def _fail(self, job_id: str, fence: int | str, failure: JobFailure) -> None:
+        self._end(job_id, fence, Status.FAILED, failed_output(failure))
+
+    def _end(self, job_id: str, fence: int | str, status: Status, output: dict[str, Any]) -> bool:
+        texts = (compact(output), webhook_body(job_id, status, output), webhook_body(job_id, status))
+        sealed, *bodies = (self._envelope.seal(text, job_id) for text in texts)
+        record = (status.value, sealed, self._ttl_ms, *bodies, _ms(LOG_TTL_S), _call())
+        return bool(self._scripts("finish", job_id, fence, *record))
+
+    def _command(self, job_id: str, sealed: str) -> Command:
+        return from_record(json.loads(self._envelope.open(sealed, job_id)))
+
+    def _job(self, job_id: str, record: dict[str, str]) -> Job:
+        return Job(
+            id=job_id,
+            client_id=record["client"],
+            status=Status(record["status"]),
+            created_at=_time(record["created"]),
+            updated_at=_time(record["updated"]),
+            command=self._command(job_id, record["command"]) if "command" in record else None,
+            step=record.get("step"),
+            media_key=record["media"] or None,
+            output=json.loads(self._envelope.open(record["output"], job_id)) if "output" in record else None,
+        )
+
+
+def open_jobs(redis: Redis, settings: Settings) -> RedisJobs:
+    """Return the job store as the settings want it."""
+    return RedisJobs(
+        redis,
+        envelope=Envelope(settings.secret_bytes()),
+        lease_s=settings.lease_s,
+        ttl_s=settings.result_ttl_s,
+        deadline_s=settings.job_deadline_s,
+        max_unfinished=settings.max_unfinished_jobs,
+    )
+
+
+def _idempotency(client_id: str, idempotency: IdempotencyKey) -> str:
+    return f"timbre:idempotency:{client_id}:{hashlib.sha256(idempotency.key.encode()).hexdigest()}"
+
+
+def _same_request(found: list[str], idempotency: IdempotencyKey | None) -> str:
+    job_id, fingerprint = found
+    if idempotency is None or fingerprint != idempotency.fingerprint:
+        raise IdempotencyMismatch("This Idempotency-Key was used for another request; take a new one for this.")
+    return job_id
+
+
+def _call() -> str:
+    """Name one call, so that a script which is sent again after a lost reply knows its own work."""
+    return uuid.uuid4().hex
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _time(ms: str | int) -> datetime:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC)

@@ -1,0 +1,200 @@
+"""S3, or anything that speaks like it: uploads by presigned addresses, and sources read with our own credentials.
+
+Credentials come from where the AWS SDK looks for them (`AWS_ACCESS_KEY_ID`, a profile, the machine's role), and only
+ever to this module; clients see presigned addresses.
+"""
+
+import base64
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
+from shared.domain.media import ADDRESS_LIFE_S, MediaPage, Upload
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_PREFIX = "timbre/"
+_CHUNK_BYTES = 1 << 16
+#: A listing costs a request per thousand uploads, so it is not done with every round of housekeeping.
+_SWEEP_EVERY_S = 600.0
+_UNKNOWN = ("404", "NoSuchKey", "NotFound", "NoSuchBucket")
+
+
+def s3_client(settings: Settings) -> "S3Client":
+    """Return a client that gives up in seconds."""
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=5,
+        read_timeout=10,
+        retries={"max_attempts": 2},
+        # Servers of one's own rarely have a name for each bucket.
+        s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+    )
+    return boto3.client("s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config)
+
+
+class S3Media:
+    """`MediaStore` and `MediaAddresses` in a bucket: `timbre/{client}/{base64 of the key}`, so no key leaves its place.
+
+    Parameters
+    ----------
+    client : boto3's.
+    bucket : where uploads go.
+    ttl_s : seconds an upload is kept.
+    max_bytes : largest upload that is read; a presigned PUT cannot limit what is sent.
+    scratch : folder for what is being read.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str, *, ttl_s: float, max_bytes: int, scratch: Path) -> None:
+        self._s3, self._bucket, self._scratch = client, bucket, scratch
+        self._ttl_s, self._max_bytes = ttl_s, max_bytes
+        self._swept_at = 0.0
+
+    def put_address(self, client_id: str, key: str) -> str:
+        """Return where the client may PUT the upload."""
+        return self._presigned("put_object", client_id, key)
+
+    def get_address(self, client_id: str, key: str) -> str:
+        """Return where the client may GET the upload."""
+        return self._presigned("get_object", client_id, key)
+
+    def open(self, client_id: str, key: str) -> BinaryIO:
+        """Return an upload as an open file.
+
+        Raises
+        ------
+        MediaNotFound, FileTooLarge
+        """
+        with _answered(key):
+            return _read(self._s3, self._bucket, _name(client_id, key), self._max_bytes, self._scratch)
+
+    def contains(self, client_id: str, key: str) -> bool:
+        """Say whether there is such an upload."""
+        try:
+            with _answered(key):
+                self._s3.head_object(Bucket=self._bucket, Key=_name(client_id, key))
+        except MediaNotFound:
+            return False
+        return True
+
+    def list(self, client_id: str, after: str, most: int) -> MediaPage:
+        """Return a client's uploads behind the cursor `after`, at most `most`."""
+        prefix = _name(client_id, "")
+        with _answered(""):
+            found = self._s3.list_objects_v2(
+                Bucket=self._bucket, Prefix=prefix, StartAfter=prefix + after, MaxKeys=most
+            )
+        objects = found.get("Contents", [])
+        uploads = [Upload(_key(o["Key"]), o["Size"], o["LastModified"].astimezone(UTC)) for o in objects]
+        return MediaPage(uploads, objects[-1]["Key"].removeprefix(prefix) if found["IsTruncated"] else None)
+
+    def remove(self, client_id: str, key: str) -> str | None:
+        """Remove an upload; returns the hexadecimal SHA-256 of what was removed, None when there was nothing."""
+        digest, name = hashlib.sha256(), _name(client_id, key)
+        try:
+            with _answered(key):
+                for chunk in self._s3.get_object(Bucket=self._bucket, Key=name)["Body"].iter_chunks(_CHUNK_BYTES):
+                    digest.update(chunk)
+                self._s3.delete_object(Bucket=self._bucket, Key=name)
+        except MediaNotFound:
+            return None
+        return digest.hexdigest()
+
+    def sweep(self) -> int:
+        """Remove uploads that are past their time, at most every ten minutes; return how many."""
+        if time.monotonic() - self._swept_at < _SWEEP_EVERY_S and self._swept_at:
+            return 0
+        self._swept_at = time.monotonic()
+        limit = datetime.fromtimestamp(time.time() - self._ttl_s, UTC)
+        with _answered(""):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=_PREFIX)
+            old = [o["Key"] for page in pages for o in page.get("Contents", []) if o["LastModified"] < limit]
+            for name in old:
+                self._s3.delete_object(Bucket=self._bucket, Key=name)
+        return len(old)
+
+    def _presigned(self, method: str, client_id: str, key: str) -> str:
+        where = {"Bucket": self._bucket, "Key": _name(client_id, key)}
+        return self._s3.generate_presigned_url(method, Params=where, ExpiresIn=ADDRESS_LIFE_S)
+
+
+class S3Sources:
+    """Recordings in buckets that an operator has listed, `s3://BUCKET/KEY`; every client may name any of them."""
+
+    def __init__(self, client: "S3Client", buckets: frozenset[str], *, max_bytes: int, scratch: Path) -> None:
+        self._s3, self._buckets = client, buckets
+        self._max_bytes, self._scratch = max_bytes, scratch
+
+    def open(self, url: str) -> BinaryIO:
+        """Return what is at an `s3://` address as an open file.
+
+        Raises
+        ------
+        UrlNotAllowed, DownloadFailed, FileTooLarge
+        """
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        if bucket not in self._buckets:
+            raise UrlNotAllowed(f"Bucket {bucket} is not one that this service reads.")
+        try:
+            return _read(self._s3, bucket, key, self._max_bytes, self._scratch)
+        except ClientError as error:
+            raise DownloadFailed(
+                f"Bucket {bucket} answered with {_code(error)}; check the key and the rights."
+            ) from None
+        except BotoCoreError:
+            raise DownloadFailed(f"Bucket {bucket} does not answer.") from None
+
+
+def _read(client: "S3Client", bucket: str, key: str, max_bytes: int, scratch: Path) -> BinaryIO:
+    """Return an object as an open file without a name, so that it is gone when the worker dies."""
+    found = client.get_object(Bucket=bucket, Key=key)
+    scratch.mkdir(parents=True, exist_ok=True)
+    file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
+    try:
+        if found["ContentLength"] > max_bytes:
+            raise FileTooLarge(f"The recording's file is larger than {max_bytes / 2**20:.0f} MiB.")
+        for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
+            file.write(chunk)
+    except BaseException:
+        file.close()
+        raise
+    finally:
+        found["Body"].close()
+    file.seek(0)
+    return file
+
+
+@contextmanager
+def _answered(key: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) in _UNKNOWN:
+            raise MediaNotFound.of(key) from None
+        raise Unavailable(f"The media store answered with {_code(error)}.") from None
+    except BotoCoreError:
+        raise Unavailable("The media store does not answer.") from None
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"]
+
+
+def _name(client_id: str, key: str) -> str:
+    return f"{_PREFIX}{client_id}/{base64.urlsafe_b64encode(key.encode()).decode()}"
+
+
+def _key(name: str) -> str:
+    return base64.urlsafe_b64decode(name.rpartition("/")[2]).decode()

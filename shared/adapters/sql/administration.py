@@ -1,0 +1,158 @@
+"""What an operator does with clients, their API keys and their webhook secrets."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
+from shared.domain.errors import UnknownNameError
+
+#: A key is called by as much of its hash; nothing of the key itself is kept.
+ID_LENGTH = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A key or a webhook secret, as lists show it."""
+
+    client: str
+    kind: str
+    id: str
+    created_at: datetime | None
+    #: When it stops working, or stopped; None: it works until further notice.
+    ends_at: datetime | None
+    live: bool
+
+
+class Administration:
+    """Everything about clients that no client may do itself; on the same database as `SqlClients`."""
+
+    def __init__(self, engine: Engine, secret: bytes) -> None:
+        self._engine = engine
+        self._clients = SqlClients(engine, secret)
+
+    def create_key(self, name: str) -> str:
+        """Make an API key for the client called `name`, and the client if it is new; return the key, this once."""
+        return self._clients.create_key(name)
+
+    def entries(self) -> list[Entry]:
+        """Return every key and webhook secret, client by client, the oldest first."""
+        with Session(self._engine) as session:
+            keys = session.execute(select(ApiKeyRow, ClientRow).join(ClientRow)).all()
+            secrets = session.execute(select(WebhookSecretRow, ClientRow).join(ClientRow)).all()
+            found = [_key_entry(key, client) for key, client in keys]
+            found += [_secret_entry(secret, client) for secret, client in secrets]
+        return sorted(found, key=lambda entry: (entry.client, entry.kind, str(entry.created_at), entry.id))
+
+    def rotate_key(self, key_id: str, overlap_s: float) -> str:
+        """Make another key for the same client and return it, this once; the old one works for `overlap_s` more.
+
+        Raises
+        ------
+        UnknownNameError
+        """
+        with Session(self._engine) as session, session.begin():
+            key = _key(session, key_id)
+            name = session.get_one(ClientRow, key.client_id).name
+            self._end(key, overlap_s)
+        return self._clients.create_key(name)
+
+    def revoke_key(self, key_id: str) -> None:
+        """End a key at once.
+
+        Raises
+        ------
+        UnknownNameError
+        """
+        with Session(self._engine) as session, session.begin():
+            self._end(_key(session, key_id), 0.0)
+
+    def revoke_client(self, name: str) -> None:
+        """End a client and all its keys at once.
+
+        Raises
+        ------
+        UnknownNameError
+        """
+        with Session(self._engine) as session, session.begin():
+            client = _client(session, name)
+            client.revoked_at = time.time()
+            for key in session.scalars(select(ApiKeyRow).where(ApiKeyRow.client_id == client.id)):
+                self._end(key, 0.0)
+
+    def rotate_secret(self, name: str, overlap_s: float) -> str:
+        """Make a webhook secret for a client and return it, this once; the one before signs along for `overlap_s`.
+
+        Raises
+        ------
+        UnknownNameError, SecretRotating
+        """
+        with Session(self._engine) as session:
+            client_id = _client(session, name).id
+        return self._clients.rotate_webhook_secret(client_id, overlap_s)
+
+    def revoke_secrets(self, name: str) -> str:
+        """End every webhook secret of a client at once and return a new one, this once.
+
+        Raises
+        ------
+        UnknownNameError
+        """
+        with Session(self._engine) as session, session.begin():
+            client_id = _client(session, name).id
+            for secret in session.scalars(select(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id)):
+                session.delete(secret)
+        return self._clients.rotate_webhook_secret(client_id, 0.0)
+
+    def _end(self, key: ApiKeyRow, after_s: float) -> None:
+        ends_at = time.time() + after_s
+        key.expires_at = min(ends_at, key.expires_at or ends_at)
+
+
+def _client(session: Session, name: str) -> ClientRow:
+    found = session.scalar(select(ClientRow).where(ClientRow.name == name))
+    if found is None:
+        raise UnknownNameError(f"There is no client called {name}.")
+    return found
+
+
+def _key(session: Session, key_id: str) -> ApiKeyRow:
+    starting = ApiKeyRow.key_hash.startswith(key_id, autoescape=True)
+    found = session.scalars(select(ApiKeyRow).where(starting).limit(2)).all()
+    if len(found) != 1 or len(key_id) < ID_LENGTH:
+        raise UnknownNameError(f"There is no API key with the id {key_id}; `list` shows them.")
+    return found[0]
+
+
+def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
+    return Entry(
+        client=client.name,
+        kind="key",
+        id=key.key_hash[:ID_LENGTH],
+        created_at=key.created_at,
+        ends_at=_moment(key.expires_at),
+        live=client.revoked_at is None and not _is_past(key.expires_at),
+    )
+
+
+def _secret_entry(secret: WebhookSecretRow, client: ClientRow) -> Entry:
+    return Entry(
+        client=client.name,
+        kind="webhook secret",
+        id=str(secret.id),
+        created_at=None,
+        ends_at=_moment(secret.expires_at),
+        live=not _is_past(secret.expires_at),
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _is_past(seconds: float | None) -> bool:
+    return seconds is not None and seconds <= time.time()

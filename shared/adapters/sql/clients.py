@@ -1,0 +1,115 @@
+"""Clients and their API keys in SQL."""
+
+import hmac
+import time
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, delete, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from shared.adapters.sealing import Sealer
+from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
+from shared.domain.errors import SecretRotating
+from shared.domain.keys import is_well_formed, key_hash, new_key
+from shared.ports import Client
+from shared.signing import new_secret
+
+_ROTATING = SecretRotating("The last rotation is not over; both secrets still sign.")
+
+
+class SqlClients:
+    """`ClientStore` on a migrated database; `secret`, the server's, keys the hashes of keys and seals secrets."""
+
+    def __init__(self, engine: Engine, secret: bytes) -> None:
+        self._engine = engine
+        self._pepper = secret
+        self._sealer = Sealer(secret, "webhook secrets")
+
+    def authenticate(self, key: str) -> Client | None:
+        """Return the client that `key` belongs to; None for an unknown key."""
+        if not is_well_formed(key):
+            return None
+        digest = key_hash(key, self._pepper)
+        live = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > time.time())
+        found = select(ApiKeyRow.key_hash, ClientRow).join(ClientRow)
+        with Session(self._engine) as session:
+            row = session.execute(
+                found.where(ApiKeyRow.key_hash == digest, live, ClientRow.revoked_at.is_(None))
+            ).first()
+            # The database's comparison may stop at the first difference; this one does not.
+            return Client(row[1].id, row[1].name) if row and hmac.compare_digest(row[0], digest) else None
+
+    def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
+        """Make a webhook secret and return it, this once; the one before signs along for `overlap_s`.
+
+        Raises
+        ------
+        SecretRotating
+            Two secrets sign already; a third would cut the oldest off early.
+        """
+        try:
+            with Session(self._engine) as session, session.begin():
+                return self._rotate(session, client_id, overlap_s)
+        except IntegrityError:
+            raise _ROTATING from None
+
+    def _rotate(self, session: Session, client_id: str, overlap_s: float) -> str:
+        now = time.time()
+        # A secret that nobody was shown signs for nobody. Writing before reading also makes rotations queue up.
+        mine = WebhookSecretRow.client_id == client_id
+        session.execute(delete(WebhookSecretRow).where(mine, WebhookSecretRow.shown.is_(False)))
+        signing = self._signing(session, client_id, now)
+        if len(signing) > 1:
+            raise _ROTATING
+        for row in signing:
+            row.expires_at = now + overlap_s
+        session.flush()
+        return self._add_secret(session, client_id, shown=True)
+
+    def webhook_secrets(self, client_id: str) -> list[str]:
+        """Return the secrets that sign a client's webhooks now, the oldest first."""
+        with Session(self._engine) as session:
+            rows = self._signing(session, client_id, time.time())
+            return [self._sealer.open(row.sealed, client_id).decode() for row in rows]
+
+    def _signing(self, session: Session, client_id: str, now: float) -> Sequence[WebhookSecretRow]:
+        live = or_(WebhookSecretRow.expires_at.is_(None), WebhookSecretRow.expires_at > now)
+        found = select(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id, live)
+        return session.scalars(found.order_by(WebhookSecretRow.id)).all()
+
+    def _add_secret(self, session: Session, client_id: str, *, shown: bool) -> str:
+        secret = new_secret()
+        sealed = self._sealer.seal(secret.encode(), client_id)
+        session.add(WebhookSecretRow(client_id=client_id, sealed=sealed, shown=shown))
+        return secret
+
+    def is_empty(self) -> bool:
+        """Say whether no client was ever made."""
+        with Session(self._engine) as session:
+            return session.scalar(select(ClientRow.id).limit(1)) is None
+
+    def create_key(self, name: str) -> str:
+        """Make an API key for the client called `name`, and the client if it is new; return the key, this once.
+
+        A client that was revoked may call again.
+        """
+        key = new_key()
+        with Session(self._engine) as session, session.begin():
+            client = session.scalar(select(ClientRow).where(ClientRow.name == name))
+            if client is None:
+                client = ClientRow(id=uuid.uuid4().hex, name=name)
+                session.add(client)
+                session.flush()
+                self._add_secret(session, client.id, shown=False)
+            client.revoked_at = None
+            session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client.id))
+        return key
+
+    def create_first_key(self) -> str | None:
+        """Make the first client and its key; None when there is one, or another process just made it."""
+        try:
+            return self.create_key("default") if self.is_empty() else None
+        except IntegrityError:
+            return None

@@ -1,0 +1,65 @@
+"""Tables of what must outlive a job: clients and their keys."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_NEWEST = text("expires_at IS NULL")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+
+class ClientRow(Base):
+    """Who calls the API."""
+
+    __tablename__ = "clients"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=_now)
+    #: Unix seconds; empty while the client may call.
+    revoked_at: Mapped[float | None]
+
+
+class ApiKeyRow(Base):
+    """One API key of a client, as its keyed hash."""
+
+    __tablename__ = "api_keys"
+
+    key_hash: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("clients.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default=_now)
+    #: Unix seconds, in the past for a revoked key; empty for one without end.
+    expires_at: Mapped[float | None]
+
+
+class WebhookSecretRow(Base):
+    """One webhook secret of a client, sealed; it signs until it expires."""
+
+    __tablename__ = "webhook_secrets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("clients.id"), index=True)
+    sealed: Mapped[bytes]
+    #: Unix seconds; empty for the newest.
+    expires_at: Mapped[float | None]
+    #: Whether its client ever saw it; one that it did not may be replaced at once.
+    shown: Mapped[bool]
+
+    # Two rotations at once must not leave two secrets that nothing ends.
+    __table_args__ = (
+        Index(
+            "one_newest_secret",
+            "client_id",
+            unique=True,
+            sqlite_where=_NEWEST,
+            postgresql_where=_NEWEST,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Plain values and rules; nothing here knows a framework."""

@@ -1,0 +1,53 @@
+"""Sound as values: a waveform and segments of time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: float32 samples in [-1, 1], shape (num_samples,).
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """Half-open stretch [start_s, end_s) of a recording, in seconds; false when empty."""
+
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, never negative."""
+        return max(0.0, self.end_s - self.start_s)
+
+    def __bool__(self) -> bool:
+        return self.end_s > self.start_s
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """Mono sound: samples of shape (num_samples,) and their rate in Hz."""
+
+    samples: Samples
+    sample_rate_hz: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate_hz
+
+    def crop(self, segment: Segment) -> Samples:
+        """Return the samples of `segment`, a view: no copy is made."""
+        start, end = (round(t * self.sample_rate_hz) for t in (segment.start_s, segment.end_s))
+        return self.samples[start:end]
+
+    def join(self, segments: Iterable[Segment]) -> Samples:
+        """Return the samples of all `segments`, end to end, shape (num_samples,)."""
+        return np.concatenate([self.crop(segment) for segment in segments])
+
+
+def total_s(segments: Iterable[Segment]) -> float:
+    """Return the summed duration of `segments`, in seconds."""
+    return sum(segment.duration_s for segment in segments)

@@ -1,0 +1,58 @@
+"""Who spoke when, as values, and who spoke most."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.domain.audio import Segment, total_s
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A segment and who speaks in it: a label local to one recording, `SPEAKER_00`."""
+
+    segment: Segment
+    speaker: str
+
+
+@dataclass(frozen=True)
+class Diarization:
+    """The turns of one recording, in order of their start."""
+
+    turns: Sequence[Turn]
+    #: Mean cosine of each speaker's windows to their centroid.
+    consistency: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def speakers(self) -> list[str]:
+        """Labels, in order of first appearance."""
+        return list(dict.fromkeys(turn.speaker for turn in self.turns))
+
+    def segments(self, speaker: str) -> list[Segment]:
+        """Return where `speaker` talks."""
+        return [turn.segment for turn in self.turns if turn.speaker == speaker]
+
+    def seconds(self) -> dict[str, float]:
+        """Return each speaker's total speech, in seconds."""
+        return {speaker: total_s(self.segments(speaker)) for speaker in self.speakers}
+
+    def dominant_speaker(self) -> str:
+        """Return who speaks longest; ties go to the earliest first turn."""
+        seconds = self.seconds()
+        return max(self.speakers, key=seconds.__getitem__)
+
+
+def label(index: int) -> str:
+    """Return the label of the recording's `index`-th speaker: `SPEAKER_00`."""
+    return f"SPEAKER_{index:02d}"
+
+
+def merge_turns(turns: Iterable[Turn]) -> list[Turn]:
+    """Join neighbouring turns of one speaker that touch."""
+    merged: list[Turn] = []
+    for turn in turns:
+        last = merged[-1] if merged else None
+        if last and last.speaker == turn.speaker and turn.segment.start_s <= last.segment.end_s:
+            merged[-1] = Turn(Segment(last.segment.start_s, turn.segment.end_s), turn.speaker)
+        else:
+            merged.append(turn)
+    return merged

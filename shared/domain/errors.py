@@ -1,0 +1,277 @@
+"""Every error Timbre raises on purpose, as one tree.
+
+    TimbreError
+    |-- JobFailure              ends a job as `failed`; its sentence and code stand in the job's output
+    |   |-- DownloadFailed, DownloadTimeout, UrlNotAllowed, MediaNotFound, FileTooLarge
+    |   |-- NotAudio, AudioTooLong, NoSpeech, TooLittleSpeech
+    |   |-- ModelNotAvailable
+    |   |-- Canceled, DeadlineExceeded
+    |   `-- WorkerLost, InternalError
+    |-- RequestError            answers an HTTP request with a 4xx or 503
+    |   |-- InvalidRequest, Unauthorized, NotFound, MethodNotAllowed, LengthRequired, RequestTooLarge,
+    |   |   UnsupportedMediaType
+    |   |-- JobEnded, IdempotencyMismatch, TooManyJobs, RateLimited
+    |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
+    |   `-- Unavailable
+    |-- InvalidVoiceprint       a voiceprint string cannot be read
+    |-- UnknownNameError        the command line names a client or key that does not exist
+    |-- ModelInstallError       a model could not be fetched, checked, converted or loaded
+    `-- SettingsError           the environment does not describe a runnable service
+
+Each class has a stable `code`, tells the user what to do in its message, and says whether trying the same thing
+again can help. Messages never hold a URL's query, credentials, audio or vectors.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+
+class TimbreError(Exception):
+    """Root of the tree; never raised itself."""
+
+    code: ClassVar[str]
+    #: Whether the same request may succeed later, unchanged.
+    retryable: ClassVar[bool] = False
+
+
+class JobFailure(TimbreError):
+    """Work on a job cannot succeed; the message becomes `output.error`."""
+
+
+class DownloadFailed(JobFailure):
+    """The recording's address did not give a file."""
+
+    code = "download_failed"
+    retryable = True
+
+
+class DownloadTimeout(JobFailure):
+    """The recording did not arrive in time."""
+
+    code = "download_timeout"
+    retryable = True
+
+
+class UrlNotAllowed(JobFailure):
+    """The address is not one this service may open."""
+
+    code = "url_not_allowed"
+
+
+class MediaNotFound(JobFailure):
+    """A `media://` source was never uploaded, or is gone."""
+
+    code = "media_not_found"
+
+    @classmethod
+    def of(cls, key: str) -> "MediaNotFound":
+        """Return the error for an upload of that name."""
+        return cls(
+            f"Nothing is stored under media://{key}; PUT the file to the address that POST /v1/media/input gives."
+        )
+
+
+class FileTooLarge(JobFailure):
+    """The file has more bytes than allowed."""
+
+    code = "file_too_large"
+
+
+class NotAudio(JobFailure):
+    """The file holds no audio in a format that is accepted."""
+
+    code = "not_audio"
+
+
+class AudioTooLong(JobFailure):
+    """The recording lasts longer than allowed."""
+
+    code = "audio_too_long"
+
+
+class NoSpeech(JobFailure):
+    """Nobody speaks in the recording."""
+
+    code = "no_speech"
+
+
+class TooLittleSpeech(JobFailure):
+    """The dominant speaker says too little for a voiceprint."""
+
+    code = "too_little_speech"
+
+
+class ModelNotAvailable(JobFailure):
+    """The job asks for a model that this worker does not run."""
+
+    code = "model_not_available"
+
+
+class Canceled(JobFailure):
+    """The client canceled the job."""
+
+    code = "canceled"
+
+
+class DeadlineExceeded(JobFailure):
+    """Nobody finished the job in time."""
+
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class WorkerLost(JobFailure):
+    """The job's worker died each time it was tried."""
+
+    code = "worker_lost"
+
+
+class InternalError(JobFailure):
+    """A fault of the service itself."""
+
+    code = "internal_error"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("An error occurred inside the service; try again, and report the id if it persists.")
+
+
+class RequestError(TimbreError):
+    """An HTTP request that is answered with an error status."""
+
+
+class InvalidRequest(RequestError):
+    """The request's body or parameters are malformed; `errors` holds one (field, message) each."""
+
+    code = "invalid_request"
+
+    def __init__(self, *errors: tuple[str, str]) -> None:
+        super().__init__("Invalid request")
+        self.errors = errors
+
+
+class Unauthorized(RequestError):
+    """No valid API key came with the request."""
+
+    code = "unauthorized"
+
+
+class NotFound(RequestError):
+    """There is no such thing, or it belongs to another client."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """The address exists but not for this method."""
+
+    code = "method_not_allowed"
+
+
+class LengthRequired(RequestError):
+    """A JSON body was sent without a Content-Length."""
+
+    code = "length_required"
+
+
+class RequestTooLarge(RequestError):
+    """The request's body is larger than allowed."""
+
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not JSON."""
+
+    code = "unsupported_media_type"
+
+
+class JobEnded(RequestError):
+    """The job has ended already, so there is nothing to cancel."""
+
+    code = "job_ended"
+
+
+class IdempotencyMismatch(RequestError):
+    """The Idempotency-Key was used before, with another request."""
+
+    code = "idempotency_mismatch"
+
+
+class TooManyJobs(RequestError):
+    """The client has too many unfinished jobs."""
+
+    code = "too_many_jobs"
+    retryable = True
+
+
+class RateLimited(RequestError):
+    """The client calls too often."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class NoWebhook(RequestError):
+    """The job asked for no webhook, or has not ended yet."""
+
+    code = "no_webhook"
+
+
+class DeliveryPending(RequestError):
+    """The webhook still has tries to come."""
+
+    code = "delivery_pending"
+    retryable = True
+
+
+class ResultGone(RequestError):
+    """The result was deleted, so it cannot be delivered again."""
+
+    code = "result_gone"
+
+
+class SecretRotating(RequestError):
+    """The webhook secret was rotated a moment ago and both still sign."""
+
+    code = "secret_rotating"
+    retryable = True
+
+
+class Unavailable(RequestError):
+    """A part the service needs (Redis, the database, the disk) is away."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class InvalidVoiceprint(TimbreError):
+    """A voiceprint string is truncated, foreign, damaged or newer than this release."""
+
+    code = "invalid_voiceprint"
+
+
+class UnknownNameError(TimbreError):
+    """The command line names a client or an API key that does not exist."""
+
+    code = "unknown_name"
+
+
+class ModelInstallError(TimbreError):
+    """A model could not be fetched, checked, converted or loaded."""
+
+    code = "model_install_failed"
+
+
+class SettingsError(TimbreError):
+    """A `TIMBRE_*` variable is unknown, malformed or missing."""
+
+    code = "settings_invalid"
+
+
+def concrete_errors(root: type[TimbreError] = TimbreError) -> Iterator[type[TimbreError]]:
+    """Yield every class of the tree that carries a code."""
+    for cls in root.__subclasses__():
+        if "code" in cls.__dict__:
+            yield cls
+        yield from concrete_errors(cls)

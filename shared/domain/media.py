@@ -1,0 +1,25 @@
+"""Uploads as values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+#: How long a signed address may be used, in seconds.
+ADDRESS_LIFE_S = 3600
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a client has stored."""
+
+    key: str
+    size_bytes: int
+    stored_at: datetime
+
+
+@dataclass(frozen=True)
+class MediaPage:
+    """Some of a client's uploads, and where to go on; None: these are the last."""
+
+    uploads: Sequence[Upload]
+    cursor: str | None

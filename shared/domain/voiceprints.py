@@ -1,0 +1,110 @@
+"""The voiceprint string: base64 of a small versioned binary, so that it can be stored anywhere and read by anyone.
+
+All numbers are little-endian::
+
+    4 bytes   magic "TMBR"
+    1 byte    format version, 1
+    1 byte    length of the model id, then the id in ASCII: "ge2e@1" (handle @ revision)
+    2 bytes   dimension
+    4 x dim   the vector, IEEE 754 float32, L2 norm 1
+    4 bytes   CRC-32 (ISO 3309, as zlib computes it) of everything before it
+"""
+
+import base64
+import binascii
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.errors import InvalidVoiceprint
+
+MAGIC = b"TMBR"
+VERSION = 1
+_HEAD = struct.Struct("<4sBB")
+_DIMENSION = struct.Struct("<H")
+_CHECKSUM = struct.Struct("<I")
+
+
+@dataclass(frozen=True, eq=False)
+class Voiceprint:
+    """One voice: a unit vector, float32 (dimension,), and the model that made it, `handle@revision`."""
+
+    model_id: str
+    vector: NDArray[np.float32]
+
+    def encode(self) -> str:
+        """Return the voiceprint string."""
+        model_id = self.model_id.encode("ascii")
+        head = _HEAD.pack(MAGIC, VERSION, len(model_id)) + model_id + _DIMENSION.pack(len(self.vector))
+        body = head + self.vector.astype("<f4").tobytes()
+        return base64.b64encode(body + _CHECKSUM.pack(zlib.crc32(body))).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> "Voiceprint":
+        """Read a voiceprint string.
+
+        Raises
+        ------
+        InvalidVoiceprint
+            `text` is truncated, damaged, foreign, or of a newer format; the message says which.
+        """
+        raw = _from_base64(text)
+        if raw[: len(MAGIC)] != MAGIC:
+            raise InvalidVoiceprint("This is not a Timbre voiceprint; send the string that a voiceprint job returned.")
+        if raw[len(MAGIC) : len(MAGIC) + 1] > bytes([VERSION]):
+            raise InvalidVoiceprint("This voiceprint was made by a newer release of Timbre; upgrade the server.")
+        try:
+            return cls._from_body(_checked(raw))
+        except (ValueError, struct.error):
+            raise InvalidVoiceprint("The voiceprint is truncated or damaged; ask for a new one.") from None
+
+    @classmethod
+    def _from_body(cls, body: bytes) -> "Voiceprint":
+        at = _HEAD.size + body[_HEAD.size - 1]
+        (dimension,) = _DIMENSION.unpack_from(body, at)
+        vector = np.frombuffer(body, "<f4", offset=at + _DIMENSION.size).astype(np.float32)
+        if len(vector) != dimension or not np.isfinite(vector).all():
+            raise ValueError("the vector is not what its head says")
+        return cls(body[_HEAD.size : at].decode("ascii"), vector)
+
+    def require_same_model(self, other: "Voiceprint") -> None:
+        """Refuse to compare vectors that have nothing to do with each other.
+
+        Raises
+        ------
+        InvalidVoiceprint
+            The two were made by different models, or revisions of one.
+        """
+        if self.model_id != other.model_id:
+            raise InvalidVoiceprint(
+                f"A voiceprint of {self.model_id} cannot be compared with one of {other.model_id}; "
+                "make both with the same model."
+            )
+
+    def score(self, other: "Voiceprint") -> float:
+        """Return the cosine of two voiceprints of one model, in [-1, 1]; higher is closer.
+
+        Raises
+        ------
+        InvalidVoiceprint
+            They were made by different models, whose vectors have nothing to do with each other.
+        """
+        self.require_same_model(other)
+        return float(np.clip(self.vector @ other.vector, -1.0, 1.0))
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidVoiceprint("The voiceprint is not valid base64; it may have been cut off or altered.") from None
+
+
+def _checked(raw: bytes) -> bytes:
+    body, checksum = raw[: -_CHECKSUM.size], raw[-_CHECKSUM.size :]
+    if len(body) < _HEAD.size or checksum != _CHECKSUM.pack(zlib.crc32(body)):
+        raise ValueError("the checksum does not match")
+    return body

@@ -1,0 +1,63 @@
+"""Logs: one JSON line per event on stderr, for our own events and for those of the libraries."""
+
+import logging
+import logging.config
+import re
+from typing import Any
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import Processor
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    # Without the frames' variables, which hold addresses with their signatures, keys and vectors.
+    structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+]
+
+
+#: What an address hides behind its question mark, and our own keys and secrets. No event of ours holds any; a
+#: library's message or a traceback's may.
+_SECRETS = re.compile(
+    r"""
+      (?<=://)[^\s"'\\/?\#@]+@                    # user and password
+    | (?<=[^\s"'])\?[^\s"'\\]*=[^\s"'\\]*       # a query
+    | (?:sk_|whsec_)[A-Za-z0-9+/=]{8,}            # our keys and webhook secrets
+    | (?<=Bearer\ )[^\s"'\\]+
+    """,
+    re.VERBOSE,
+)
+
+
+def _without_secrets(_logger: object, _name: str, line: Any) -> str:
+    return _SECRETS.sub("...", line)
+
+
+def configure(level: str) -> None:
+    """Send everything at `level` or above to stderr as JSON.
+
+    HTTP libraries are held at warning whatever the level: at debug they print whole request lines, and with them
+    the signatures of presigned addresses.
+    """
+    structlog.configure(
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+            _without_secrets,
+        ],
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in ("urllib3", "celery.app.trace", "celery.worker.strategy", "kombu"):
+        logging.getLogger(name).setLevel(logging.WARNING)

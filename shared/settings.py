@@ -1,0 +1,214 @@
+"""Settings: `TIMBRE_*` from the environment, read once, frozen; whatever is unknown or malformed stops the start."""
+
+import contextlib
+import difflib
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from shared.domain.addresses import AddressRules
+from shared.domain.errors import SettingsError
+
+PREFIX = "TIMBRE_"
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_PATTERNS = {
+    f"{PREFIX}BIND": (r".+:\d+", "HOST:PORT"),
+    f"{PREFIX}WEBHOOK_SIGNATURE_ENCODING": (r"hex|base64", "hex or base64"),
+    f"{PREFIX}DEVICE": (r"cpu|cuda", "cpu or cuda"),
+    f"{PREFIX}LOG_LEVEL": (r"debug|info|warning|error", "debug, info, warning or error"),
+}
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _setting(doc: str, **options: Any) -> Any:
+    return field(metadata={"doc": doc}, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be configured, one field per `TIMBRE_<FIELD>` variable."""
+
+    redis_url: str = _setting(
+        "Redis 7 or Valkey 8, or later: `redis://`, `rediss://` or `unix://`.", default="redis://127.0.0.1:6379/0"
+    )
+    data_dir: Path = _setting("Folder of uploads, database and secret.", default=Path(".timbre"))
+    database_url: str | None = _setting(
+        "SQLAlchemy URL of clients and keys, `postgresql://...` say. Unset: SQLite in the data folder.", default=None
+    )
+    secret: str | None = _setting(
+        "Server secret, 32 characters or more: keys are hashed, upload addresses signed, results and webhook secrets "
+        "sealed with it, so a new one makes them all void. "
+        "Unset: made at first start, kept in the data folder, mode 0600.",
+        default=None,
+        repr=False,
+    )
+
+    bind: str = _setting("Address the API listens on.", default="127.0.0.1:8000")
+    public_url: str | None = _setting(
+        "The API's own address as clients see it. Unset: taken from each request.", default=None
+    )
+    api_threads: int = _setting("Threads of the API process.", default=16)
+
+    posts_per_minute: int = _setting("POST requests that one client may send to each address in a minute.", default=100)
+    reads_per_minute: int = _setting(
+        "Other requests that one client may send to each address in a minute.", default=300
+    )
+
+    worker_processes: int = _setting("Jobs worked on at once; processes x threads should not exceed cores.", default=2)
+    inference_threads: int = _setting("Threads of each worker process's neural networks.", default=1)
+    device: str = _setting(
+        "Where the neural networks run: `cpu`, or `cuda` with an onnxruntime that has it.", default="cpu"
+    )
+    model: str | None = _setting(
+        "Model that makes the voiceprints. Unset: the first one installed, in the manifest's order.", default=None
+    )
+    weights_dir: Path = _setting("Folder of installed models.", default=_REPOSITORY / "models" / "weights")
+
+    max_audio_s: float = _setting("Longest recording, in seconds of decoded sound.", default=30.0)
+    max_file_bytes: int = _setting("Largest file, downloaded or uploaded.", default=100 * 1024 * 1024)
+    download_timeout_s: float = _setting("Longest download, in seconds of wall clock.", default=60.0)
+    allowed_ports: str = _setting(
+        "Ports that clients' addresses may have, ranges too: `80,443,9000-9010`.", default="80,443"
+    )
+    allowed_hosts: str | None = _setting(
+        "Host names and networks that clients' addresses may lead to although they are private: "
+        "`storage.lan,10.1.0.0/16`. Unset: the public internet only.",
+        default=None,
+    )
+
+    s3_bucket: str | None = _setting("S3 bucket for uploads. Unset: the data folder.", default=None)
+    s3_endpoint_url: str | None = _setting("Address of an S3-compatible server. Unset: AWS.", default=None)
+    s3_region: str = _setting("Region of the buckets.", default="us-east-1")
+    s3_source_buckets: str | None = _setting(
+        "Buckets whose recordings any client may name as `s3://BUCKET/KEY`, read with the workers' credentials: "
+        "`calls,voicemail`. Unset: none.",
+        default=None,
+    )
+
+    lease_s: float = _setting("Seconds after which a silent worker loses its job to another.", default=10.0)
+    grace_s: float = _setting(
+        "Seconds a worker that is told to stop gives the job it has in hand, before it hands it back.", default=20.0
+    )
+    result_ttl_s: int = _setting("Seconds a finished job and its result are kept.", default=24 * 3600)
+    media_ttl_s: int = _setting("Seconds an upload is kept.", default=36 * 3600)
+
+    job_deadline_s: int = _setting("Seconds after which a job that nobody finished fails.", default=3600)
+    max_unfinished_jobs: int = _setting("Unfinished jobs that one client may have.", default=1000)
+    allow_http_webhooks: bool = _setting(
+        "Let webhooks go to `http://` addresses too. For development only.", default=False
+    )
+    webhook_signature_encoding: str = _setting("Encoding of `X-Signature`: `hex` or `base64`.", default="hex")
+
+    log_level: str = _setting("`debug`, `info`, `warning` or `error`.", default="info")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings from `environ`, the process's own by default.
+
+        Raises
+        ------
+        SettingsError
+            A `TIMBRE_*` variable is unknown or malformed; the message names it.
+        """
+        given = {k: v for k, v in (os.environ if environ is None else environ).items() if k.startswith(PREFIX)}
+        known = {PREFIX + f.name.upper(): f for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in given.items():
+            if name == f"{PREFIX}SECRET_FILE":
+                values["secret"] = _read_secret(Path(text))
+                continue
+            if name not in known:
+                raise SettingsError(_unknown(name, list(known)))
+            values[known[name].name] = _parse(name, text, known[name])
+        return cls(**values)._checked()
+
+    def _checked(self) -> "Settings":
+        try:
+            self.address_rules()
+        except SettingsError as error:
+            raise SettingsError(f"{PREFIX}ALLOWED_PORTS, {PREFIX}ALLOWED_HOSTS: {error}") from None
+        return self
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that describe these settings to a child process."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+
+    def address_rules(self) -> AddressRules:
+        """Return which of the addresses that clients give may be opened."""
+        return AddressRules.parse(self.allowed_ports, self.allowed_hosts)
+
+    def source_buckets(self) -> frozenset[str]:
+        """Return the buckets that `s3://` addresses may name."""
+        return frozenset(part.strip() for part in (self.s3_source_buckets or "").split(",") if part.strip())
+
+    def sql_url(self) -> str:
+        """Return the database's SQLAlchemy URL."""
+        url = self.database_url or f"sqlite:///{self.data_dir.resolve() / 'timbre.db'}"
+        # Of PostgreSQL's drivers psycopg 3 is the one that is installed.
+        return re.sub("^postgres(ql)?://", "postgresql+psycopg://", url)
+
+    def secret_bytes(self) -> bytes:
+        """Return the server secret; where none is set, make one and keep it in the data folder, mode 0600."""
+        if self.secret is not None:
+            return self.secret.encode()
+        path = self.data_dir / "secret"
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            write_private(path, secrets.token_urlsafe(48), os.O_EXCL)
+        return _read_secret(path).encode()
+
+
+def write_private(path: Path, text: str, flags: int = os.O_TRUNC) -> None:
+    """Write `text` to a file that only its owner may read."""
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | flags, 0o600), "w") as file:
+        file.write(text)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"{name} is not a setting." + (f" Did you mean {close[0]}?" if close else " The README lists them all.")
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        return _long_enough(path.read_text().strip(), str(path))
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}SECRET_FILE: cannot read {path}: {error.strerror}") from error
+
+
+def _long_enough(secret: str, where: str) -> str:
+    if len(secret) < 32:
+        raise SettingsError(f"The server secret in {where} is shorter than 32 characters.")
+    return secret
+
+
+def _parse(name: str, text: str, setting: Field[Any]) -> Any:
+    kind = str if setting.type in (str, str | None) else setting.type
+    if name == f"{PREFIX}SECRET":
+        return _long_enough(text, name)
+    if kind is bool:
+        if text.lower() not in _BOOLEANS:
+            raise SettingsError(f"{name}={text!r} is neither true nor false.")
+        return _BOOLEANS[text.lower()]
+    if kind in (int, float):
+        return _positive(name, text, kind)
+    if not text:
+        raise SettingsError(f"{name} is empty; leave it unset for its default.")
+    if name in _PATTERNS and not re.fullmatch(_PATTERNS[name][0], text):
+        raise SettingsError(f"{name}={text!r} must be {_PATTERNS[name][1]}.")
+    return kind(text)  # type: ignore[operator]
+
+
+def _positive(name: str, text: str, kind: Any) -> int | float:
+    try:
+        value: int | float = kind(text)
+    except ValueError:
+        raise SettingsError(f"{name}={text!r} is not a number.") from None
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{name}={text!r} must be positive.")
+    return value

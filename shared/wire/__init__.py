@@ -1,0 +1,1 @@
+"""Bodies as they go over the wire."""

@@ -1,0 +1,255 @@
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from shared.adapters.sql.administration import Administration
+from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.database import open_database
+from shared.adapters.sql.tables import Base
+from shared.domain.errors import SecretRotating, UnknownNameError
+from shared.domain.keys import new_key
+from shared.settings import Settings
+from tests.integration.postgres import postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'timbre.db'}"
+        return
+    # A schema of the test's own.
+    server, name = Settings(database_url=request.getfixturevalue("postgres_url")).sql_url(), f"t{uuid.uuid4().hex}"
+    engine = create_engine(server)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
+    engine.dispose()
+    yield f"{server}&options=-csearch_path%3D{name}"
+
+
+@pytest.fixture
+def engine(url):
+    engine = open_database(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def administration(engine):
+    return Administration(engine, b"pepper")
+
+
+@pytest.fixture
+def clients(engine):
+    return SqlClients(engine, b"pepper")
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_uses(engine):
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_key_leads_to_its_client(clients):
+    key = clients.create_key("acme")
+    assert clients.authenticate(key).name == "acme"
+    assert clients.authenticate(new_key()) is None
+    assert clients.authenticate("") is None
+
+
+def test_two_keys_of_one_name_belong_to_one_client(clients):
+    first, second = clients.create_key("acme"), clients.create_key("acme")
+    assert clients.authenticate(first) == clients.authenticate(second)
+
+
+def test_the_first_key_is_made_once(clients):
+    key = clients.create_first_key()
+    assert clients.authenticate(key).name == "default"
+    assert clients.create_first_key() is None
+
+
+def test_a_key_is_worthless_under_another_pepper(clients, engine):
+    key = clients.create_key("acme")
+    assert SqlClients(engine, b"another").authenticate(key) is None
+
+
+def test_the_database_holds_neither_the_key_nor_the_webhook_secret(clients, engine):
+    key = clients.create_key("acme")
+    (secret,) = clients.webhook_secrets(clients.authenticate(key).id)
+    with engine.connect() as connection:
+        rows = [row for table in Base.metadata.sorted_tables for row in connection.execute(table.select())]
+    assert len(rows) == 3
+    assert key not in repr(rows)
+    assert secret not in repr(rows)
+    assert secret.removeprefix("whsec_") not in repr(rows)
+
+
+def test_opening_again_keeps_what_is_there(url, clients):
+    key = clients.create_key("acme")
+    again = open_database(url)
+    assert SqlClients(again, b"pepper").authenticate(key) is not None
+    again.dispose()
+
+
+def test_processes_that_start_together_migrate_once(url):
+    engines, errors = [], []
+
+    def start():
+        try:
+            engines.append(open_database(url))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    if url.startswith("sqlite"):
+        threads = threads[:1]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    for engine in engines:
+        engine.dispose()
+
+
+def entries(administration, kind):
+    return [entry for entry in administration.entries() if entry.kind == kind]
+
+
+def test_a_revoked_key_is_dead_at_once_and_the_others_of_its_client_live(administration, clients):
+    first = clients.create_key("acme")
+    (entry,) = entries(administration, "key")
+    second = clients.create_key("acme")
+    administration.revoke_key(entry.id)
+    assert clients.authenticate(first) is None
+    assert clients.authenticate(second).name == "acme"
+    assert sorted(entry.live for entry in entries(administration, "key")) == [False, True]
+
+
+def test_a_rotated_key_works_until_its_overlap_is_over(administration, clients):
+    old = clients.create_key("acme")
+    (entry,) = entries(administration, "key")
+    new = administration.rotate_key(entry.id, overlap_s=0.3)
+    assert clients.authenticate(old) == clients.authenticate(new)
+    time.sleep(0.35)
+    assert clients.authenticate(old) is None
+    assert clients.authenticate(new) is not None
+
+
+def test_a_revoked_key_does_not_come_back_by_being_rotated(administration, clients):
+    old = clients.create_key("acme")
+    (entry,) = entries(administration, "key")
+    administration.revoke_key(entry.id)
+    administration.rotate_key(entry.id, overlap_s=3600)
+    assert clients.authenticate(old) is None
+
+
+def test_a_revoked_client_is_out_with_all_its_keys_until_it_gets_a_new_one(administration, clients):
+    old = [clients.create_key("acme"), clients.create_key("acme")]
+    other = clients.create_key("other")
+    administration.revoke_client("acme")
+    assert [clients.authenticate(key) for key in old] == [None, None]
+    assert clients.authenticate(other) is not None
+    new = administration.create_key("acme")
+    assert clients.authenticate(new).name == "acme"
+    assert [clients.authenticate(key) for key in old] == [None, None]
+
+
+def test_webhook_secrets_overlap_when_rotated_and_do_not_when_revoked(administration, clients):
+    client_id = clients.authenticate(clients.create_key("acme")).id
+    first = administration.rotate_secret("acme", overlap_s=3600)
+    second = administration.rotate_secret("acme", overlap_s=3600)
+    assert clients.webhook_secrets(client_id) == [first, second]
+    assert [entry.live for entry in entries(administration, "webhook secret")] == [True, True]
+    third = administration.revoke_secrets("acme")
+    assert clients.webhook_secrets(client_id) == [third]
+
+
+@pytest.mark.parametrize("key_id", ["", "%", "0", "_" * 12, "f" * 64])
+def test_what_does_not_exist_is_named(administration, clients, key_id):
+    clients.create_key("acme")
+    for action in (lambda: administration.revoke_key(key_id), lambda: administration.revoke_client("nobody")):
+        with pytest.raises(UnknownNameError):
+            action()
+
+
+def test_every_entry_is_listed_and_no_secret_with_it(administration, clients):
+    keys = [clients.create_key(name) for name in ("b", "a", "a")]
+    listed = administration.entries()
+    assert [(entry.client, entry.kind) for entry in listed] == [
+        ("a", "key"), ("a", "key"), ("a", "webhook secret"), ("b", "key"), ("b", "webhook secret")
+    ]  # fmt: skip
+    assert all(entry.live for entry in listed)
+    assert not any(key in repr(listed) for key in keys)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_the_command_line_makes_lists_rotates_and_revokes(url, engine, tmp_path):
+    environment = os.environ | {
+        "TIMBRE_DATABASE_URL": url, "TIMBRE_DATA_DIR": str(tmp_path), "TIMBRE_SECRET": "pepper" * 8
+    }  # fmt: skip
+    known = SqlClients(engine, b"pepper" * 8)
+
+    def keys(*arguments, status=0):
+        command = [sys.executable, "-m", "api.keys", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        return done.stdout.strip() or done.stderr.strip()
+
+    key = keys("create", "acme")
+    assert known.authenticate(key).name == "acme"
+    key_id = keys("list").split()[2]
+    new = keys("rotate", key_id, "--overlap", "0")
+    assert known.authenticate(key) is None
+    assert keys("rotate-secret", "acme").startswith("whsec_")
+    keys("rotate-secret", "acme")
+    assert "still sign" in keys("rotate-secret", "acme", status=1)
+    assert keys("revoke-secrets", "acme").startswith("whsec_")
+    assert known.authenticate(new) is not None
+    keys("revoke-client", "acme")
+    assert known.authenticate(new) is None
+    assert "no API key with the id abc" in keys("revoke", "abc", status=1)
+
+
+def test_the_first_secret_a_client_sees_signs_at_once_and_alone(clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    assert len(clients.webhook_secrets(client.id)) == 1
+    shown = clients.rotate_webhook_secret(client.id, overlap_s=3600)
+    assert clients.webhook_secrets(client.id) == [shown]
+
+
+def test_after_a_rotation_both_sign_the_oldest_first_until_the_overlap_ends(clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    first = clients.rotate_webhook_secret(client.id, overlap_s=0)
+    second = clients.rotate_webhook_secret(client.id, overlap_s=3600)
+    assert clients.webhook_secrets(client.id) == [first, second]
+    with pytest.raises(SecretRotating):
+        clients.rotate_webhook_secret(client.id, overlap_s=0)
+
+
+def test_parallel_rotations_leave_two_secrets_at_most(clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    clients.rotate_webhook_secret(client.id, overlap_s=0)
+
+    def rotate(_):
+        with suppress(SecretRotating):
+            return clients.rotate_webhook_secret(client.id, overlap_s=3600)
+
+    with ThreadPoolExecutor(6) as pool:
+        made = [secret for secret in pool.map(rotate, range(6)) if secret]
+    assert len(made) == 1
+    assert clients.webhook_secrets(client.id)[1:] == made

@@ -1,0 +1,240 @@
+"""The job record's scripts against a plain model: any order of events, repeated messages, and clocks that jump."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.adapters.redis_deliveries import RedisDeliveries
+from shared.adapters.redis_jobs import MAX_ATTEMPTS, RING_AFTER_S, RedisJobs
+from shared.adapters.sealing import Envelope
+from shared.domain.commands import CreateVoiceprint
+from shared.domain.errors import IdempotencyMismatch, TooManyJobs
+from shared.domain.jobs import Claim, IdempotencyKey, Order, Status, Webhook, new_job_id
+from shared.names import QueueNames
+
+LEASE_MS, DEADLINE_MS, MOST = 10_000, 100_000, 2
+RING_AFTER_MS = round(RING_AFTER_S * 1000)
+CLIENTS = ("ann", "bob")
+
+ENVELOPE = Envelope(b"s" * 32)
+
+
+@dataclass
+class Model:
+    """What a job's record must hold."""
+
+    client: str
+    created_ms: int
+    rung_ms: int
+    status: str = "created"
+    attempt: int = 0
+    fence: int = 0
+    lease_ms: int = 0
+    ends: int = 0
+    webhook: bool = False
+    claims: list[Claim] = field(default_factory=list)
+
+
+class JobRecord(RuleBasedStateMachine):
+    redis = None
+
+    @initialize()
+    def start(self):
+        self.redis.flushall()
+        self.now = 1_000_000
+        self.jobs = RedisJobs(
+            self.redis,
+            envelope=ENVELOPE,
+            lease_s=LEASE_MS / 1000,
+            ttl_s=3600,
+            deadline_s=DEADLINE_MS / 1000,
+            max_unfinished=MOST,
+            clock=lambda: self.now,
+        )
+        self.deliveries = RedisDeliveries(self.redis, ENVELOPE, clock=lambda: self.now)
+        self.model: dict[str, Model] = {}
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def unfinished(self, client):
+        return [m for m in self.model.values() if m.client == client and m.status in ("created", "running")]
+
+    def end(self, job_id, status):
+        self.model[job_id].status = status
+        self.model[job_id].ends += 1
+
+    @rule(client=st.sampled_from(CLIENTS), key=st.sampled_from([None, "k1", "k2"]), body=st.sampled_from("xy"),
+          webhook=st.booleans())  # fmt: skip
+    def create(self, client, key, body, webhook):
+        order = Order(
+            command=CreateVoiceprint(url="https://example.org"),
+            webhook=Webhook("https://receiver.example/hook") if webhook else None,
+            idempotency_key=IdempotencyKey(key, body) if key else None,
+        )
+        job_id = new_job_id()
+        used = self.keys.get((client, key))
+        if used and used[1] != body:
+            with pytest.raises(IdempotencyMismatch):
+                self.jobs.create(job_id, client, order)
+        elif used:
+            assert self.jobs.create(job_id, client, order).id == used[0]
+        elif len(self.unfinished(client)) >= MOST:
+            with pytest.raises(TooManyJobs):
+                self.jobs.create(job_id, client, order)
+        else:
+            assert self.jobs.create(job_id, client, order).id == job_id
+            assert self.jobs.create(job_id, client, order).id == job_id  # the reply was lost, and it is asked again
+            self.model[job_id] = Model(client, self.now, self.now, webhook=webhook)
+            if key:
+                self.keys[client, key] = (job_id, body)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def claim(self, data):
+        self.take(data.draw(st.sampled_from(list(self.model))))
+
+    def take(self, job_id):
+        claim, model = self.jobs.claim(job_id), self.model[job_id]
+        assert (claim is not None) == (model.status == "created")
+        if claim:
+            model.attempt, model.fence = model.attempt + 1, model.fence + 1
+            model.status, model.lease_ms = "running", self.now + LEASE_MS
+            assert (claim.attempt, claim.fence) == (model.attempt, model.fence)
+            model.claims.append(claim)
+
+    def some_claim(self, data):
+        return data.draw(st.sampled_from([c for m in self.model.values() for c in m.claims]))
+
+    def holds(self, claim):
+        model = self.model[claim.job_id]
+        return model.status == "running" and model.fence == claim.fence
+
+    @precondition(lambda self: any(m.claims for m in self.model.values()))
+    @rule(data=st.data())
+    def beat(self, data):
+        claim = self.some_claim(data)
+        assert self.jobs.beat(claim, "step") == self.holds(claim)
+        if self.holds(claim):
+            self.model[claim.job_id].lease_ms = self.now + LEASE_MS
+
+    @precondition(lambda self: any(m.claims for m in self.model.values()))
+    @rule(data=st.data(), status=st.sampled_from([Status.SUCCEEDED, Status.FAILED]))
+    def finish(self, data, status):
+        claim = self.some_claim(data)
+        held = self.holds(claim)
+        assert self.jobs.finish(claim, status, {"by": claim.fence}) == held
+        if held:
+            self.end(claim.job_id, status.value)
+
+    @precondition(lambda self: any(m.claims for m in self.model.values()))
+    @rule(data=st.data())
+    def release(self, data):
+        claim = self.some_claim(data)
+        held, model = self.holds(claim), self.model[claim.job_id]
+        assert self.jobs.release(claim) == held
+        if held:
+            model.status, model.rung_ms, model.attempt = "created", 0, model.attempt - 1
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def cancel(self, data):
+        job_id = data.draw(st.sampled_from(list(self.model)))
+        alive = self.model[job_id].status in ("created", "running")
+        assert self.jobs.cancel(job_id, {"error": "canceled"}) == alive
+        if alive:
+            self.end(job_id, "canceled")
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), stranger=st.booleans())
+    def delete(self, data, stranger):
+        job_id = data.draw(st.sampled_from(list(self.model)))
+        owner = self.model[job_id].client
+        if stranger:
+            assert not self.jobs.delete("eve", job_id)
+            return
+        assert self.jobs.delete(owner, job_id)
+        assert not self.jobs.delete(owner, job_id)
+        assert self.jobs.find(owner, job_id) is None
+        del self.model[job_id]
+
+    @rule(messages=st.integers(0, 3))
+    def reap(self, messages):
+        for _ in range(messages):
+            self.redis.rpush(QueueNames.JOBS, "a message")
+        rung = self.jobs.reap()
+        self.redis.delete(QueueNames.JOBS)
+        assert rung == self.rung_for(messages)
+        for job_id, model in self.model.items():
+            lost = model.status == "running" and model.lease_ms <= self.now
+            late = model.status in ("created", "running") and model.created_ms <= self.now - DEADLINE_MS
+            if lost or late:
+                self.end(job_id, "failed")
+
+    def rung_for(self, messages):
+        for model in self.model.values():
+            if model.status == "running" and model.lease_ms <= self.now and model.attempt < MAX_ATTEMPTS:
+                model.status, model.rung_ms = "created", 0
+        waiting = {job_id: model for job_id, model in self.model.items() if model.status == "created"}
+        silent = sorted((m.rung_ms, i) for i, m in waiting.items() if m.rung_ms <= self.now - RING_AFTER_MS)
+        rung = [job_id for _, job_id in silent[: max(0, len(waiting) - messages)]]
+        for job_id in rung:
+            self.model[job_id].rung_ms = self.now
+        return rung
+
+    @rule(ms=st.one_of(st.integers(-30_000, 30_000), st.sampled_from([RING_AFTER_MS, LEASE_MS, DEADLINE_MS])))
+    def clock_moves(self, ms):
+        self.now += ms
+
+    @precondition(lambda self: self.tired())
+    @rule(data=st.data())
+    def another_worker_takes_over(self, data):
+        job_id = data.draw(st.sampled_from(self.tired()))
+        stale = self.model[job_id].claims[-1]
+        self.now = max(self.now, self.model[job_id].lease_ms)
+        self.reap(0)
+        if self.model[job_id].status == "created":
+            self.take(job_id)
+            assert not self.jobs.beat(stale)
+            assert not self.jobs.finish(stale, Status.SUCCEEDED, {"by": "the dead"})
+
+    def tired(self):
+        return [i for i, m in self.model.items() if m.status == "running" and m.attempt < MAX_ATTEMPTS]
+
+    @invariant()
+    def the_record_is_as_the_model_says(self):
+        for job_id, model in self.model.items():
+            job = self.jobs.find(model.client, job_id)
+            assert job.status == model.status
+            assert (job.output is not None) == job.status.terminal
+            assert model.ends == int(job.status.terminal)
+            assert self.redis.ttl(f"timbre:job:{job_id}") == -1 or job.status.terminal
+            assert self.redis.exists(f"timbre:delivery:{job_id}") == int(model.webhook and job.status.terminal)
+
+    @invariant()
+    def the_sets_hold_exactly_the_unfinished(self):
+        model = self.model
+        by_status = {s: {i for i, m in model.items() if m.status == s} for s in ("created", "running")}
+        assert set(self.redis.zrange("timbre:queued", 0, -1)) == by_status["created"]
+        assert set(self.redis.zrange("timbre:running", 0, -1)) == by_status["running"]
+        assert set(self.redis.zrange("timbre:unfinished", 0, -1)) == by_status["created"] | by_status["running"]
+        for client in CLIENTS:
+            assert len(self.redis.smembers(f"timbre:unfinished:{client}")) == len(self.unfinished(client))
+
+
+def test_no_order_of_events_breaks_the_record(redis):
+    JobRecord.redis = redis
+    run_state_machine_as_test(
+        JobRecord,
+        settings=settings(
+            max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,83 @@
+import hashlib
+import os
+import time
+
+import pytest
+
+from shared.adapters.dir_media import DirMedia
+from shared.domain.errors import MediaNotFound
+
+
+@pytest.fixture
+def media(tmp_path):
+    return DirMedia(tmp_path / "media", ttl_s=60)
+
+
+def content(media, client_id, key):
+    with media.open(client_id, key) as file:
+        return file.read()
+
+
+def files(tmp_path):
+    return [path for path in (tmp_path / "media").rglob("*") if path.is_file() and path.suffix != ".key"]
+
+
+def test_what_was_saved_can_be_read_and_is_replaced_by_the_next(media):
+    media.save("a", "hello.wav", [b"one", b"two"])
+    assert content(media, "a", "hello.wav") == b"onetwo"
+    media.save("a", "hello.wav", [b"three"])
+    assert content(media, "a", "hello.wav") == b"three"
+
+
+def test_one_clients_upload_is_not_found_by_another(media):
+    media.save("a", "hello.wav", [b"x"])
+    with pytest.raises(MediaNotFound, match="media://hello"):
+        media.open("b", "hello.wav")
+
+
+@pytest.mark.parametrize("key", ["../b/x", "/etc/passwd", "....//x", "a/b/c", ".", ".."])
+def test_no_key_leaves_its_clients_folder(media, tmp_path, key):
+    media.save("a", key, [b"x"])
+    assert [path.parent for path in files(tmp_path)] == [tmp_path / "media" / "a"]
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_and_keeps_the_old_one(media, tmp_path):
+    def broken():
+        yield b"half"
+        raise ConnectionError
+
+    media.save("a", "k", [b"whole"])
+    with pytest.raises(ConnectionError):
+        media.save("a", "k", broken())
+    assert content(media, "a", "k") == b"whole"
+    assert len(files(tmp_path)) == 1
+
+
+def test_only_uploads_past_their_time_are_swept(media, tmp_path):
+    media.save("a", "old", [b"x"])
+    os.utime(files(tmp_path)[0], (time.time() - 61,) * 2)
+    media.save("a", "new", [b"x"])
+    assert media.sweep() == 1
+    assert content(media, "a", "new") == b"x"
+    assert media.sweep() == 0
+
+
+def test_uploads_are_listed_page_by_page_with_their_names_and_sizes(media):
+    for key in ("b", "a/../b", "c.wav"):
+        media.save("a", key, [key.encode()])
+    media.save("other", "d", [b"x"])
+    first = media.list("a", "", 2)
+    assert [(upload.key, upload.size_bytes) for upload in first.uploads] == [("a/../b", 6), ("b", 1)]
+    second = media.list("a", first.cursor, 2)
+    assert [upload.key for upload in second.uploads] == ["c.wav"]
+    assert second.cursor is None
+    assert media.list("nobody", "", 2).uploads == []
+
+
+def test_what_was_removed_is_gone_with_its_name(media, tmp_path):
+    media.save("a", "k", [b"content"])
+    assert media.contains("a", "k")
+    assert media.remove("a", "k") == hashlib.sha256(b"content").hexdigest()
+    assert media.remove("a", "k") is None
+    assert not media.contains("a", "k")
+    assert list((tmp_path / "media" / "a").iterdir()) == []

@@ -1,0 +1,96 @@
+"""Sound for tests: real clips put together by pydub, and written in any codec by PyAV.
+
+`python -m tests.sounds FOLDER` remakes `tests/data/conversation.flac` from LibriSpeech's files in FOLDER.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+from pydub import AudioSegment
+
+DATA = Path(__file__).parent / "data"
+RATE = 16_000
+
+#: Who speaks in `conversation.flac`: 1688 for some 15 s, 3080 for some 10 s.
+CONVERSATION = ("3080-5032-0004", "1688-142285-0006", "3080-5032-0000", "1688-142285-0007")
+DOMINANT, OTHER = "1688", "3080"
+
+#: What a codec is called by its users -> container, encoder, sample rate.
+CODECS = {
+    "wav": ("wav", "pcm_s16le", 16_000),
+    "wav-float": ("wav", "pcm_f32le", 16_000),
+    "wav-alaw": ("wav", "pcm_alaw", 8_000),
+    "wav-mulaw": ("wav", "pcm_mulaw", 8_000),
+    "flac": ("flac", "flac", 16_000),
+    "mp3": ("mp3", "libmp3lame", 44_100),
+    "m4a": ("mp4", "aac", 44_100),
+    "aac": ("adts", "aac", 16_000),
+    "ogg-opus": ("ogg", "libopus", 48_000),
+    "ogg-vorbis": ("ogg", "vorbis", 44_100),
+    "webm": ("webm", "libopus", 48_000),
+    "webm-vorbis": ("webm", "vorbis", 44_100),
+    "amr": ("amr", "libopencore_amrnb", 8_000),
+    "3gp": ("3gp", "libopencore_amrnb", 8_000),
+    "alac": ("mp4", "alac", 16_000),
+    "aiff": ("aiff", "pcm_s16be", 16_000),
+    "caf": ("caf", "pcm_s16le", 16_000),
+    "au": ("au", "pcm_s16be", 16_000),
+}
+
+
+def read(path: Path) -> AudioSegment:
+    """Return a clip of the test data (mono, 16 kHz) for composing."""
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        frames = [*container.decode(audio=0), None]
+        pcm = b"".join(out.to_ndarray().tobytes() for frame in frames for out in resampler.resample(frame))
+    return AudioSegment(pcm, frame_rate=RATE, sample_width=2, channels=1)
+
+
+def join(clips: list[AudioSegment], gap_ms: int = 300) -> AudioSegment:
+    """Put clips of equal loudness end to end with a pause between them."""
+    silence = AudioSegment.silent(gap_ms, frame_rate=RATE)
+    result = clips[0]
+    for clip in clips[1:]:
+        result += silence + clip.apply_gain(clips[0].dBFS - clip.dBFS)
+    return result
+
+
+def lasting(clip: AudioSegment, seconds: float) -> AudioSegment:
+    """Repeat `clip` until it lasts exactly `seconds`."""
+    return (clip * (int(seconds / clip.duration_seconds) + 1))[: round(seconds * 1000)]
+
+
+def encode(sound: AudioSegment, codec: str) -> bytes:
+    """Return `sound` as a file of one of `CODECS`."""
+    container_format, encoder, rate = CODECS[codec]
+    file = io.BytesIO()
+    # Without the random numbers that some containers carry, so that the same sound gives the same file.
+    with av.open(file, "w", format=container_format, options={"fflags": "+bitexact"}) as container:
+        # libav's own Vorbis encoder knows stereo only, and calls itself experimental.
+        layout = "stereo" if encoder == "vorbis" else "mono"
+        stream = container.add_stream(encoder, rate=rate, layout=layout, options={"strict": "experimental"})
+        if encoder == "libopencore_amrnb":
+            stream.bit_rate = 12_200  # as telephones do; its own choice is the least there is
+        for frame in [_frame(sound), None]:
+            container.mux(stream.encode(frame))
+    return file.getvalue()
+
+
+def _frame(sound: AudioSegment) -> av.AudioFrame:
+    samples = np.array(sound.get_array_of_samples(), dtype=np.int16)[None]
+    frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+    frame.sample_rate = sound.frame_rate
+    return frame
+
+
+def main(folder: Path) -> None:
+    clips = [read(next(folder.rglob(f"{name}.flac"))) for name in CONVERSATION]
+    (DATA / "conversation.flac").write_bytes(encode(join(clips), "flac"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

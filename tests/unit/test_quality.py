@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shared.domain.audio import Segment, Waveform
+from shared.domain.quality import Condition, Quality, is_narrowband, snr_db
+
+RATE = 16_000
+GOOD = Quality(
+    net_speech_s=20.0, snr_db=30.0, narrowband=False, num_speakers=1, share=1.0, lead=1.0, consistency=0.9
+)  # fmt: skip
+
+
+def burst(noise: float) -> Waveform:
+    """Two seconds of noise, of power 1 in the middle second."""
+    samples = np.random.default_rng(1).standard_normal(2 * RATE).astype(np.float32)
+    samples[: RATE // 2] *= noise
+    samples[-RATE // 2 :] *= noise
+    return Waveform(samples, RATE)
+
+
+@pytest.mark.parametrize("db", [5, 10, 20, 30])
+def test_the_ratio_is_that_of_the_powers_inside_and_outside_of_speech(db):
+    # What is heard in speech is voice and noise together, of power 1.
+    noise = 1 / (1 + 10 ** (db / 10))
+    assert snr_db(burst(np.sqrt(noise)), [Segment(0.5, 1.5)]) == pytest.approx(db, abs=0.5)
+
+
+def test_the_ratio_stays_in_its_range():
+    assert snr_db(burst(0.0), [Segment(0.5, 1.5)]) == 40.0
+    assert snr_db(burst(1.0), [Segment(0.5, 1.5)]) < 3.0
+    assert 0.0 <= snr_db(burst(0.1), [Segment(0.0, 2.0)]) <= 40.0
+
+
+def test_a_telephone_is_told_from_a_wide_band():
+    wide = burst(1.0)
+    spectrum = np.fft.rfft(wide.samples)
+    spectrum[np.fft.rfftfreq(2 * RATE, 1 / RATE) > 3_400] = 0
+    assert not is_narrowband(wide)
+    assert is_narrowband(Waveform(np.fft.irfft(spectrum).astype(np.float32), RATE))
+    assert not is_narrowband(Waveform(np.zeros(10, np.float32), RATE))
+
+
+@pytest.mark.parametrize(
+    ("changes", "condition"),
+    [({}, Condition.CLEAN), ({"snr_db": 12.0}, Condition.NOISY), ({"narrowband": True}, Condition.TELEPHONE)],
+)
+def test_a_recording_has_one_condition(changes, condition):
+    assert replace(GOOD, **changes).condition is condition
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"net_speech_s": 3.25}, "talks for 3.2 s only"),
+        ({"snr_db": 7.0}, "noisy (7 dB)"),
+        ({"lead": 0.05}, "two voices"),
+        ({"consistency": 0.5}, "do not sound much alike"),
+    ],
+)
+def test_a_shaky_voiceprint_says_why(changes, reason):
+    assert GOOD.warning is None
+    assert reason in replace(GOOD, **changes).warning

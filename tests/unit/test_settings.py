@@ -1,0 +1,91 @@
+import stat
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from shared.domain.errors import SettingsError
+from shared.settings import Settings
+
+
+def test_an_empty_environment_gives_the_defaults():
+    settings = Settings.from_env({})
+    assert settings == Settings()
+    assert settings.max_audio_s == 30
+    assert settings.max_file_bytes == 104_857_600
+    assert settings.result_ttl_s == 86_400
+
+
+def test_variables_of_others_are_left_alone():
+    assert Settings.from_env({"PATH": "/bin", "REDIS_URL": "x"}) == Settings()
+
+
+def test_every_kind_of_value_is_read():
+    settings = Settings.from_env(
+        {
+            "TIMBRE_REDIS_URL": "redis://cache:6379/3",
+            "TIMBRE_DATA_DIR": "/var/lib/timbre",
+            "TIMBRE_API_THREADS": "4",
+            "TIMBRE_MAX_AUDIO_S": "12.5",
+            "TIMBRE_MODEL": "ge2e",
+        }
+    )
+    assert settings.redis_url == "redis://cache:6379/3"
+    assert settings.data_dir == Path("/var/lib/timbre")
+    assert settings.api_threads == 4
+    assert settings.max_audio_s == 12.5
+    assert settings.model == "ge2e"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("TIMBRE_REDIS_ULR", "x", "Did you mean TIMBRE_REDIS_URL"),
+        ("TIMBRE_QQQQ", "x", "README"),
+        ("TIMBRE_ALLOWED_PORTS", "0", "neither a port"),
+        ("TIMBRE_ALLOWED_PORTS", "90-80", "neither a port"),
+        ("TIMBRE_ALLOWED_PORTS", "80,http", "neither a port"),
+        ("TIMBRE_ALLOWED_PORTS", "65536", "neither a port"),
+        ("TIMBRE_ALLOWED_HOSTS", "10.0.0.1/8", "host bits"),
+        ("TIMBRE_ALLOWED_HOSTS", "storage.lan:9000", "neither a host name nor a network"),
+        ("TIMBRE_API_THREADS", "many", "not a number"),
+        ("TIMBRE_API_THREADS", "0", "positive"),
+        ("TIMBRE_LEASE_S", "inf", "positive"),
+        ("TIMBRE_LEASE_S", "nan", "positive"),
+        ("TIMBRE_MODEL", "", "empty"),
+        ("TIMBRE_LOG_LEVEL", "loud", "debug, info"),
+        ("TIMBRE_BIND", "8000", "HOST:PORT"),
+        ("TIMBRE_SECRET", "short", "32 characters"),
+        ("TIMBRE_SECRET_FILE", "/does/not/exist", "cannot read"),
+    ],
+)
+def test_a_wrong_variable_stops_the_start_and_is_named(name, value, says):
+    with pytest.raises(SettingsError, match=says) as caught:
+        Settings.from_env({name: value})
+    assert name in str(caught.value)
+
+
+def test_a_child_process_given_the_environment_reads_the_same_settings(tmp_path):
+    settings = Settings(data_dir=tmp_path, allowed_hosts="10.0.0.0/8", model="ge2e", lease_s=2.5, secret="s" * 32)
+    assert Settings.from_env(settings.environment()) == settings
+
+
+def test_a_secret_is_made_once_and_only_its_owner_may_read_it(tmp_path):
+    settings = Settings(data_dir=tmp_path / "new")
+    secret = settings.secret_bytes()
+    assert len(secret) >= 32
+    assert settings.secret_bytes() == secret
+    assert stat.S_IMODE((tmp_path / "new" / "secret").stat().st_mode) == 0o600
+
+
+def test_a_secret_may_come_from_a_file(tmp_path):
+    (tmp_path / "secret.txt").write_text("x" * 40 + "\n")
+    assert Settings.from_env({"TIMBRE_SECRET_FILE": str(tmp_path / "secret.txt")}).secret_bytes() == b"x" * 40
+
+
+def test_the_secret_is_not_shown_when_settings_are_printed():
+    assert "topsecret" not in repr(Settings(secret="topsecret" * 4))
+
+
+def test_every_setting_says_what_it_is_for():
+    assert all(len(f.metadata["doc"]) > 10 for f in fields(Settings))

@@ -1,0 +1,94 @@
+"""Bodies as clients see them, to the letter: results outlive a deploy by a day, and clients parse them for years."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from shared.domain.audio import Segment
+from shared.domain.commands import CreateVoiceprint, from_record, to_record
+from shared.domain.diarization import Diarization, Turn
+from shared.domain.errors import AudioTooLong
+from shared.domain.jobs import Job, Status
+from shared.domain.quality import Quality
+from shared.domain.results import VoiceprintResult
+from shared.domain.voiceprints import Voiceprint
+from shared.wire.native import created_body, failed_output, job_body, voiceprint_output
+
+CREATED = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
+UPDATED = datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC)
+
+
+def job(status, **fields):
+    return Job(id="j", client_id="c", status=status, created_at=CREATED, updated_at=UPDATED, command=None, **fields)
+
+
+TIMES = {"createdAt": "2026-11-21T12:00:00.123Z", "updatedAt": "2026-11-21T12:00:01.000Z"}
+
+
+@pytest.mark.parametrize(
+    ("job", "body"),
+    [
+        (job(Status.CREATED), {"jobId": "j", "status": "created", **TIMES}),
+        (job(Status.RUNNING, step="vad"), {"jobId": "j", "status": "running", **TIMES, "step": "vad"}),
+        (job(Status.FAILED, output={"a": 1}), {"jobId": "j", "status": "failed", **TIMES, "output": {"a": 1}}),
+    ],
+)
+def test_a_job_looks_the_same_for_ever(job, body):
+    assert job_body(job) == body
+
+
+def test_the_answer_to_a_post_has_a_warning_only_when_there_is_one():
+    assert created_body(job(Status.CREATED)) == {"jobId": "j", "status": "created"}
+    assert created_body(job(Status.CREATED), "mind") == {"jobId": "j", "status": "created", "warning": "mind"}
+
+
+def test_a_failure_is_a_sentence_and_a_code():
+    assert failed_output(AudioTooLong("Too long.")) == {"error": "Too long.", "code": "audio_too_long"}
+
+
+def test_a_voiceprint_result_looks_the_same_for_ever():
+    turns = [Turn(Segment(0.5, 1.0), "SPEAKER_00"), Turn(Segment(1.0, 3.25), "SPEAKER_01")]
+    result = VoiceprintResult(
+        voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32)),
+        diarization=Diarization(turns),
+        dominant_speaker="SPEAKER_01",
+        quality=Quality(
+            net_speech_s=2.25, snr_db=31.26, narrowband=False, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9
+        ),
+        calibrated=True,
+        speech_s=2.75,
+        audio_s=4.0,
+        timings_s={"decode": 0.01234567},
+    )
+    assert voiceprint_output(result) == {
+        "voiceprint": "VE1CUgEGZ2UyZUAxAgCamRk/zcxMP6KJOFI=",
+        "model": "ge2e@1",
+        "dimension": 2,
+        "audioSeconds": 4.0,
+        "speechSeconds": 2.75,
+        "netSpeechSeconds": 2.25,
+        "dominantSpeaker": "SPEAKER_01",
+        "segments": [{"start": 1.0, "end": 3.25}],
+        "speakers": [{"speaker": "SPEAKER_00", "seconds": 0.5}, {"speaker": "SPEAKER_01", "seconds": 2.25}],
+        "diarization": [
+            {"speaker": "SPEAKER_00", "start": 0.5, "end": 1.0},
+            {"speaker": "SPEAKER_01", "start": 1.0, "end": 3.25},
+        ],
+        "quality": {
+            "snrDb": 31.3,
+            "narrowband": False,
+            "speakerCount": 2,
+            "dominantShare": 0.818,
+            "consistency": 0.9,
+        },
+        "calibrated": True,
+        "timings": {"decode": 0.0123},
+        "warning": "This voiceprint is less certain than usual: the speaker talks for 2.2 s only.",
+    }
+
+
+def test_stored_commands_of_this_release_can_be_read_by_the_next():
+    command = CreateVoiceprint(url="https://example.org/a.wav", model="ge2e")
+    assert to_record(command) == {"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}
+    assert from_record({"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}) == command
