@@ -1,0 +1,148 @@
+"""Fetch a model's file: from the web, picking up where a broken connection left off, or from this machine's disk.
+
+Only installation comes here; a running worker never downloads a model.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import urllib3
+
+from models.registry import sha256_of
+from shared.domain.errors import ModelInstallError
+
+_CONNECT_S = 15.0
+_READ_S = 60.0
+#: Connections tried for one file; each goes on where the one before broke off.
+_ATTEMPTS = 5
+_REDIRECTS = 3
+_CHUNK_BYTES = 1 << 20
+_MB = 1e6
+
+Say = Callable[[str], None]
+
+
+def fetch(source: str, out: Path, say: Say, sha256: str | None = None) -> str:
+    """Copy `source`, an http(s) URL or a path, to the file `out` and return its sha256.
+
+    Until it is complete and checked the file is called `out` + ".part". A download that breaks off leaves the part for
+    the next call to go on from, if the server gave it a tag by which to tell that the file is still the same; when
+    anything else goes wrong nothing is left.
+
+    Raises ModelInstallError when the source is missing, refuses, breaks off for good, or does not have `sha256`.
+    """
+    part = out.with_name(out.name + ".part")
+    if source.startswith(("http://", "https://")):
+        _download(source, part, say)
+    else:
+        _copy(Path(source), part)
+    try:
+        found = _checked(part, sha256)
+        part.replace(out)
+        return found
+    finally:
+        _forget(part)
+
+
+def _copy(source: Path, part: Path) -> None:
+    try:
+        shutil.copyfile(source, part)
+    except OSError as error:
+        _forget(part)
+        raise ModelInstallError(f"The file {source} cannot be read: {error.strerror}.") from error
+
+
+def _checked(part: Path, expected: str | None) -> str:
+    found = sha256_of(part)
+    if expected not in (None, found):
+        raise ModelInstallError(f"The file has the wrong checksum: sha256 {found} where {expected} was expected.")
+    return found
+
+
+def _download(url: str, part: Path, say: Say) -> None:
+    if (tag := _tag(part)) is None or tag[0] != _public(url):
+        _forget(part)
+    else:
+        say(f"  going on from {_size(part) / _MB:.1f} MB")
+    part.touch()
+    reason: urllib3.exceptions.HTTPError | None = None
+    with urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)) as pool:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return _continue(pool, url, part, say)
+            except urllib3.exceptions.HTTPError as error:
+                reason = error
+                say(f"  the connection broke at {_size(part) / _MB:.1f} MB (attempt {attempt} of {_ATTEMPTS})")
+    if _tag(part) is None:
+        _forget(part)
+    # urllib3 wraps what went wrong: a name that does not resolve, a certificate, a refused connection.
+    cause = type(getattr(reason, "reason", reason)).__name__
+    raise ModelInstallError(
+        f"{_public(url)} cannot be downloaded: {_ATTEMPTS} attempts failed, the last with {cause}."
+    ) from reason
+
+
+def _continue(pool: urllib3.PoolManager, url: str, part: Path, say: Say) -> None:
+    headers = {"Range": f"bytes={_size(part)}-"} if _size(part) else {}
+    if headers and (tag := _tag(part)):
+        headers["If-Range"] = tag[1]
+    retries = urllib3.Retry(total=None, connect=0, read=0, redirect=_REDIRECTS)
+    response = pool.request("GET", url, headers=headers, preload_content=False, retries=retries)
+    try:
+        if response.status not in (200, 206):
+            _forget(part)
+            raise ModelInstallError(f"{_public(url)} cannot be downloaded: the server answers {response.status}.")
+        if response.status == 200:
+            _note_tag(part, url, response.headers.get("ETag"))
+        _append(response, part, say)
+    finally:
+        response.close()
+
+
+def _append(response: urllib3.BaseHTTPResponse, part: Path, say: Say) -> None:
+    # 200 to a request with Range means that the server sends the whole file again.
+    mode = "ab" if response.status == 206 else "wb"
+    with part.open(mode) as file:
+        total = file.tell() + int(response.headers.get("Content-Length", 0))
+        for chunk in response.stream(_CHUNK_BYTES):
+            before = file.tell()
+            file.write(chunk)
+            _report(before, file.tell(), total, say)
+
+
+def _report(before: int, after: int, total: int, say: Say) -> None:
+    if total and 10 * after // total > 10 * before // total:
+        say(f"  {after / _MB:.1f} of {total / _MB:.1f} MB")
+
+
+def _tag_file(part: Path) -> Path:
+    return part.with_name(part.name + ".tag")
+
+
+def _note_tag(part: Path, url: str, tag: str | None) -> None:
+    # Weak tags (W/) do not promise the same bytes.
+    _tag_file(part).unlink(missing_ok=True)
+    if tag and not tag.startswith("W/"):
+        _tag_file(part).write_text(f"{_public(url)}\n{tag}")
+
+
+def _tag(part: Path) -> tuple[str, str] | None:
+    """Return the address a part came from and the server's tag for it; None when it cannot be gone on from."""
+    if not (part.exists() and _tag_file(part).exists()):
+        return None
+    url, _, tag = _tag_file(part).read_text().partition("\n")
+    return url, tag
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _tag_file(part).unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _public(url: str) -> str:
+    return url.partition("?")[0]

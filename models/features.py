@@ -1,0 +1,101 @@
+"""Two mel front ends in numpy: what TitaNet and GE2E hear, without torch or librosa.
+
+Both take samples of shape (num_samples,) at 16 kHz and give one frame every 10 ms.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from shared.domain.audio import Samples
+
+SAMPLE_RATE_HZ = 16_000
+#: 10 ms, in samples: the hop of every front end, hence of every `Frames`.
+HOP = 160
+_WINDOW = 400
+
+# TitaNet, as NeMo's AudioToMelSpectrogramPreprocessor computes it in evaluation (no dither).
+_TITANET_FFT = 512
+_TITANET_MELS = 80
+_PREEMPHASIS = 0.97
+_LOG_GUARD = 2.0**-24
+_STD_GUARD = 1e-5
+
+# GE2E (Wan et al., "Generalized end-to-end loss for speaker verification", 2018), as Resemblyzer 0.1.4 feeds it.
+_GE2E_MELS = 40
+
+# Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, 27 steps per factor of 6.4 above.
+_LINEAR_HZ_PER_MEL = 200.0 / 3.0
+_BREAK_HZ = 1000.0
+_BREAK_MEL = _BREAK_HZ / _LINEAR_HZ_PER_MEL
+_LOG_STEP = np.log(6.4) / 27.0
+
+
+def titanet_features(samples: Samples) -> NDArray[np.float32]:
+    """Return log-mel frames, shape (80, num_samples // 160), each mel band with mean 0 and deviation 1 over time.
+
+    There is no frame of padding: in the exported network padding would leak into the pooled statistics.
+
+    Raises ValueError when the samples do not fill one frame (10 ms).
+    """
+    num_frames = len(samples) // HOP
+    if num_frames == 0:
+        raise ValueError(f"At least {HOP} samples are needed for a frame, not {len(samples)}")
+    power = _power_spectra(_preemphasised(samples), _titanet_window(), num_frames)
+    log_mel = np.log(mel_filterbank(_TITANET_FFT, _TITANET_MELS) @ power.T + np.float32(_LOG_GUARD))
+    return _standardised(log_mel)
+
+
+def ge2e_features(samples: Samples) -> NDArray[np.float32]:
+    """Return power-mel frames (no logarithm), shape (1 + num_samples // 160, 40); frame i is centred on 10 ms * i."""
+    power = _power_spectra(samples, hann(_WINDOW), 1 + len(samples) // HOP)
+    return power @ mel_filterbank(_WINDOW, _GE2E_MELS).T
+
+
+@cache
+def mel_filterbank(n_fft: int, n_mels: int) -> NDArray[np.float32]:
+    """Return triangles of area 1 on Slaney's mel scale, 0 to 8 kHz: shape (n_mels, n_fft // 2 + 1)."""
+    top_mel = _BREAK_MEL + np.log(SAMPLE_RATE_HZ / 2 / _BREAK_HZ) / _LOG_STEP
+    corners_hz = _mel_to_hz(np.linspace(0.0, top_mel, n_mels + 2))
+    bins_hz = np.fft.rfftfreq(n_fft, 1.0 / SAMPLE_RATE_HZ)
+    low, peak, high = (corners_hz[i : i + n_mels, np.newaxis] for i in range(3))
+    triangles = np.minimum((bins_hz - low) / (peak - low), (high - bins_hz) / (high - peak))
+    return (np.maximum(0.0, triangles) * 2.0 / (high - low)).astype(np.float32)
+
+
+@cache
+def hann(length: int, *, periodic: bool = True) -> NDArray[np.float32]:
+    """Return a Hann window, shape (length,); a periodic one leaves out the closing zero."""
+    return np.hanning(length + 1)[:-1].astype(np.float32) if periodic else np.hanning(length).astype(np.float32)
+
+
+@cache
+def _titanet_window() -> NDArray[np.float32]:
+    side = (_TITANET_FFT - _WINDOW) // 2
+    return np.pad(hann(_WINDOW, periodic=False), side)
+
+
+def _mel_to_hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = _BREAK_HZ * np.exp(_LOG_STEP * (mels - _BREAK_MEL))
+    return np.where(mels < _BREAK_MEL, mels * _LINEAR_HZ_PER_MEL, above)
+
+
+def _preemphasised(samples: Samples) -> Samples:
+    return np.concatenate([samples[:1], samples[1:] - np.float32(_PREEMPHASIS) * samples[:-1]])
+
+
+def _power_spectra(samples: Samples, window: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
+    # shape: (num_frames, len(window) // 2 + 1); frame i is centred on sample 160 i, zeros stand outside.
+    padded = np.pad(samples, len(window) // 2)
+    frames = sliding_window_view(padded, len(window))[::HOP][:num_frames]
+    spectra = np.fft.rfft(frames * window)
+    return (spectra.real**2 + spectra.imag**2).astype(np.float32, copy=False)
+
+
+def _standardised(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    # Deviation with N - 1, as NeMo has it; a single frame has none and counts as 0.
+    centred = features - features.mean(axis=1, keepdims=True)
+    variance = np.square(centred).sum(axis=1, keepdims=True) / max(1, features.shape[1] - 1)
+    return centred / (np.sqrt(variance) + np.float32(_STD_GUARD))
