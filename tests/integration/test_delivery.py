@@ -1,0 +1,329 @@
+"""Webhooks against a receiver that plays scripts, over real connections, on a clock that the test moves."""
+
+import json
+import ssl
+
+import pytest
+import trustme
+
+from shared.adapters.redis_deliveries import PER_HOST, SEND_S, RedisDeliveries
+from shared.adapters.redis_jobs import RedisJobs
+from shared.adapters.sealing import Envelope
+from shared.domain.addresses import AddressRules
+from shared.domain.commands import CreateVoiceprint
+from shared.domain.delivery import DeliveryState
+from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
+from shared.domain.jobs import Order, Status, Webhook, new_job_id
+from shared.signing import new_secret, vendor_signature
+from tests.receiver import receiving
+from worker.deliver import TIMEOUT_S, Deliverer
+from worker.egress import Egress
+
+OUTPUT = {"voiceprint": "VE1C", "note": "é"}
+LOOPBACK = AddressRules.parse("1-65535", "127.0.0.0/8")
+SECRET = new_secret()
+
+ENVELOPE = Envelope(b"s" * 32)
+
+
+class Outbox:
+    """Jobs that end, and a courier's work done step by step."""
+
+    def __init__(self, redis, **deliverer):
+        self.redis, self.now = redis, 1_000_000_000
+        self.jobs = RedisJobs(
+            redis,
+            envelope=ENVELOPE,
+            lease_s=15,
+            ttl_s=86_400,
+            deadline_s=3600,
+            max_unfinished=100,
+            clock=lambda: self.now,
+        )
+        self.deliveries = RedisDeliveries(redis, ENVELOPE, clock=lambda: self.now)
+        options = {"egress": Egress(rules=LOOPBACK), "https_only": False, "timeout_s": 0.4, "encoding": "hex"}
+        self.deliverer = Deliverer(deliveries=self.deliveries, secrets=lambda _: [SECRET], **options | deliverer)
+
+    def end_job(self, url, *, status=Status.SUCCEEDED, status_only=False):
+        order = Order(command=CreateVoiceprint(url="https://x"), webhook=Webhook(url, status_only))
+        job = self.jobs.create(new_job_id(), "client", order)
+        if status is Status.CANCELED:
+            assert self.jobs.cancel(job.id, OUTPUT)
+        else:
+            assert self.jobs.finish(self.jobs.claim(job.id), status, OUTPUT)
+        return job.id
+
+    def due_in_s(self):
+        """Seconds until the next try; None when there is none."""
+        hosts = self.redis.scan_iter("timbre:due:*")
+        due = [at for host in hosts for _, at in self.redis.zrange(host, 0, 0, withscores=True)]
+        return (min(due) - self.now) / 1000 if due else None
+
+    def send_due(self):
+        for delivery in self.deliveries.take(10):
+            self.deliverer.deliver(delivery)
+
+    def send_all(self):
+        """Send until nothing is due ever again; returns the seconds waited before each try."""
+        waits = []
+        while (wait := self.due_in_s()) is not None:
+            waits.append(wait)
+            self.now += round(max(0.0, wait) * 1000)
+            self.send_due()
+        return waits
+
+
+@pytest.fixture
+def outbox(redis):
+    return Outbox(redis)
+
+
+SCHEDULE = [0, 0, 60, 300]
+HTTP, TIMEOUT, CONNECTION = "http_error", "http_timeout", "connection_failed"
+SCRIPTS = {
+    "well": (["200"], [(200, None)], "delivered", [0]),
+    "no content": (["204"], [(204, None)], "delivered", [0]),
+    "third time lucky": (
+        ["500", "500", "200"], [(500, HTTP), (500, HTTP), (200, None)], "delivered", SCHEDULE[:3]
+    ),
+    "never": (["500"], [(500, HTTP)] * 4, "exhausted", SCHEDULE),
+    "hangs": (["hang"], [(None, TIMEOUT)] * 4, "exhausted", SCHEDULE),
+    "drips its body": (["drip"], [(None, TIMEOUT)] * 4, "exhausted", SCHEDULE),
+    "drips its headers": (["drip_headers"], [(None, TIMEOUT)] * 4, "exhausted", SCHEDULE),
+    "closes in mid-answer": (["cut", "200"], [(None, CONNECTION), (200, None)], "delivered", [0, 0]),
+    "resets": (["reset", "200"], [(None, CONNECTION), (200, None)], "delivered", [0, 0]),
+    "found elsewhere": (["302 Location: /other", "200"], [(302, HTTP), (200, None)], "delivered", [0, 0]),
+    "two redirects": (
+        ["307 Location: /a", "308 Location: /b", "200"], [(200, None)], "delivered", [0]
+    ),
+    "three redirects": (
+        ["307 Location: /a", "308 Location: /b", "307 Location: /c", "200"],
+        [(None, "too_many_redirects"), (200, None)], "delivered", [0, 0],
+    ),
+    "redirect to the inside": (
+        ["307 Location: http://10.0.0.1/", "200"], [(None, CONNECTION), (200, None)], "delivered", [0, 0]
+    ),
+    "gone": (["410"], [(410, HTTP)], "refused", [0]),
+    "gone at last": (["500", "410"], [(500, HTTP), (410, HTTP)], "refused", [0, 0]),
+    "asks for patience": (
+        ["429 Retry-After: 120", "503 Retry-After: 7", "200"],
+        [(429, HTTP), (503, HTTP), (200, None)], "delivered", [0, 120, 60],
+    ),
+    "asks for too much": (["429 Retry-After: 999999", "200"], [(429, HTTP), (200, None)], "delivered", [0, 3600]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_tries_reasons_and_spacing_are_those_of_the_table(outbox, name):
+    script, tries, state, schedule = SCRIPTS[name]
+    with receiving(*script) as receiver:
+        job_id = outbox.end_job(receiver.url)
+        waits = outbox.send_all()
+    found_state, log = outbox.deliveries.log("client", job_id)
+    assert [(entry.status, entry.reason) for entry in log] == tries
+    assert [entry.attempt for entry in log] == list(range(1, len(tries) + 1))
+    assert found_state == state
+    assert waits == pytest.approx(schedule, rel=0.1, abs=0.01)
+    assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
+    assert len({post.body for post in receiver.posts}) == 1
+
+
+def test_every_retry_says_which_it_is_and_why(outbox):
+    with receiving("500", "hang", "cut", "200") as receiver:
+        outbox.end_job(receiver.url)
+        outbox.send_all()
+    told = [(post.headers["x-retry-num"], post.headers["x-retry-reason"]) for post in receiver.posts]
+    assert told == [(None, None), ("1", HTTP), ("2", TIMEOUT), ("3", CONNECTION)]
+
+
+def test_a_closed_port_is_a_failed_connection(outbox):
+    with receiving("200") as receiver:
+        url = receiver.url
+    job_id = outbox.end_job(url)
+    outbox.send_all()
+    assert [entry.reason for entry in outbox.deliveries.log("client", job_id)[1]] == [CONNECTION] * 4
+
+
+@pytest.mark.parametrize(("trusted", "name"), [(False, "127.0.0.1"), (True, "another.example"), (True, "127.0.0.1")])
+def test_only_a_valid_certificate_is_accepted(redis, tmp_path, trusted, name):
+    authority, stranger = trustme.CA(), trustme.CA()
+    (authority if trusted else stranger).cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    outbox = Outbox(redis, egress=Egress(rules=LOOPBACK, ca_file=str(tmp_path / "ca.pem")), https_only=True)
+    with receiving("200", tls=context) as receiver:
+        job_id = outbox.end_job(receiver.url)
+        outbox.send_due()
+    good = trusted and name == "127.0.0.1"
+    assert [entry.reason for entry in outbox.deliveries.log("client", job_id)[1]] == [None if good else "ssl_error"]
+    assert len(receiver.posts) == int(good)
+
+
+def test_http_is_refused_unless_it_is_allowed(redis):
+    outbox = Outbox(redis, https_only=True)
+    with receiving("200") as receiver:
+        outbox.end_job(receiver.url)
+        outbox.send_all()
+    assert receiver.posts == []
+
+
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED])
+@pytest.mark.parametrize("status_only", [False, True])
+def test_the_body_is_what_polling_returns_and_compact(outbox, status, status_only):
+    with receiving("200") as receiver:
+        job_id = outbox.end_job(receiver.url, status=status, status_only=status_only)
+        outbox.send_all()
+    output = {} if status_only else {"output": outbox.jobs.find("client", job_id).output}
+    expected = json.dumps({"jobId": job_id, "status": status.value} | output, separators=(",", ":"), ensure_ascii=False)
+    post = receiver.posts[0]
+    assert post.body == expected.encode()
+    assert post.headers["Content-Type"] == "application/json"
+    timestamp = int(post.headers["X-Request-Timestamp"])
+    assert post.headers["X-Signature"] == vendor_signature(SECRET, timestamp, post.body, "hex")
+
+
+def test_a_courier_that_dies_costs_a_try_and_repeats_no_number(outbox):
+    with receiving("200") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        lost = outbox.deliveries.take(1)
+        assert outbox.deliveries.take(1) == []
+        assert outbox.due_in_s() == SEND_S
+        outbox.now += round(SEND_S * 1000)
+        outbox.send_due()
+        outbox.deliverer.deliver(lost[0])  # back from the dead, it sends after all
+    state, log = outbox.deliveries.log("client", job_id)
+    assert state is DeliveryState.DELIVERED
+    assert [entry.attempt for entry in log] == [1, 2]
+    assert [post.headers["x-retry-num"] for post in receiver.posts] == ["1", None]
+    assert outbox.due_in_s() is None
+
+
+def test_no_more_than_four_are_on_their_way_to_one_host_and_others_do_not_wait(outbox):
+    for _ in range(PER_HOST + 2):
+        outbox.end_job("https://slow.example/hook")
+    outbox.end_job("https://other.example/hook")
+    urls = [delivery.url for delivery in outbox.deliveries.take(10)]
+    assert urls.count("https://slow.example/hook") == PER_HOST
+    assert urls.count("https://other.example/hook") == 1
+    assert outbox.deliveries.take(10) == []
+
+
+def test_a_host_with_much_to_come_hides_nobody_however_few_are_taken_at_a_time(outbox):
+    for _ in range(50):
+        outbox.end_job("https://slow.example/hook")
+    outbox.end_job("https://other.example/hook")
+    taken = [delivery.host for _ in range(10) for delivery in outbox.deliveries.take(1)]
+    assert sorted(taken) == ["other.example:443"] + PER_HOST * ["slow.example:443"]
+
+
+def test_however_a_host_is_spelled_it_is_the_same(outbox):
+    for host in ("slow.example", "SLOW.example", "slow.example:443", "slow.example.", "slow.EXAMPLE:443"):
+        outbox.end_job(f"https://{host}/hook")
+    assert len(outbox.deliveries.take(10)) == PER_HOST
+
+
+def test_a_settled_try_makes_room_for_the_next_at_once(outbox):
+    with receiving("200") as receiver:
+        for _ in range(PER_HOST + 1):
+            outbox.end_job(receiver.url)
+        taken = outbox.deliveries.take(10)
+        outbox.deliverer.deliver(taken[0])
+        assert len(outbox.deliveries.take(10)) == 1
+
+
+def test_while_tries_are_to_come_nothing_is_sent_again(outbox):
+    job_id = outbox.end_job("https://receiver.example/")
+    with pytest.raises(DeliveryPending):
+        outbox.deliveries.redeliver("client", job_id)
+    taken = outbox.deliveries.take(1)
+    with pytest.raises(DeliveryPending):
+        outbox.deliveries.redeliver("client", job_id)
+    assert len(taken) == 1
+
+
+def test_a_webhook_that_kills_its_couriers_ends_too(outbox):
+    job_id = outbox.end_job("https://killer.example/")
+    for _ in range(4):
+        assert len(outbox.deliveries.take(1)) == 1
+        outbox.now += round(SEND_S * 1000)
+    assert outbox.deliveries.take(1) == []
+    assert outbox.deliveries.log("client", job_id)[0] is DeliveryState.EXHAUSTED
+    assert outbox.due_in_s() is None
+
+
+def test_a_try_that_is_noted_twice_stands_once_in_the_log(outbox):
+    with receiving("500") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        delivery = outbox.deliveries.take(1)[0]
+        for _ in range(2):
+            outbox.deliverer.deliver(delivery)
+    assert len(outbox.deliveries.log("client", job_id)[1]) == 1
+
+
+def test_a_job_without_a_webhook_has_no_delivery(outbox):
+    job = outbox.jobs.create(new_job_id(), "client", Order(command=CreateVoiceprint(url="https://x")))
+    outbox.jobs.finish(outbox.jobs.claim(job.id), Status.SUCCEEDED, OUTPUT)
+    assert outbox.due_in_s() is None
+    with pytest.raises(NoWebhook):
+        outbox.deliveries.log("client", job.id)
+
+
+def test_a_webhook_can_be_sent_again_with_the_same_id_and_bytes(outbox):
+    with receiving("500", "500", "500", "500", "500", "200") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        outbox.send_all()
+        outbox.deliveries.redeliver("client", job_id)
+        assert outbox.send_all() == [0, 0]
+    state, log = outbox.deliveries.log("client", job_id)
+    assert state is DeliveryState.DELIVERED
+    assert [entry.attempt for entry in log] == [1, 2, 3, 4, 1, 2]
+    assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
+    assert len({post.body for post in receiver.posts}) == 1
+
+
+def test_the_log_outlives_the_result_but_the_result_cannot_be_sent_again(outbox, redis):
+    with receiving("200") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        outbox.send_all()
+    assert redis.ttl(f"timbre:delivery:{job_id}:body") <= 86_400
+    assert redis.ttl(f"timbre:delivery:{job_id}:log") > 6 * 86_400
+    redis.delete(f"timbre:job:{job_id}", f"timbre:delivery:{job_id}:body")  # as a day later
+    assert outbox.deliveries.log("client", job_id)[0] is DeliveryState.DELIVERED
+    with pytest.raises(ResultGone):
+        outbox.deliveries.redeliver("client", job_id)
+
+
+def test_an_undelivered_webhook_ends_when_its_result_does(outbox, redis):
+    job_id = outbox.end_job("https://receiver.example/")
+    redis.delete(f"timbre:delivery:{job_id}:body")
+    assert outbox.deliveries.take(1) == []
+    assert outbox.deliveries.log("client", job_id) == (DeliveryState.EXPIRED, [])
+    assert outbox.due_in_s() is None
+
+
+def test_another_clients_webhook_is_neither_shown_nor_sent(outbox):
+    job_id = outbox.end_job("https://receiver.example/")
+    with pytest.raises(NoWebhook):
+        outbox.deliveries.log("stranger", job_id)
+    with pytest.raises(NoWebhook):
+        outbox.deliveries.redeliver("stranger", job_id)
+
+
+def test_an_answer_is_kept_by_its_first_bytes_only(outbox):
+    with receiving("200") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        outbox.send_all()
+    entry = outbox.deliveries.log("client", job_id)[1][0]
+    assert entry.answer == "the receiver's answer"
+    assert 0 <= entry.duration_ms < 5000
+
+
+def test_deleting_a_job_deletes_its_webhook(outbox):
+    job_id = outbox.end_job("https://receiver.example/")
+    outbox.jobs.delete("client", job_id)
+    assert outbox.due_in_s() is None
+    assert outbox.redis.keys(f"*{job_id}*") == []
+
+
+def test_an_exchange_may_last_ten_seconds():
+    assert TIMEOUT_S == 10.0

@@ -1,0 +1,170 @@
+"""A job in a worker, with the record in a real Redis and toys for sound and networks."""
+
+import io
+import threading
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from shared.adapters.redis_jobs import RedisJobs
+from shared.adapters.sealing import Envelope
+from shared.domain.audio import Segment, Waveform
+from shared.domain.commands import CreateVoiceprint
+from shared.domain.errors import MediaNotFound
+from shared.domain.jobs import Order, Status, new_job_id
+from shared.domain.voiceprints import Voiceprint
+from tests.unit.test_diarization import ToyEmbedder, voices
+from worker.pipelines.voiceprint import Nets
+from worker.run import Runner
+
+ENVELOPE = Envelope(b"s" * 32)
+LEASE_S = 0.3
+
+
+class ToyFetcher:
+    def fetch(self, client_id, url):
+        if url == "media://gone":
+            raise MediaNotFound("It is gone.")
+        if url == "media://bug":
+            raise ZeroDivisionError
+        return io.BytesIO()
+
+
+@dataclass
+class ToyDecoder:
+    entered: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def decode(self, file):
+        self.entered.set()
+        assert self.go_on.wait(10)
+        return Waveform(np.zeros(10 * 16_000, np.float32), 16_000)
+
+
+class ToyVad:
+    def speech_segments(self, samples, **_):
+        return [Segment(0.0, 10.0)]
+
+
+class OneVoice(ToyEmbedder):
+    def encode(self, samples):
+        return np.zeros(10, int)
+
+    def embed(self, samples):
+        return voices(0)[0]
+
+
+@pytest.fixture
+def jobs(redis):
+    return RedisJobs(redis, envelope=ENVELOPE, lease_s=LEASE_S, ttl_s=60, deadline_s=3600, max_unfinished=100)
+
+
+@pytest.fixture
+def decoder():
+    decoder = ToyDecoder()
+    decoder.go_on.set()
+    return decoder
+
+
+@pytest.fixture
+def runner(jobs, decoder):
+    nets = Nets(ToyVad(), OneVoice())
+    return Runner(jobs=jobs, fetcher=ToyFetcher(), decoder=decoder, nets=nets, beat_s=LEASE_S / 3)
+
+
+def submit(jobs, url="media://a", model=None):
+    return jobs.create(new_job_id(), "c", Order(command=CreateVoiceprint(url=url, model=model))).id
+
+
+def test_a_job_ends_with_its_voiceprint(jobs, runner):
+    job_id = submit(jobs)
+    runner.run(job_id)
+    job = jobs.find("c", job_id)
+    assert job.status is Status.SUCCEEDED
+    assert Voiceprint.decode(job.output["voiceprint"]).model_id == "toy@1"
+    assert list(job.output["timings"]) == ["download", "decode", "vad", "encode", "diarize", "embed"]
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "code"),
+    [
+        ("media://gone", None, "media_not_found"),
+        ("media://bug", None, "internal_error"),
+        ("media://a", "other", "model_not_available"),
+    ],
+)
+def test_every_failure_ends_the_job_with_its_code(jobs, runner, url, model, code):
+    job_id = submit(jobs, url, model)
+    runner.run(job_id)
+    job = jobs.find("c", job_id)
+    assert (job.status, job.output["code"]) == (Status.FAILED, code)
+    assert job.output["error"].endswith(".")
+
+
+def test_a_second_doorbell_finds_nothing_to_do(jobs, runner):
+    job_id = submit(jobs)
+    runner.run(job_id)
+    before = jobs.find("c", job_id)
+    runner.run(job_id)
+    assert jobs.find("c", job_id) == before
+
+
+def test_a_step_longer_than_the_lease_keeps_its_job(jobs, runner, decoder):
+    job_id = submit(jobs)
+    decoder.go_on.clear()
+    thread = threading.Thread(target=runner.run, args=[job_id])
+    thread.start()
+    assert decoder.entered.wait(5)
+    for _ in range(10):
+        threading.Event().wait(LEASE_S / 4)
+        assert jobs.reap() == []
+    assert jobs.find("c", job_id).step == "decode"
+    decoder.go_on.set()
+    thread.join()
+    assert jobs.find("c", job_id).status is Status.SUCCEEDED
+
+
+def test_a_worker_that_must_stop_hands_its_job_back_uncounted(jobs, runner, decoder):
+    interrupted = threading.Event()
+    stopping = replace(runner, stopping=lambda: True, interrupt=interrupted.set)
+    job_id = submit(jobs)
+    decoder.go_on.clear()
+    thread = threading.Thread(target=stopping.run, args=[job_id])
+    thread.start()
+    assert interrupted.wait(5)
+    assert jobs.find("c", job_id).status is Status.CREATED
+    decoder.go_on.set()
+    thread.join()
+    assert jobs.find("c", job_id).status is Status.CREATED
+    claim = jobs.claim(job_id)
+    assert (claim.attempt, claim.fence) == (1, 2)
+
+
+def test_a_worker_that_must_stop_stops_even_if_the_job_is_gone(jobs, runner, decoder):
+    interrupted = threading.Event()
+    stopping = replace(runner, stopping=lambda: True, interrupt=interrupted.set)
+    job_id = submit(jobs)
+    decoder.go_on.clear()
+    thread = threading.Thread(target=stopping.run, args=[job_id])
+    thread.start()
+    assert decoder.entered.wait(5)
+    jobs.delete("c", job_id)
+    assert interrupted.wait(5)
+    decoder.go_on.set()
+    thread.join()
+
+
+def test_a_worker_that_lost_its_job_writes_nothing(jobs, runner, decoder, redis):
+    job_id = submit(jobs)
+    decoder.go_on.clear()
+    thread = threading.Thread(target=runner.run, args=[job_id])
+    thread.start()
+    assert decoder.entered.wait(5)
+    redis.zadd("timbre:running", {job_id: 0})  # its lease is over
+    assert jobs.reap() == [job_id]
+    fresh = jobs.claim(job_id)
+    decoder.go_on.set()
+    thread.join()
+    assert jobs.find("c", job_id).status is Status.RUNNING
+    assert jobs.finish(fresh, Status.SUCCEEDED, {"by": "the other"})

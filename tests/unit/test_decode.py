@@ -1,0 +1,105 @@
+import contextlib
+import tempfile
+
+import numpy as np
+import pytest
+
+from shared.domain.errors import AudioTooLong, NotAudio
+from tests import sounds
+from worker.decode import ProcessDecoder
+
+CLIP = sounds.DATA / "3080-5032-0003.flac"
+
+
+@pytest.fixture(scope="module")
+def decode():
+    decoder = ProcessDecoder(max_s=30.0)
+
+    def from_bytes(content):
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            return decoder.decode(file)
+
+    yield from_bytes
+    decoder.stop()
+
+
+@pytest.fixture(scope="module")
+def half_minute():
+    return sounds.lasting(sounds.read(CLIP), 30.0)
+
+
+@pytest.mark.parametrize("codec", sounds.CODECS)
+def test_exactly_the_limit_passes_in_every_codec_and_comes_out_mono_16_khz(codec, half_minute, decode):
+    waveform = decode(sounds.encode(half_minute, codec))
+    assert waveform.sample_rate_hz == 16_000
+    assert waveform.samples.dtype == np.float32
+    assert waveform.samples.ndim == 1
+    assert waveform.duration_s == pytest.approx(30.0, abs=0.05)
+    assert 0.1 < np.abs(waveform.samples).max() <= 1.1
+
+
+@pytest.mark.parametrize("codec", sounds.CODECS)
+def test_a_bit_more_than_the_limit_is_refused_in_every_codec(codec, half_minute, decode):
+    longer = sounds.lasting(half_minute, 30.6)
+    with pytest.raises(AudioTooLong, match="longer than 30 seconds"):
+        decode(sounds.encode(longer, codec))
+
+
+def test_a_wav_comes_out_sample_for_sample(half_minute, decode):
+    waveform = decode(sounds.encode(half_minute, "wav"))
+    expected = np.array(half_minute.get_array_of_samples(), np.float32) / 32_768
+    assert np.array_equal(waveform.samples, expected)
+
+
+def test_a_header_that_lies_about_the_length_is_not_believed(half_minute, decode):
+    wav = bytearray(sounds.encode(sounds.lasting(half_minute, 40), "flac"))
+    # STREAMINFO's 36-bit count of samples, set to one second.
+    wav[21] &= 0xF0
+    wav[22:26] = (16_000).to_bytes(4, "big")
+    with pytest.raises(AudioTooLong):
+        decode(bytes(wav))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00",
+        b"hello, I am a text file\n" * 100,
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile /etc/hostname\n",
+        b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+        b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00",
+        b"\x89PNG\r\n\x1a\n" + b"\x00" * 64,
+    ],
+    ids=["a byte", "text", "playlist", "concat script", "sdp", "wav header", "png"],
+)
+def test_what_is_not_audio_is_refused(content, decode):
+    with pytest.raises(NotAudio, match="wav, flac, mp3"):
+        decode(content)
+
+
+def test_an_empty_file_is_called_so(decode):
+    with pytest.raises(NotAudio, match="is empty"):
+        decode(b"")
+
+
+@pytest.mark.parametrize("rate", [1, 2_000, 400_000])
+def test_an_absurd_sample_rate_is_refused(rate, half_minute, decode):
+    wav = bytearray(sounds.encode(half_minute, "wav"))
+    wav[24:28] = rate.to_bytes(4, "little")
+    with pytest.raises((NotAudio, AudioTooLong)):
+        decode(bytes(wav))
+
+
+def test_damage_in_the_middle_of_a_file_never_escapes_as_anything_but_our_errors(half_minute, decode):
+    rng = np.random.default_rng(7)
+    for codec in sounds.CODECS:
+        good = sounds.encode(half_minute[:3000], codec)
+        for _ in range(10):
+            bad = bytearray(good)
+            for position in rng.integers(0, len(bad), 20):
+                bad[position] = rng.integers(256)
+            with contextlib.suppress(NotAudio, AudioTooLong):
+                decode(bytes(bad))

@@ -1,0 +1,1 @@
+"""Does the jobs: fetches, decodes, finds the dominant speaker, embeds the voice."""

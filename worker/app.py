@@ -1,0 +1,77 @@
+"""What `celery -A worker.app worker` runs."""
+
+import sys
+import threading
+from typing import Any
+
+import structlog
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+
+from shared import logs
+from shared.adapters.celery_queue import CeleryQueue, celery_app
+from shared.domain.errors import ModelInstallError
+from shared.settings import Settings
+from worker import alive, tasks
+from worker.bootstrap import make_jobs, make_media, make_model_list, require_model
+from worker.housekeeping import Housekeeping
+
+settings = Settings.from_env()
+log = structlog.get_logger()
+try:
+    require_model(settings)
+except ModelInstallError as error:
+    sys.exit(str(error))
+
+app = celery_app(settings.redis_url)
+app.conf.update(
+    worker_pool="prefork",
+    worker_concurrency=settings.worker_processes,
+    # A reserved job would wait behind a long one while another worker idles.
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    # A replaced child is killed if it does not report within this time, and it loads its networks first.
+    worker_proc_alive_timeout=120,
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+)
+tasks.register(app)
+_publish_models = make_model_list(settings)
+
+
+def _show_up() -> None:
+    alive.mark(settings.data_dir, "worker")
+    _publish_models()
+
+
+_housekeeping = Housekeeping(
+    make_jobs(settings),
+    CeleryQueue(app),
+    make_media(settings),
+    mark_alive=_show_up,
+    lease_s=settings.lease_s,
+)
+
+
+@setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    logs.configure(settings.log_level)
+
+
+@worker_process_init.connect
+def _load(**_: Any) -> None:
+    tasks.load_runner(settings)
+
+
+@worker_ready.connect
+def _ready(**_: Any) -> None:
+    _housekeeping.start()
+    log.info("worker ready", processes=settings.worker_processes)
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    """Let the jobs in hand finish, for a while; then have them handed back to other workers."""
+    _housekeeping.stop()
+    patience = threading.Timer(settings.grace_s, tasks.hand_back)
+    patience.daemon = True
+    patience.start()

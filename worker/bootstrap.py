@@ -1,0 +1,124 @@
+"""Settings become a runner. The one place in the worker that knows which networks there are."""
+
+from collections.abc import Callable
+
+from models import registry
+from models.runtime import require_device
+from models.vad import SileroVad
+from shared.adapters.media import open_media, open_sources
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_deliveries import RedisDeliveries
+from shared.adapters.redis_jobs import RedisJobs, open_jobs
+from shared.adapters.redis_models import RedisModels
+from shared.adapters.sealing import Envelope
+from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.database import open_migrated
+from shared.domain.models import ModelCard
+from shared.ports import MediaStore
+from shared.settings import Settings
+from worker.decode import ProcessDecoder
+from worker.deliver import Deliverer
+from worker.download import Downloader
+from worker.egress import Egress
+from worker.fetch import SourceFetcher
+from worker.pipelines.voiceprint import Nets
+from worker.run import Runner
+
+#: A worker waits for a Redis that restarts, some 15 s, rather than lose what it has done.
+WORKER_RETRIES = 10
+
+
+def make_jobs(settings: Settings) -> RedisJobs:
+    """Return the job store."""
+    return open_jobs(connect(settings.redis_url, retries=WORKER_RETRIES), settings)
+
+
+def make_media(settings: Settings) -> MediaStore:
+    """Return the store of uploads."""
+    return open_media(settings)
+
+
+def make_fetcher(settings: Settings) -> SourceFetcher:
+    """Return what gets recordings."""
+    downloader = Downloader(
+        egress=make_egress(settings), max_bytes=settings.max_file_bytes, timeout_s=settings.download_timeout_s
+    )
+    return SourceFetcher(
+        downloader=downloader,
+        media=make_media(settings),
+        buckets=open_sources(settings),
+        scratch=settings.data_dir / "scratch",
+    )
+
+
+def make_egress(settings: Settings) -> Egress:
+    """Return the door to clients' addresses."""
+    return Egress(rules=settings.address_rules())
+
+
+def make_deliveries(settings: Settings) -> RedisDeliveries:
+    """Return the store of webhooks on their way."""
+    redis = connect(settings.redis_url, retries=WORKER_RETRIES)
+    return RedisDeliveries(redis, Envelope(settings.secret_bytes()))
+
+
+def make_deliverer(settings: Settings) -> Deliverer:
+    """Return what sends webhooks."""
+    clients = SqlClients(open_migrated(settings.sql_url()), settings.secret_bytes())
+    return Deliverer(
+        deliveries=make_deliveries(settings),
+        secrets=clients.webhook_secrets,
+        egress=make_egress(settings),
+        encoding=settings.webhook_signature_encoding,
+        https_only=not settings.allow_http_webhooks,
+    )
+
+
+def make_model_list(settings: Settings) -> Callable[[], None]:
+    """Return what tells the API, again and again, which models there are."""
+    index = RedisModels(connect(settings.redis_url), ttl_s=2 * settings.lease_s)
+    models = registry.listed(settings.weights_dir, settings.model)
+    return lambda: index.publish(models)
+
+
+def require_model(settings: Settings) -> None:
+    """Make sure that the model can be loaded, without loading it: a network does not survive a fork.
+
+    Raises
+    ------
+    ModelInstallError
+        The model that the settings name is unknown, not installed, or damaged, or the device is not there.
+    """
+    require_device(settings.device)
+    registry.verify(_card(settings), settings.weights_dir)
+
+
+def make_nets(settings: Settings) -> Nets:
+    """Load the networks: the model that the settings name, or the first one installed."""
+    threads, device = settings.inference_threads, settings.device
+    embedder = registry.load(_card(settings), settings.weights_dir, threads=threads, device=device)
+    return Nets(SileroVad(threads=threads), embedder)
+
+
+def _card(settings: Settings) -> ModelCard:
+    weights = settings.weights_dir
+    return registry.installed_card(settings.model, weights) if settings.model else registry.default_card(weights)
+
+
+def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Callable[[], bool]) -> Runner:
+    """Return a runner with its networks loaded.
+
+    `interrupt` must make a job whose lease is lost stop; `stopping` says that jobs must be handed back.
+    """
+    decoder = ProcessDecoder(settings.max_audio_s)
+    # It gets ready while the networks are loaded.
+    decoder.start()
+    return Runner(
+        jobs=make_jobs(settings),
+        fetcher=make_fetcher(settings),
+        decoder=decoder,
+        nets=make_nets(settings),
+        beat_s=settings.lease_s / 3,
+        interrupt=interrupt,
+        stopping=stopping,
+    )

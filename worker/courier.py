@@ -1,0 +1,96 @@
+"""The courier: a process of its own that sends webhooks, so that slow receivers keep no job waiting.
+
+`python -m worker.courier`. Any number may run. Like every worker it also takes back the jobs of dead ones.
+"""
+
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import structlog
+
+from shared import logs
+from shared.adapters.celery_queue import CeleryQueue, celery_app
+from shared.domain.delivery import Delivery
+from shared.ports import DeliveryStore
+from shared.settings import Settings
+from worker import alive
+from worker.bootstrap import make_deliverer, make_deliveries, make_jobs, make_media
+from worker.deliver import Deliverer
+from worker.housekeeping import Housekeeping
+
+log = structlog.get_logger()
+
+#: Webhooks on their way at the same time.
+SENDERS = 16
+#: Pause when nothing is due, and when Redis is away.
+_IDLE_S, _AWAY_S = 0.1, 1.0
+
+
+class Courier:
+    """Takes due webhooks and sends them, until told to stop; what is on its way then is finished."""
+
+    def __init__(self, deliveries: DeliveryStore, deliverer: Deliverer) -> None:
+        self._deliveries, self._deliverer = deliveries, deliverer
+        self._free = threading.Semaphore(SENDERS)
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Send webhooks until `stop`."""
+        with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as pool:
+            while not self._stopped.is_set():
+                self._free.acquire()
+                delivery = None if self._stopped.is_set() else self._next()
+                if delivery is None:
+                    self._free.release()
+                else:
+                    pool.submit(self._send, delivery)
+
+    def _next(self) -> Delivery | None:
+        """Take one webhook; None, after a pause, when nothing is due or Redis is away."""
+        try:
+            taken = self._deliveries.take(1)
+        except Exception as error:
+            log.warning("cannot look for webhooks", error=type(error).__name__)
+            self._stopped.wait(_AWAY_S)
+            return None
+        if not taken:
+            self._stopped.wait(_IDLE_S)
+        return taken[0] if taken else None
+
+    def _send(self, delivery: Delivery) -> None:
+        try:
+            self._deliverer.deliver(delivery)
+        except Exception as error:
+            log.warning("a webhook's outcome could not be noted", job_id=delivery.job_id, error=type(error).__name__)
+        finally:
+            self._free.release()
+
+
+def main() -> None:
+    """Run a courier until SIGTERM or Ctrl-C."""
+    settings = Settings.from_env()
+    logs.configure(settings.log_level)
+    courier = Courier(make_deliveries(settings), make_deliverer(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: courier.stop())
+    housekeeping = Housekeeping(
+        make_jobs(settings),
+        CeleryQueue(celery_app(settings.redis_url)),
+        make_media(settings),
+        mark_alive=partial(alive.mark, settings.data_dir, "courier"),
+        lease_s=settings.lease_s,
+    )
+    housekeeping.start()
+    log.info("courier ready")
+    courier.run()
+    housekeeping.stop()
+
+
+if __name__ == "__main__":
+    main()

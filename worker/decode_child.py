@@ -1,0 +1,80 @@
+"""`python -m worker.decode_child FD SECONDS`: reads hostile files, each in a process of its own that then ends.
+
+The program imports libav once and forks for each file, so that a file costs a fork and not a start of Python. It
+knows nothing: no settings, no secrets, no network. Over the socket FD it is handed, per file, the open file and the
+pipe to write samples to, and it answers with how the child ended.
+"""
+
+import io
+import os
+import socket
+import sys
+import wave
+from contextlib import suppress
+from typing import NoReturn
+
+from worker.av_reader import Refused, read_samples
+from worker.confinement import confine, leave_network
+from worker.decode_protocol import ISOLATED, REPORT, SAMPLE_RATE_HZ, SHARED
+
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+#: Exit status of a child that met something nobody thought of.
+UNEXPECTED = 99
+
+
+def serve(control: socket.socket, max_s: float) -> None:
+    """Decode what comes over `control` until it is closed."""
+    _warm_up(max_s)
+    control.sendall(ISOLATED if leave_network() else SHARED)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        if not message:
+            return
+        file, pipe = descriptors
+        control.sendall(_decode(control, file, pipe, max_s))
+
+
+def _decode(control: socket.socket, file: int, pipe: int, max_s: float) -> bytes:
+    child = os.fork()
+    if child == 0:
+        control.close()
+        _work(file, pipe, max_s)
+    os.close(file)
+    os.close(pipe)
+    _, status, usage = os.wait4(child, 0)
+    return REPORT.pack(os.waitstatus_to_exitcode(status), usage.ru_maxrss * _MAXRSS_BYTES)
+
+
+def _work(file: int, pipe: int, max_s: float) -> NoReturn:
+    status = UNEXPECTED
+    try:
+        opened = os.fdopen(file, "rb")
+        # What libraries print may hold words of the file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        confine()
+        opened.seek(0)
+        samples = memoryview(read_samples(opened, max_s).tobytes())
+        while samples:
+            samples = samples[os.write(pipe, samples) :]
+        status = 0
+    except Refused as refused:
+        status = refused.refusal
+    finally:
+        # Nothing of what this process inherited may be flushed or cleaned up by it.
+        os._exit(status)
+
+
+def _warm_up(max_s: float) -> None:
+    """Decode once, so that whatever is loaded at first use is loaded: a confined child can open no file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
+        sound.writeframes(bytes(3200))
+    read_samples(io.BytesIO(file.getvalue()), max_s)
+    for bad in (b"", b"RIFF"):
+        with suppress(Refused):
+            read_samples(io.BytesIO(bad), max_s)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), float(sys.argv[2]))

@@ -1,0 +1,123 @@
+"""Send one webhook, once, and note how it went."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import structlog
+
+from shared.domain.delivery import Delivery, LogEntry, Outcome, Reason, follow_up
+from shared.ports import DeliveryStore
+from shared.signing import signed_headers
+from worker.egress import (
+    POST_REDIRECTS,
+    AddressRefused,
+    Answer,
+    BadCertificate,
+    ConnectionBroken,
+    Egress,
+    EgressError,
+    EgressTimeout,
+    TooManyRedirects,
+)
+
+log = structlog.get_logger()
+
+#: Wall clock for the whole exchange, redirects included.
+TIMEOUT_S = 10.0
+MAX_REDIRECTS = 2
+#: How much of an answer is read, and kept in the log.
+ANSWER_BYTES = 256
+
+_REASONS: dict[type[EgressError], Reason] = {
+    EgressTimeout: Reason.TIMEOUT,
+    TooManyRedirects: Reason.REDIRECTS,
+    BadCertificate: Reason.SSL,
+    ConnectionBroken: Reason.CONNECTION,
+    AddressRefused: Reason.CONNECTION,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deliverer:
+    """Sends webhooks that a courier has taken."""
+
+    deliveries: DeliveryStore
+    #: Client id -> the secrets that sign for it, the oldest first.
+    secrets: Callable[[str], list[str]]
+    egress: Egress
+    #: Of `X-Signature`: hex or base64.
+    encoding: str
+    https_only: bool
+    timeout_s: float = TIMEOUT_S
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Send a webhook and note how it went."""
+        at, started = datetime.now(UTC), time.perf_counter()
+        # Outside the try: where our own database is away, the webhook is left to come due again.
+        headers = self._headers(delivery)
+        outcome = self._outcome(delivery, headers)
+        then = follow_up(outcome, delivery.attempt)
+        entry = LogEntry(
+            attempt=delivery.attempt,
+            at=at,
+            duration_ms=round((time.perf_counter() - started) * 1000),
+            status=outcome.status,
+            reason=outcome.reason,
+            answer=outcome.answer,
+        )
+        self.deliveries.settle(delivery, entry, then)
+        log.info(
+            "webhook", job_id=delivery.job_id, attempt=delivery.attempt, reason=outcome.reason, state=then.state.value
+        )
+
+    def _outcome(self, delivery: Delivery, headers: dict[str, str]) -> Outcome:
+        try:
+            return self._post(delivery, headers)
+        except EgressError as error:
+            return Outcome(reason=_REASONS[type(error)])
+        except Exception:
+            log.exception("a bug kept a webhook from being sent", job_id=delivery.job_id)
+            return Outcome(reason=Reason.UNKNOWN)
+
+    def _post(self, delivery: Delivery, headers: dict[str, str]) -> Outcome:
+        with self.egress.open(
+            "POST",
+            delivery.url,
+            body=delivery.body,
+            headers=headers,
+            deadline_s=self.timeout_s,
+            max_redirects=MAX_REDIRECTS,
+            redirect_statuses=POST_REDIRECTS,
+            https_only=self.https_only,
+        ) as answer:
+            return _judged(answer)
+
+    def _headers(self, delivery: Delivery) -> dict[str, str]:
+        secrets, now = self.secrets(delivery.client_id), int(time.time())
+        headers = signed_headers(secrets, f"msg_{delivery.job_id}", now, delivery.body, self.encoding)
+        if delivery.attempt > 1:
+            headers |= {"x-retry-num": str(delivery.attempt - 1), "x-retry-reason": delivery.reason or Reason.UNKNOWN}
+        return headers | {"Content-Type": "application/json"}
+
+
+def _judged(answer: Answer) -> Outcome:
+    return Outcome(
+        reason=None if 200 <= answer.status < 300 else Reason.HTTP,
+        status=answer.status,
+        answer=answer.read(ANSWER_BYTES).decode(errors="replace"),
+        retry_after_s=retry_after_s(answer.headers),
+    )
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3); 0 if none."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return float(text)
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    return 0.0

@@ -1,0 +1,191 @@
+"""Who spoke when: overlapping windows of speech are embedded and clustered, and the changes of speaker are smoothed.
+
+1. Windows of several lengths round each moment give the moment one vector: long windows know the voice better, short
+   ones know better when it changes.
+2. Spectral clustering (Ng, Jordan, Weiss 2001) proposes two, three, ... speakers, and each proposal is cleaned by a
+   hidden Markov model whose states are the speakers (Viterbi 1967; the idea is that of VBx, Landini et al. 2022).
+3. The proposal with the best silhouette (Rousseeuw 1987) wins; voices that are all but the same are made one again.
+
+In doubt it splits: a false split costs a voiceprint nearly nothing, a merge of two people costs a lot.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+from scipy.linalg import eigh
+
+from shared.domain.audio import Segment, total_s
+from shared.domain.diarization import Diarization, Turn, label, merge_turns
+from shared.domain.models import ClusteringThresholds
+from worker.ports import Embedder, Frames
+
+#: One row of L2 norm 1 per moment, (num_moments, dimension); the product of two rows is their mean cosine.
+Embeddings = NDArray[np.float32]
+#: The speaker of each moment, (num_moments,), from 0 without gaps.
+Labels = NDArray[np.intp]
+
+#: Rounds of new centroids and new labels; nearly always two change nothing any more.
+_ROUNDS = 5
+#: How many neighbours on each side say whether a moment lies well inside its speaker's turn.
+_REACH = 3
+
+
+def diarize(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Diarization:
+    """Tell the speakers of a recording apart.
+
+    Parameters
+    ----------
+    frames : features of the recording's speech alone, as `embedder.encode` gives them for the joined segments.
+    speech : where in the recording that speech is, in seconds, in order.
+    """
+    thresholds = embedder.card.clustering
+    embeddings = embed_moments(frames, total_s(speech), embedder)
+    labels = by_appearance(cluster(embeddings, thresholds))
+    return Diarization(merge_turns(_turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
+
+
+def embed_moments(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
+    """Embed each `hop_s` of the joined speech with the windows of all lengths that lie round it."""
+    thresholds = embedder.card.clustering
+    scales = [embedder.pool(frames, windows(speech_s, length_s, thresholds.hop_s)) for length_s in thresholds.windows_s]
+    return np.hstack(scales) / np.float32(np.sqrt(len(scales)))
+
+
+def windows(speech_s: float, length_s: float, hop_s: float) -> list[Segment]:
+    """Return a window of `length_s` round the middle of each `hop_s`; those that stick out are moved inside."""
+    last_s = max(0.0, speech_s - length_s)
+    middles = np.arange(hop_s / 2, max(speech_s, hop_s), hop_s)
+    starts = np.clip(middles - length_s / 2, 0.0, last_s).tolist()
+    return [Segment(start, min(start + length_s, speech_s)) for start in starts]
+
+
+def cluster(embeddings: Embeddings, thresholds: ClusteringThresholds) -> Labels:
+    """Group the moments of a recording by speaker."""
+    cosines = embeddings @ embeddings.T
+    gate = thresholds.split_gate + thresholds.split_gate_s / (len(embeddings) * thresholds.hop_s)
+    best, best_gain = np.zeros(len(embeddings), dtype=np.intp), gate
+    for proposal in _proposals(cosines, thresholds):
+        labels = without_crumbs(embeddings, resegment(embeddings, proposal, thresholds), thresholds)
+        gain = silhouette(1 - cosines, labels) - thresholds.split_penalty * (labels.max() - 1)
+        if gain > best_gain:
+            best, best_gain = labels, gain
+    return merge_alike(embeddings, best, thresholds)
+
+
+def _proposals(cosines: NDArray[np.float32], thresholds: ClusteringThresholds) -> Iterator[Labels]:
+    size = len(cosines)
+    most = min(thresholds.max_speakers, size - 1)
+    if most < 2:
+        return
+    affinity = np.maximum(cosines, 0.0)
+    scale = 1 / np.sqrt(affinity.sum(axis=1))
+    _, vectors = eigh(scale[:, None] * affinity * scale, subset_by_index=[size - most, size - 1])
+    for k in range(2, most + 1):
+        _, labels = kmeans2(_unit(vectors[:, -k:]), k, minit="++", seed=0)
+        yield _renumbered(labels)
+
+
+def resegment(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
+    """Give each moment to the nearest speaker, save that every change of speaker has its price."""
+    price = thresholds.switch_cost_s / thresholds.hop_s
+    for _ in range(_ROUNDS):
+        before = labels
+        labels = _renumbered(viterbi(embeddings @ centroids(embeddings, before).T, price))
+        if np.array_equal(before, labels):
+            break
+    return labels
+
+
+def viterbi(scores: NDArray[np.float32], price: float) -> Labels:
+    """Return the path through scores (num_moments, num_states) of the greatest sum, each change costing `price`."""
+    came_from = np.empty(scores.shape, dtype=np.intp)
+    stay = np.arange(scores.shape[1])
+    total = scores[0]
+    for i in range(1, len(scores)):
+        best = total.argmax()
+        came_from[i] = np.where(total >= total[best] - price, stay, best)
+        total = np.maximum(total, total[best] - price) + scores[i]
+    path = [int(total.argmax())]
+    for row in came_from[:0:-1]:
+        path.append(int(row[path[-1]]))
+    return np.array(path[::-1], dtype=np.intp)
+
+
+def without_crumbs(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
+    """Give the moments of speakers with too little speech to whoever of the others is nearest."""
+    enough = np.bincount(labels) * thresholds.hop_s >= thresholds.min_speaker_s
+    if not enough.any():
+        return np.zeros_like(labels)
+    nearest = np.where(enough, embeddings @ centroids(embeddings, labels).T, -np.inf).argmax(axis=1)
+    return _renumbered(np.where(enough[labels], labels, nearest))
+
+
+def merge_alike(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
+    """Make one of the two most similar speakers, as long as their centroids are closer than one voice's halves are."""
+    while labels.max() > 0:
+        middles = centroids(embeddings, labels)
+        cosines = middles @ middles.T - 2 * np.eye(len(middles))
+        one, other = np.unravel_index(cosines.argmax(), cosines.shape)
+        if cosines[one, other] < thresholds.merge_cosine:
+            break
+        labels = _renumbered(np.where(labels == other, one, labels))
+    return labels
+
+
+def centroids(embeddings: Embeddings, labels: Labels) -> Embeddings:
+    """Return each speaker's mean direction, (num_speakers, dimension); moments near a change of speaker count less."""
+    sums = []
+    for k in range(labels.max() + 1):
+        own = (labels == k).astype(np.float32)
+        agreement = np.convolve(own, np.full(2 * _REACH + 1, 1 / (2 * _REACH + 1)))[_REACH:-_REACH]
+        sums.append((own * agreement) @ embeddings)
+    return _unit(np.stack(sums))
+
+
+def _consistency(embeddings: Embeddings, labels: Labels) -> dict[str, float]:
+    to_own = (embeddings * centroids(embeddings, labels)[labels]).sum(axis=1)
+    return {label(k): float(to_own[labels == k].mean()) for k in range(labels.max() + 1)}
+
+
+def silhouette(distances: NDArray[np.floating], labels: Labels) -> float:
+    """Return the mean silhouette of a grouping, in [-1, 1]; 0 when there is but one group."""
+    groups = [labels == k for k in np.unique(labels)]
+    if len(groups) < 2:
+        return 0.0
+    to_group = np.stack([distances[:, group].sum(axis=1) for group in groups], axis=1)
+    sizes = np.array([group.sum() for group in groups])
+    own = np.stack(groups, axis=1)
+    inside = (to_group / np.maximum(sizes - 1, 1))[own]
+    outside = np.where(own, np.inf, to_group / sizes).min(axis=1)
+    widths = (outside - inside) / np.maximum(np.maximum(inside, outside), 1e-9)
+    return float(np.where((own * sizes).sum(axis=1) > 1, widths, 0.0).mean())
+
+
+def by_appearance(labels: Labels) -> Labels:
+    """Renumber labels in the order in which they first appear."""
+    order = {old: new for new, old in enumerate(dict.fromkeys(labels.tolist()))}
+    return np.array([order[old] for old in labels.tolist()], dtype=np.intp)
+
+
+def _renumbered(labels: Labels) -> Labels:
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+def _turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[Turn]:
+    """Lay the moments of the joined speech back on the recording's clock; the last one lasts to the end."""
+    edges_s = [*(np.arange(len(labels)) * hop_s).tolist(), np.inf]
+    before_s = 0.0
+    for segment in speech:
+        shift_s = segment.start_s - before_s
+        for i in range(int(before_s / hop_s), len(labels)):
+            start_s, end_s = max(edges_s[i] + shift_s, segment.start_s), min(edges_s[i + 1] + shift_s, segment.end_s)
+            if start_s >= segment.end_s:
+                break
+            yield Turn(Segment(start_s, end_s), label(int(labels[i])))
+        before_s += segment.duration_s

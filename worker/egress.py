@@ -1,0 +1,370 @@
+"""The one door to addresses that clients give: downloads and webhooks alike.
+
+An address is judged after it is resolved and the judged address is the one that is dialled, so that a name which
+answers differently a moment later gains nothing; each redirect passes the same door.
+
+    EgressError
+    |-- AddressRefused      not an address that may be opened
+    |-- EgressTimeout       the wall clock ran out
+    |-- TooManyRedirects
+    |-- BadCertificate      the host cannot prove its name
+    `-- ConnectionBroken    no such host, nobody answers, or the line broke off
+"""
+
+import math
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin
+
+import certifi
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationParseError,
+    NewConnectionError,
+    SSLError,
+    TimeoutError,
+)
+from urllib3.util import Timeout, Url, parse_url
+
+from shared.domain.addresses import AddressRules
+
+_PORTS = {"http": 80, "https": 443}
+#: Redirects that a GET may follow, and those that keep the method and the body of a POST.
+GET_REDIRECTS = (301, 302, 303, 307, 308)
+POST_REDIRECTS = (307, 308)
+_CONNECT_TIMEOUT_S = 5.0
+_RESOLVE_TIMEOUT_S = 5.0
+_LONGEST_URL = 8192
+
+
+class EgressError(Exception):
+    """An exchange that did not happen; the message is a sentence for whoever gave the address."""
+
+
+class AddressRefused(EgressError):
+    """Not an address that may be opened."""
+
+
+class EgressTimeout(EgressError):
+    """The exchange took too long."""
+
+    def __init__(self) -> None:
+        super().__init__("The address did not answer in time.")
+
+
+class TooManyRedirects(EgressError):
+    """The address sends us round and round."""
+
+
+class BadCertificate(EgressError):
+    """TLS failed."""
+
+
+class ConnectionBroken(EgressError):
+    """No connection, or one that broke off: another try may fare better."""
+
+
+def system_resolver(host: str) -> list[str]:
+    """Return every address of `host`; raises OSError."""
+    return [str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+
+
+class Deadline:
+    """Shuts its connections when time is up: a timeout per read never ends against a byte now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+        self._connections: list[HTTPConnection] = []
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._shut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left, never quite none, as timeouts want it."""
+        return max(0.001, self._ends_at - time.monotonic())
+
+    def check(self) -> None:
+        """Raise EgressTimeout if time is up: a connection that was shut can look like a complete, empty answer."""
+        if time.monotonic() >= self._ends_at:
+            raise EgressTimeout
+
+    def watch(self, connection: HTTPConnection) -> None:
+        """Shut `connection` in the end, too, which is about to connect."""
+        self._connections.append(connection)
+
+    def watch_socket(self, connected: socket.socket) -> None:
+        """Shut what came of it, which the connection forgets when the answer is its last."""
+        self._sockets.append(connected)
+        # Time may have run out when there was nothing to shut yet.
+        self.check()
+
+    def limit_silence(self, seconds: float) -> None:
+        """Let the sockets wait no longer than `seconds` for their next byte."""
+        for each in self._sockets:
+            # Those of redirects are closed by now.
+            with suppress(OSError):
+                each.settimeout(min(seconds, self.left_s))
+
+    def cancel(self) -> None:
+        """Leave the connections alone."""
+        self._timer.cancel()
+
+    def _shut(self) -> None:
+        pending = [connection.sock for connection in self._connections if connection.sock]
+        for each in (*pending, *self._sockets):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+class Answer:
+    """What came back: status and headers at once, the body as it is read."""
+
+    def __init__(self, response: BaseHTTPResponse, deadline: Deadline) -> None:
+        self._response, self._deadline = response, deadline
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that the body is said to have."""
+        return self._response.length_remaining
+
+    def chunks(self, most: int, silence_s: float = math.inf) -> Iterator[bytes]:
+        """Yield the body as it arrives, raw, at most `most` bytes at a time; give up after `silence_s` of nothing.
+
+        Raises
+        ------
+        EgressTimeout, ConnectionBroken
+        """
+        announced, received = self.length, 0
+        self._deadline.limit_silence(silence_s)
+        with _translated(self._deadline):
+            # read1 gives what is there; read would wait for a whole chunk, however slowly it drips.
+            while chunk := self._response.read1(most):
+                received += len(chunk)
+                yield chunk
+        if announced is not None and received < announced:
+            raise ConnectionBroken("The connection broke off before everything had arrived.")
+
+    def read(self, most: int) -> bytes:
+        """Return the first bytes of the body, `most` of them or all."""
+        found = b""
+        for chunk in self.chunks(most):
+            found += chunk
+            if len(found) >= most:
+                break
+        return found[:most]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Egress:
+    """Opens clients' addresses as far as the rules allow.
+
+    Parameters
+    ----------
+    rules : ports, and what may be opened beyond the public internet.
+    ca_file : certificates that hosts are judged by.
+    resolve : how names become addresses.
+    """
+
+    rules: AddressRules = field(default_factory=AddressRules)
+    ca_file: str = field(default_factory=certifi.where)
+    resolve: Callable[[str], list[str]] = system_resolver
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        deadline_s: float,
+        max_redirects: int,
+        redirect_statuses: Collection[int],
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        https_only: bool = False,
+    ) -> Iterator[Answer]:
+        """Send a request and give its answer, whatever its status; redirects not listed are answers too.
+
+        The deadline is wall clock over everything: names, connections, redirects and the body's reading.
+
+        Raises
+        ------
+        EgressError
+            One of its kinds; also out of the answer's reading.
+        """
+        deadline = Deadline(deadline_s)
+        schemes = {"https"} if https_only else set(_PORTS)
+        try:
+            for _ in range(max_redirects + 1):
+                target = self._judge(url, schemes)
+                with self._exchange(method, target, body, headers or {}, deadline) as answer:
+                    if answer.status not in redirect_statuses:
+                        yield answer
+                        return deadline.check()
+                    url = _next_hop(target, answer.headers.get("Location"))
+            raise TooManyRedirects(f"The address redirects more than {max_redirects} times.")
+        finally:
+            deadline.cancel()
+
+    def _judge(self, url: str, schemes: Collection[str]) -> Url:
+        target = _parse(url)
+        if target.scheme not in schemes or not target.host or target.auth is not None:
+            named = " or ".join(f"{scheme}://" for scheme in sorted(schemes))
+            raise AddressRefused(f"The address must be {named}, without user name or password.")
+        if not self.rules.allow_port(_port(target)):
+            raise AddressRefused(f"Port {_port(target)} is not allowed in an address.")
+        return target
+
+    def _resolved(self, host: str, deadline: Deadline) -> list[str]:
+        """Return the addresses of `host`, every one of which was judged."""
+        try:
+            addresses = _within(min(_RESOLVE_TIMEOUT_S, deadline.left_s), self.resolve, host)
+        except (OSError, UnicodeError):
+            addresses = []
+        if not addresses:
+            deadline.check()
+            raise ConnectionBroken(f"The host of the address, {host}, cannot be found.")
+        if not self.rules.allow(host, addresses):
+            raise AddressRefused(f"The host of the address, {host}, is not on the public internet.")
+        return addresses
+
+    @contextmanager
+    def _exchange(
+        self, method: str, target: Url, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+    ) -> Iterator[Answer]:
+        sent = {"Accept-Encoding": "identity", "User-Agent": "Timbre", **headers, "Host": str(target.netloc)}
+        with _translated(deadline):
+            response = self._send(method, target, body, sent, deadline)
+        try:
+            deadline.check()
+            yield Answer(response, deadline)
+        finally:
+            response.close()
+
+    def _send(
+        self, method: str, target: Url, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+    ) -> BaseHTTPResponse:
+        """Send to the first of the host's addresses that takes a connection."""
+        addresses = self._resolved(_host(target), deadline)
+        for more, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+            try:
+                return self._pool(target, address, deadline).urlopen(
+                    method,
+                    target.request_uri,
+                    body=body,
+                    headers=headers,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                    decode_content=False,
+                    timeout=Timeout(connect=min(_CONNECT_TIMEOUT_S, deadline.left_s), read=deadline.left_s),
+                )
+            except (NewConnectionError, ConnectTimeoutError):
+                if not more:
+                    raise
+        raise AssertionError("a host has an address")
+
+    def _pool(self, target: Url, address: str, deadline: Deadline) -> HTTPConnectionPool:
+        pool: HTTPConnectionPool
+        if target.scheme == "http":
+            pool = HTTPConnectionPool(address, _port(target))
+        else:
+            host = _host(target)
+            pool = HTTPSConnectionPool(
+                address, _port(target), server_hostname=host, assert_hostname=host, ca_certs=self.ca_file
+            )
+        pool.ConnectionCls = _watched(pool.ConnectionCls, deadline)
+        return pool
+
+
+def _parse(url: str) -> Url:
+    # Parsers disagree about control characters, blanks and backslashes, so that one might judge another host than is
+    # meant; an address that needs them writes them with %.
+    if len(url) > _LONGEST_URL or any(character <= " " or character in "\\\x7f" for character in url):
+        raise AddressRefused("The address is not a valid URL.")
+    try:
+        return parse_url(url)
+    except LocationParseError:
+        raise AddressRefused("The address is not a valid URL.") from None
+
+
+def _host(target: Url) -> str:
+    return str(target.host).strip("[]")
+
+
+def _port(target: Url) -> int:
+    return _PORTS[str(target.scheme)] if target.port is None else target.port
+
+
+def _next_hop(current: Url, location: str | None) -> str:
+    if not location:
+        raise ConnectionBroken("The address redirects without saying where to.")
+    try:
+        url = urljoin(current.url, location)
+    except ValueError:
+        raise AddressRefused("The address redirects to something that is not a URL.") from None
+    if current.scheme == "https" and not url.lower().startswith("https:"):
+        raise AddressRefused("The address redirects from https to something less safe.")
+    return url
+
+
+def _within(seconds: float, function: Callable[[str], list[str]], argument: str) -> list[str]:
+    """Return `function(argument)`, from another thread, since resolving a name knows no timeout; raises OSError."""
+    answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(function(argument))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name="resolver", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        return []
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+@contextmanager
+def _translated(deadline: Deadline) -> Iterator[None]:
+    """Turn what urllib3 raises into our errors; its texts may hold the address with its query, so none is kept."""
+    try:
+        yield
+    except (HTTPError, OSError) as error:
+        deadline.check()
+        raise _error(error) from None
+    deadline.check()
+
+
+def _error(error: Exception) -> EgressError:
+    if isinstance(error, SSLError | ssl.SSLError):
+        return BadCertificate("The host of the address does not show a valid certificate.")
+    if isinstance(error, TimeoutError) and not isinstance(error, ConnectTimeoutError):
+        return EgressTimeout()
+    return ConnectionBroken("The connection to the address failed or broke off.")
+
+
+def _watched(cls: Any, deadline: Deadline) -> type[HTTPConnection] | type[HTTPSConnection]:
+    class Watched(cls):
+        def connect(self) -> None:
+            deadline.watch(self)
+            super().connect()
+            deadline.watch_socket(self.sock)
+
+    return Watched

@@ -1,0 +1,96 @@
+"""The recipe of a voiceprint job: sound and networks in, result out; it touches neither network nor disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.domain.audio import Segment, Waveform, total_s
+from shared.domain.diarization import Diarization
+from shared.domain.errors import NoSpeech, TooLittleSpeech
+from shared.domain.quality import Quality, is_narrowband, snr_db
+from shared.domain.results import VoiceprintResult
+from shared.domain.voiceprints import Voiceprint
+from worker.diarize import diarize
+from worker.ports import Embedder, Frames, SpeechDetector
+from worker.steps import Steps
+
+
+@dataclass(frozen=True)
+class Nets:
+    """The neural networks of one worker."""
+
+    vad: SpeechDetector
+    embedder: Embedder
+
+
+def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintResult:
+    """Find who speaks most in `waveform` and embed that voice.
+
+    The encoder runs once over the recording's speech; the windows that tell speakers apart are pooled from its
+    frames, and so is the voiceprint itself when there is but one speaker.
+
+    Raises
+    ------
+    NoSpeech, TooLittleSpeech
+    """
+    with steps("vad"):
+        speech = nets.vad.speech_segments(waveform.samples)
+    if not speech:
+        raise NoSpeech("Nobody speaks in the recording; send one in which a voice can be heard.")
+    with steps("encode"):
+        frames = nets.embedder.encode(waveform.join(speech))
+    with steps("diarize"):
+        diarization = diarize(frames, speech, nets.embedder)
+    speaker = diarization.dominant_speaker()
+    require_speech(diarization.seconds()[speaker], nets.embedder.card.min_speech_s)
+    with steps("embed"):
+        voiceprint = _embed(waveform, diarization, speaker, frames, nets.embedder)
+    return VoiceprintResult(
+        voiceprint=voiceprint,
+        diarization=diarization,
+        dominant_speaker=speaker,
+        quality=measure(waveform, speech, diarization, speaker),
+        calibrated=nets.embedder.card.calibration is not None,
+        speech_s=total_s(speech),
+        audio_s=waveform.duration_s,
+        timings_s=steps.seconds,
+    )
+
+
+def measure(waveform: Waveform, speech: Sequence[Segment], diarization: Diarization, speaker: str) -> Quality:
+    """Return how far the voiceprint of `speaker` can be trusted."""
+    seconds = diarization.seconds()
+    total = sum(seconds.values())
+    next_s = max((s for other, s in seconds.items() if other != speaker), default=0.0)
+    return Quality(
+        net_speech_s=seconds[speaker],
+        snr_db=snr_db(waveform, speech),
+        narrowband=is_narrowband(waveform),
+        num_speakers=len(seconds),
+        share=seconds[speaker] / total,
+        lead=(seconds[speaker] - next_s) / total,
+        consistency=diarization.consistency[speaker],
+    )
+
+
+def require_speech(net_s: float, least_s: float) -> None:
+    """Refuse to make a voiceprint of too little speech.
+
+    Raises
+    ------
+    TooLittleSpeech
+    """
+    if net_s < least_s:
+        raise TooLittleSpeech(
+            f"The recording's main speaker talks for {net_s:.1f} s; at least {least_s:g} s of speech are needed."
+        )
+
+
+def _embed(
+    waveform: Waveform, diarization: Diarization, speaker: str, frames: Frames, embedder: Embedder
+) -> Voiceprint:
+    if len(diarization.speakers) == 1:
+        whole = Segment(0.0, sum(diarization.seconds().values()))
+        vector = embedder.pool(frames, [whole])[0]
+    else:
+        vector = embedder.embed(waveform.join(diarization.segments(speaker)))
+    return Voiceprint(embedder.card.model_id, vector)

@@ -1,0 +1,58 @@
+"""What the work needs of neural networks and of the outside; `worker/bootstrap.py` supplies it."""
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.audio import Samples, Segment, Waveform
+from shared.domain.models import ModelCard
+
+#: Frame features of a recording, whatever shape their model gives them; one frame per 10 ms.
+Frames = NDArray[np.float32]
+
+
+class SpeechDetector(Protocol):
+    """Voice activity detection."""
+
+    def speech_segments(self, samples: Samples, *, threshold: float = ..., pad_s: float = ...) -> list[Segment]:
+        """Return where somebody speaks in 16 kHz samples (num_samples,)."""
+
+
+class Embedder(Protocol):
+    """A speaker embedding network."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What the manifest says of it."""
+
+    def encode(self, samples: Samples) -> Frames:
+        """Return the frame features of samples (num_samples,) at the card's rate."""
+
+    def pool(self, frames: Frames, spans: Sequence[Segment]) -> NDArray[np.float32]:
+        """Return one embedding of L2 norm 1 per span, (num_spans, dimension); spans in seconds of what was encoded."""
+
+    def embed(self, samples: Samples) -> NDArray[np.float32]:
+        """Return the embedding (dimension,) of all samples: `pool(encode(samples), [whole])[0]`."""
+
+
+class Fetcher(Protocol):
+    """Gets recordings."""
+
+    def fetch(self, client_id: str, url: str) -> BinaryIO:
+        """Return the recording as an open file; raises a JobFailure."""
+
+
+class Decoder(Protocol):
+    """Makes sound of files."""
+
+    def decode(self, file: BinaryIO) -> Waveform:
+        """Return mono 16 kHz sound; raises a JobFailure."""
+
+
+class Hook(Protocol):
+    """Stands round each step of a recipe, to time it and to show it."""
+
+    def __call__(self, step: str) -> Any:
+        """Return a context manager to run the step in."""
