@@ -1,0 +1,44 @@
+"""Signed addresses of the local media store, which the API serves itself."""
+
+from flask import request
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from shared.domain.errors import NotFound
+from shared.domain.media import ADDRESS_LIFE_S
+
+
+class ServedAddresses:
+    """`MediaAddresses` that this API serves itself."""
+
+    def __init__(self, secret: bytes, public_url: str | None) -> None:
+        self._signer, self._public_url = URLSafeTimedSerializer(secret, salt="media"), public_url
+
+    def put_address(self, client_id: str, key: str) -> str:
+        """Return where the client may PUT the upload."""
+        return self._address("upload", client_id, key)
+
+    def get_address(self, client_id: str, key: str) -> str:
+        """Return where the client may GET the upload."""
+        return self._address("download", client_id, key)
+
+    def read(self, purpose: str, token: str) -> tuple[str, str]:
+        """Return client and key of an address.
+
+        Raises
+        ------
+        NotFound
+            It was signed for another purpose, by somebody else, or too long ago.
+        """
+        try:
+            signed_for, client_id, key = self._signer.loads(token, max_age=ADDRESS_LIFE_S)
+        except (BadSignature, ValueError):
+            signed_for = client_id = key = ""
+        if signed_for != purpose:
+            raise NotFound(
+                "This address is not valid, or no longer; ask POST /v1/media/input or /v1/media/output again."
+            )
+        return client_id, key
+
+    def _address(self, purpose: str, client_id: str, key: str) -> str:
+        base = self._public_url or request.host_url
+        return f"{base.rstrip('/')}/v1/media/{purpose}/{self._signer.dumps([purpose, client_id, key])}"

@@ -1,0 +1,89 @@
+"""The application, assembled."""
+
+import time
+import uuid
+
+import structlog
+from flask import Flask, Response, g, request
+from flask_smorest import Api
+from werkzeug.routing import BaseConverter
+
+import api
+from api import errors, health, jobs, media, models, voiceprints, webhooks
+from api.schemas import Error
+from api.services import Services
+from shared.domain.errors import LengthRequired
+
+#: Largest JSON body, in bytes.
+MAX_JSON_BYTES = 64 * 1024
+
+log = structlog.get_logger()
+
+
+def create_app(services: Services) -> Flask:
+    """Return the WSGI application on `services`."""
+    app = Flask("timbre")
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["timbre"] = services
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_JSON_BYTES,
+        API_TITLE="Timbre",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.1",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={
+            "info": {"description": api.__doc__},
+            "security": [{"key": []}],
+            "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        },
+    )
+    app.before_request(_open_request)
+    app.before_request(_refuse_chunked_json)
+    app.after_request(_close_request)
+    app.url_map.converters["job"] = JobIdConverter
+    _TimbreApi(app)
+    return app
+
+
+class JobIdConverter(BaseConverter):
+    """A job's id in a path: a UUID and nothing else, so that no other key of the store can be named."""
+
+    regex = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class _TimbreApi(Api):
+    ERROR_SCHEMA = Error
+
+    def init_app(self, app: Flask, **kwargs: object) -> None:
+        super().init_app(app, **kwargs)
+        for module in (health, voiceprints, jobs, media, models, webhooks):
+            self.register_blueprint(module.blueprint)
+        self.register_blueprint(jobs.cursor_blueprint)
+        self.register_blueprint(media.signed_blueprint)
+        self.register_blueprint(health.probes)
+
+    def _register_error_handlers(self) -> None:
+        errors.register(self._app)
+
+
+def _open_request() -> None:
+    g.request_id = str(uuid.uuid4())
+    g.started = time.perf_counter()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _refuse_chunked_json() -> None:
+    """A chunked body has no length to judge, and would be cut at the limit without a word."""
+    if request.method == "POST" and "Transfer-Encoding" in request.headers:
+        raise LengthRequired("Send the JSON body with a Content-Length, not chunked.")
+
+
+def _close_request(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    # The rule, not the path: an upload's path is its authorization.
+    rule = request.url_rule.rule if request.url_rule else None
+    ms = round((time.perf_counter() - g.started) * 1000, 1)
+    log.info("request", method=request.method, rule=rule, status=response.status_code, ms=ms)
+    return response

@@ -1,0 +1,60 @@
+"""Who is calling, and how often: the API key of a request becomes its client, and the request is counted."""
+
+import structlog
+from flask import Response, g, request
+from flask_smorest import Blueprint
+
+from api.errors import RequestParser
+from api.rates import Standing
+from api.services import services
+from shared.domain.errors import RateLimited, Unauthorized
+
+
+def authenticate() -> None:
+    """Find the request's client, or refuse.
+
+    Raises
+    ------
+    Unauthorized
+        The header is missing or its key unknown; which of the two is not told.
+    """
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    client = services().clients.authenticate(key.strip()) if scheme.lower() == "bearer" else None
+    if client is None:
+        raise Unauthorized("Send a valid API key: 'Authorization: Bearer sk_...'.")
+    g.client = client
+    structlog.contextvars.bind_contextvars(client_id=client.id)
+
+
+def limit() -> None:
+    """Count the request for its client, or refuse it.
+
+    Raises
+    ------
+    RateLimited
+    """
+    passed, g.standing = services().rates.count(g.client.id, request.method, str(request.endpoint))
+    if not passed:
+        raise RateLimited("Too many requests")
+
+
+def tell(response: Response) -> Response:
+    """Tell the client how it stands, in seconds; on a refusal also when to come back."""
+    standing: Standing | None = g.get("standing")
+    if standing is not None:
+        response.headers["X-RateLimit-Limit"] = str(standing.limit)
+        response.headers["X-RateLimit-Remaining"] = str(standing.remaining)
+        response.headers["X-RateLimit-Reset"] = str(standing.reset_s)
+        if response.status_code == 429:
+            response.headers.setdefault("Retry-After", str(standing.reset_s))
+    return response
+
+
+def guarded(name: str, description: str, version: int = 1) -> Blueprint:
+    """Return a blueprint under /v1, or another version, whose every route asks for an API key and is counted."""
+    blueprint = Blueprint(name, name, url_prefix=f"/v{version}", description=description)
+    blueprint.ARGUMENTS_PARSER = RequestParser()
+    blueprint.before_request(authenticate)
+    blueprint.before_request(limit)
+    blueprint.after_request(tell)
+    return blueprint

@@ -1,0 +1,150 @@
+"""Errors as HTTP: one envelope, `{"requestId", "code", "message", "errors"?}`, and one table of statuses."""
+
+from typing import Any
+
+import structlog
+from flask import Flask, Response, g, jsonify
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import HTTPException
+
+from shared.domain.errors import (
+    DeliveryPending,
+    IdempotencyMismatch,
+    InternalError,
+    InvalidRequest,
+    JobEnded,
+    LengthRequired,
+    MethodNotAllowed,
+    NotFound,
+    NoWebhook,
+    RateLimited,
+    RequestError,
+    RequestTooLarge,
+    ResultGone,
+    SecretRotating,
+    TimbreError,
+    TooManyJobs,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+log = structlog.get_logger()
+
+STATUS: dict[type[RequestError], int] = {
+    InvalidRequest: 400,
+    Unauthorized: 401,
+    NotFound: 404,
+    NoWebhook: 404,
+    MethodNotAllowed: 405,
+    JobEnded: 409,
+    DeliveryPending: 409,
+    SecretRotating: 409,
+    ResultGone: 410,
+    LengthRequired: 411,
+    RequestTooLarge: 413,
+    UnsupportedMediaType: 415,
+    IdempotencyMismatch: 422,
+    RateLimited: 429,
+    TooManyJobs: 429,
+    Unavailable: 503,
+}
+#: Errors that the framework itself raises, by status.
+_FRAMEWORK: dict[int, RequestError] = {
+    404: NotFound("There is nothing at this address."),
+    405: MethodNotAllowed("This address does not answer that method."),
+    413: RequestTooLarge("The request's body is too large."),
+    415: UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json."),
+}
+#: What clients should do when a dependency is away.
+RETRY_AFTER = {"Retry-After": "5"}
+_HEADERS: dict[type[RequestError], dict[str, str]] = {
+    Unauthorized: {"WWW-Authenticate": "Bearer"},
+    TooManyJobs: {"Retry-After": "30"},
+    Unavailable: RETRY_AFTER,
+}
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` in the envelope."""
+    app.register_error_handler(RequestError, answer)
+    app.register_error_handler(HTTPException, _answer_framework)
+    app.register_error_handler(RedisError, _answer_away)
+    app.register_error_handler(OperationalError, _answer_away)
+    app.register_error_handler(PoolTimeoutError, _answer_away)
+    app.register_error_handler(OSError, _answer_away)  # a full disk, say
+    app.register_error_handler(Exception, _answer_bug)
+
+
+def answer(error: RequestError) -> Response:
+    """Return the response for one of our own errors."""
+    response = _envelope(error, STATUS[type(error)], getattr(error, "errors", ()))
+    response.headers.update(_HEADERS.get(type(error), {}))
+    return response
+
+
+def _answer_framework(error: HTTPException) -> Response:
+    known = _FRAMEWORK.get(error.code or 500)
+    if known is None:
+        known = InvalidRequest(("request", error.description or error.name))
+    response = answer(known)
+    if allow := error.get_response().headers.get("Allow"):
+        response.headers["Allow"] = allow
+    return response
+
+
+def _answer_away(error: Exception) -> Response:
+    log.error("a dependency is away", error=type(error).__name__)
+    return answer(Unavailable("The service cannot reach its storage right now; try again in a few seconds."))
+
+
+def _answer_bug(error: Exception) -> Response:
+    log.exception("unhandled error", exc_info=error)
+    return _envelope(InternalError(), 500)
+
+
+def _envelope(error: TimbreError, status: int, errors: Any = ()) -> Response:
+    body: dict[str, Any] = {"requestId": g.request_id, "code": error.code, "message": str(error)}
+    if errors:
+        body["errors"] = [{"field": field, "message": message} for field, message in errors]
+    response = jsonify(body)
+    response.status_code = status
+    return response
+
+
+class RequestParser(FlaskParser):
+    """Reads request bodies; what is wrong with one becomes an `InvalidRequest`, field by field."""
+
+    def load_json(self, req: Any, schema: Any) -> Any:
+        """Read the body, which must say that it is JSON (curl's `-d` alone does not); no body is an empty object."""
+        if not req.content_length:
+            return {}
+        if not req.is_json:
+            raise _FRAMEWORK[415]
+        try:
+            return super().load_json(req, schema)
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, or as many brackets
+            return self._handle_invalid_json_error(error)
+
+    def handle_error(self, error: Any, *_args: Any, **_kwargs: Any) -> None:  # type: ignore[override]
+        """Raise for a body that does not fit its schema."""
+        fields = error.messages.get("json", error.messages.get("query", error.messages))
+        raise InvalidRequest(*_flatten(fields)) from error
+
+    def _handle_invalid_json_error(self, error: Any, *_args: Any, **_kwargs: Any) -> None:  # type: ignore[override]
+        raise InvalidRequest(("body", "The body is not valid JSON in UTF-8.")) from error
+
+
+def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(messages, dict):
+        return [
+            pair
+            for name, inner in messages.items()
+            for pair in _flatten(inner, path if name == "_schema" else f"{path}.{name}".lstrip("."))
+        ]
+    if isinstance(messages, list):
+        return [(path or "body", str(message)) for message in messages]
+    return [(path or "body", str(messages))]

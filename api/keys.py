@@ -1,0 +1,111 @@
+"""Clients, API keys and webhook secrets at the command line: `python -m api.keys --help`."""
+
+from datetime import datetime
+
+import click
+
+from shared.adapters.sql.administration import Administration
+from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.database import open_database
+from shared.domain.errors import SecretRotating, SettingsError, UnknownNameError
+from shared.settings import Settings, write_private
+
+FIRST_KEY_FILE = "first-api-key"
+_DAY_S = 24 * 3600
+
+
+def make_first_key(settings: Settings) -> None:
+    """Where there is no client yet, make one and leave its key in the data folder, mode 0600, to be fetched once."""
+    key = SqlClients(open_database(settings.sql_url()), settings.secret_bytes()).create_first_key()
+    if key is not None:
+        write_private(settings.data_dir / FIRST_KEY_FILE, key + "\n")
+
+
+class _Commands(click.Group):
+    """Says what went wrong in a sentence, not in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, UnknownNameError, SecretRotating) as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Manage clients, API keys and webhook secrets. Whatever is printed as new is printed this once."""
+    settings = Settings.from_env()
+    context.obj = Administration(open_database(settings.sql_url()), settings.secret_bytes())
+
+
+_overlap = click.option(
+    "--overlap", "overlap_s", default=_DAY_S, show_default=True, help="Seconds that the old one goes on working."
+)
+
+
+@main.command()
+@click.argument("name")
+@click.pass_obj
+def create(administration: Administration, name: str) -> None:
+    """Make an API key for the client NAME, which is made if it is new."""
+    click.echo(administration.create_key(name))
+
+
+@main.command("list")
+@click.pass_obj
+def show(administration: Administration) -> None:
+    """List clients with the ids of their keys and webhook secrets."""
+    for entry in administration.entries():
+        times = _at("made", entry.created_at) + _at("ends", entry.ends_at)
+        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {'live' if entry.live else 'ended'}{times}")
+
+
+@main.command()
+@click.argument("key_id")
+@_overlap
+@click.pass_obj
+def rotate(administration: Administration, key_id: str, overlap_s: int) -> None:
+    """Replace the API key with this id by a new one."""
+    click.echo(administration.rotate_key(key_id, overlap_s))
+
+
+@main.command()
+@click.argument("key_id")
+@click.pass_obj
+def revoke(administration: Administration, key_id: str) -> None:
+    """End the API key with this id at once."""
+    administration.revoke_key(key_id)
+
+
+@main.command()
+@click.argument("name")
+@click.pass_obj
+def revoke_client(administration: Administration, name: str) -> None:
+    """End the client NAME and all its keys at once; `create` brings it back."""
+    administration.revoke_client(name)
+
+
+@main.command()
+@click.argument("name")
+@_overlap
+@click.pass_obj
+def rotate_secret(administration: Administration, name: str, overlap_s: int) -> None:
+    """Replace the webhook secret of the client NAME by a new one."""
+    click.echo(administration.rotate_secret(name, overlap_s))
+
+
+@main.command()
+@click.argument("name")
+@click.pass_obj
+def revoke_secrets(administration: Administration, name: str) -> None:
+    """End every webhook secret of the client NAME at once and make a new one."""
+    click.echo(administration.revoke_secrets(name))
+
+
+def _at(what: str, time: datetime | None) -> str:
+    return f"  {what} {time:%Y-%m-%d %H:%M}" if time else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Which models there are."""
+
+from typing import Any
+
+from api.auth import guarded
+from api.schemas import ModelList
+from api.services import services
+from shared.domain.errors import Unavailable
+from shared.wire.native import models_body
+
+blueprint = guarded("models", "The speaker models of this service.")
+
+
+@blueprint.route("/models")
+@blueprint.response(200, ModelList)
+def list_models() -> dict[str, Any]:
+    """List the models that make voiceprints, the preferred first.
+
+    A voiceprint names its model and version; those of two models, or of two versions, cannot be compared.
+    """
+    models = services().models.all()
+    if not models:
+        raise Unavailable("No worker is there to say which models are installed; try again in a moment.")
+    return models_body(models)

@@ -1,0 +1,74 @@
+"""From a validated request to a job: what all job POSTs have in common."""
+
+import hashlib
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import g, request
+
+from api.schemas import Submission
+from api.services import services
+from shared.domain.commands import S3_SCHEME
+from shared.domain.errors import InvalidRequest
+from shared.domain.jobs import IdempotencyKey, Order
+from shared.usecases import submit
+from shared.wire.native import created_body
+
+_MAX_KEY_LENGTH = 255
+
+
+def place(submission: Submission) -> dict[str, Any]:
+    """Store the job that was asked for; returns the answer.
+
+    Raises
+    ------
+    InvalidRequest, IdempotencyMismatch, TooManyJobs
+    """
+    _require_safe_webhook(submission)
+    _require_listed_bucket(submission)
+    order = Order(command=submission.command, webhook=submission.webhook, idempotency_key=_idempotency_key())
+    job = submit(services().jobs, services().queue, g.client.id, order)
+    return created_body(job, submission.warning)
+
+
+def _require_safe_webhook(submission: Submission) -> None:
+    """Refuse at once what a courier would never send to; names are judged when they are resolved, at each try."""
+    if submission.webhook is None:
+        return
+    settings, parts = services().settings, urlsplit(submission.webhook.url)
+    host, _, port = submission.webhook.host.rpartition(":")
+    if parts.scheme != "https" and not settings.allow_http_webhooks:
+        raise InvalidRequest(("webhook", "Must be an https:// address."))
+    if not settings.address_rules().allow_port(int(port)):
+        raise InvalidRequest(("webhook", f"Port {port} is not allowed in an address."))
+    if _is_literal(host) and not settings.address_rules().allow(host, [host]):
+        raise InvalidRequest(("webhook", f"{host} is not on the public internet."))
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _require_listed_bucket(submission: Submission) -> None:
+    url = submission.command.url
+    bucket = url.removeprefix(S3_SCHEME).partition("/")[0]
+    if url.startswith(S3_SCHEME) and bucket not in services().settings.source_buckets():
+        raise InvalidRequest(("url", f"Bucket {bucket} is not one that this service reads; send a presigned address."))
+
+
+def _idempotency_key() -> IdempotencyKey | None:
+    """Read the Idempotency-Key header: bare, or in quotes as the IETF draft (httpapi-idempotency-key) writes it."""
+    text = request.headers.get("Idempotency-Key")
+    if text is None:
+        return None
+    key = text.strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not 0 < len(key) <= _MAX_KEY_LENGTH or not key.isprintable():
+        raise InvalidRequest(("Idempotency-Key", f"Must have 1 to {_MAX_KEY_LENGTH} printable characters."))
+    asked = request.path.encode() + b"\n" + request.get_data()
+    return IdempotencyKey(key, hashlib.sha256(asked).hexdigest())

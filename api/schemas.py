@@ -1,0 +1,323 @@
+"""Requests and responses as schemas: they check shape, nothing else, and describe the API in OpenAPI."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
+
+from shared.domain.commands import MEDIA_SCHEME, Command, CreateVoiceprint
+from shared.domain.delivery import DeliveryState
+from shared.domain.jobs import Status, Webhook
+
+_S3_URL = re.compile(r"s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]+")
+_MEDIA_URL = re.compile(r"media://[a-zA-Z0-9\-_./]+")
+_PRINTABLE = re.compile(r"[!-~]+")
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?", re.ASCII)
+_HANDLE = re.compile(r"[\w.@-]{1,100}\Z", re.ASCII)
+_VENDOR_MODEL = re.compile(r"precision-\d+")
+
+#: How many unknown fields a warning names, and how much of each name.
+_SHOWN, _SHOWN_LENGTH = 5, 50
+
+
+def _check_media_url(url: str) -> None:
+    if not _MEDIA_URL.fullmatch(url):
+        raise ValidationError("Must be media:// followed by letters, digits, '-', '_', '.' or '/'.")
+
+
+def _check_source(url: str) -> None:
+    if url.startswith(MEDIA_SCHEME):
+        _check_media_url(url)
+    elif not _is_plain_http(url) and not _S3_URL.fullmatch(url):
+        raise ValidationError(
+            "Must be an http:// or https:// address in ASCII without user name or password, or media://."
+        )
+
+
+def _is_plain_http(url: str) -> bool:
+    # urlsplit itself takes blanks, line breaks and any letters for part of an address.
+    if not _PRINTABLE.fullmatch(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(_HOST.fullmatch(parts.netloc)) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _check_webhook(url: str) -> None:
+    if not _is_plain_http(url):
+        raise ValidationError("Must be an https:// address without user name or password.")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A validated command, where to tell of its end, and what to tell the client about how it was read."""
+
+    command: Command
+    webhook: Webhook | None
+    warning: str | None
+
+
+class JobRequest(Schema):
+    """What every job takes."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    webhook = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=[validate.Length(max=4096), _check_webhook],
+        metadata={"description": "https address that is told, by a signed POST, how the job ended."},
+    )
+    webhookStatusOnly = fields.Boolean(
+        allow_none=True,
+        load_default=False,
+        metadata={"description": "Leave the result out of the webhook; poll for it instead."},
+    )
+
+    def ignored(self, original: dict[str, Any]) -> str | None:
+        """Return a sentence about fields that are not known."""
+        unknown = sorted(set(original) - set(self.fields))
+        shown = ", ".join(repr(name[:_SHOWN_LENGTH]) for name in unknown[:_SHOWN])
+        more = ", and others" if len(unknown) > _SHOWN else ""
+        return f"Unknown fields were ignored: {shown}{more}." if unknown else None
+
+
+class VoiceprintRequest(JobRequest):
+    """A recording whose dominant voice is wanted."""
+
+    url = fields.String(
+        required=True,
+        validate=[validate.Length(max=4096), _check_source],
+        metadata={"description": "Public http(s) address of the recording, media:// for an upload, or s3://."},
+    )
+    model = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=validate.Regexp(_HANDLE, error="Must be a model's handle, such as titanet_large."),
+        metadata={"description": "Handle of an installed model. Other vendors' names mean the default model."},
+    )
+
+    @post_load(pass_original=True)
+    def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Submission:
+        """Return the command, with a warning for what was not taken literally."""
+        webhook, status_only = data.pop("webhook"), data.pop("webhookStatusOnly")
+        warnings = [self.ignored(original)]
+        if data["model"] and _VENDOR_MODEL.fullmatch(data["model"]):
+            warnings.append(f"Model {data['model']} is not served here; the default model is used.")
+            data["model"] = None
+        return Submission(
+            command=CreateVoiceprint(**data),
+            webhook=Webhook(webhook, bool(status_only)) if webhook else None,
+            warning=" ".join(filter(None, warnings)) or None,
+        )
+
+
+class MediaRequest(Schema):
+    """The name an upload shall have."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    url = fields.String(
+        required=True,
+        validate=[validate.Length(max=255), _check_media_url],
+        metadata={"description": "media:// and a key of your own choice."},
+    )
+
+
+class MediaAddress(Schema):
+    """Where to PUT the file to, or GET it from."""
+
+    url = fields.String(metadata={"description": "Good for an hour, without further authorization."})
+
+
+class MediaQuery(Schema):
+    """Which stored recordings to list."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    limit = fields.Integer(load_default=100, validate=validate.Range(1, 1000))
+    cursor = fields.String(
+        load_default="",
+        validate=[validate.Length(max=1000), validate.Regexp(r"[a-zA-Z0-9\-_./=]*\Z")],
+        metadata={"description": "`nextCursor` of the page before."},
+    )
+
+
+class StoredMedia(Schema):
+    """A stored recording."""
+
+    url = fields.String(required=True)
+    bytes = fields.Integer(required=True)
+    storedAt = fields.String(required=True)
+
+
+class MediaList(Schema):
+    """Some of a client's stored recordings."""
+
+    items = fields.List(fields.Nested(StoredMedia), required=True)
+    nextCursor = fields.String(required=True, allow_none=True)
+
+
+class MediaReceipt(Schema):
+    """Proof of what was removed."""
+
+    url = fields.String(required=True)
+    sha256 = fields.String(required=True)
+
+
+class ConnectionTest(Schema):
+    """Proof that address and key are right."""
+
+    status = fields.String()
+    message = fields.String()
+
+
+class JobCreated(Schema):
+    """A job that was accepted."""
+
+    jobId = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(list(Status)))
+    warning = fields.String(metadata={"description": "What was not taken literally in the request."})
+
+
+class JobState(Schema):
+    """A job, its step while it runs, and its output once it has ended."""
+
+    jobId = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(list(Status)))
+    createdAt = fields.String(required=True)
+    updatedAt = fields.String(required=True)
+    step = fields.String(metadata={"description": "The step a running job is in."})
+    output = fields.Dict(metadata={"description": "The result; for a failed job `error` and `code`."})
+
+
+class ListQuery(Schema):
+    """What both lists of jobs take."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    status = fields.Enum(Status, by_value=True, load_default=None, metadata={"description": "Only jobs that stand so."})
+
+
+class CursorQuery(ListQuery):
+    """A page behind a job."""
+
+    limit = fields.Integer(load_default=10, validate=validate.Range(1, 100))
+    cursor = fields.String(load_default=None, metadata={"description": "`nextCursor` of the page before."})
+
+
+class OffsetQuery(ListQuery):
+    """A page by numbers."""
+
+    take = fields.Integer(load_default=10, validate=validate.Range(1, 100))
+    skip = fields.Integer(load_default=0, validate=validate.Range(0, 1_000_000))
+
+
+class ListedJob(Schema):
+    """A job as lists show it."""
+
+    id = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(list(Status)))
+    createdAt = fields.String(required=True)
+
+
+class JobPage(Schema):
+    """Some jobs, newest first."""
+
+    items = fields.List(fields.Nested(ListedJob), required=True)
+    nextCursor = fields.String(allow_none=True, metadata={"description": "Leads to the next page; null at the end."})
+
+
+class ReceiptBody(Schema):
+    """Proof of what was removed with a job."""
+
+    jobId = fields.String(required=True)
+    deletedAt = fields.String(required=True)
+    removed = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"description": "SHA-256 of the `output` (as compact JSON) and of the uploaded `media`, if any."},
+    )
+
+
+class DeliveryTry(Schema):
+    """One try to deliver a webhook."""
+
+    attempt = fields.Integer(metadata={"description": "Which try of the schedule, from 1."})
+    at = fields.String()
+    status = fields.Integer(allow_none=True, metadata={"description": "HTTP status, when an answer came."})
+    reason = fields.String(allow_none=True, metadata={"description": "Why it failed; null when it succeeded."})
+    durationMs = fields.Integer()
+    answer = fields.String(metadata={"description": "The first bytes of the answer."})
+
+
+class DeliveryLog(Schema):
+    """A job's webhook: where it stands and every try so far."""
+
+    jobId = fields.String(required=True)
+    state = fields.String(required=True, validate=validate.OneOf(list(DeliveryState)))
+    tries = fields.List(fields.Nested(DeliveryTry), required=True)
+
+
+class SecretRotation(Schema):
+    """How to change the webhook secret."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    overlapSeconds = fields.Integer(
+        load_default=86_400,
+        validate=validate.Range(0, 7 * 86_400),
+        metadata={"description": "How long the secret before signs along."},
+    )
+
+
+class Secret(Schema):
+    """A webhook secret, shown this once."""
+
+    secret = fields.String(required=True)
+
+
+class Model(Schema):
+    """A speaker model."""
+
+    handle = fields.String(metadata={"description": "Its name, as `model` of a request takes it."})
+    version = fields.String(allow_none=True, metadata={"description": "Null while it is not installed."})
+    dimension = fields.Integer(metadata={"description": "Length of its vectors."})
+    sampleRate = fields.Integer(metadata={"description": "In Hz."})
+    minSpeechSeconds = fields.Float(metadata={"description": "Least speech of the main speaker for a voiceprint."})
+    licence = fields.String()
+    installed = fields.Boolean()
+    calibrated = fields.Boolean(metadata={"description": "Whether scores can be turned into a confidence."})
+    default = fields.Boolean()
+
+
+class ModelList(Schema):
+    """The models of this service, the preferred first."""
+
+    models = fields.List(fields.Nested(Model))
+
+
+class FieldError(Schema):
+    """What is wrong with one field."""
+
+    field = fields.String()
+    message = fields.String()
+
+
+class Error(Schema):
+    """Any answer from 400 up."""
+
+    requestId = fields.String()
+    code = fields.String()
+    message = fields.String()
+    errors = fields.List(fields.Nested(FieldError))

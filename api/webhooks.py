@@ -1,0 +1,17 @@
+"""The secret that a client's webhooks are signed with."""
+
+from flask import g
+
+from api.auth import guarded
+from api.schemas import Secret, SecretRotation
+from api.services import services
+
+blueprint = guarded("webhooks", "Verify that a webhook is ours.")
+
+
+@blueprint.route("/webhook-secret", methods=["POST"])
+@blueprint.arguments(SecretRotation)
+@blueprint.response(201, Secret)
+def rotate_secret(body: dict[str, int]) -> dict[str, str]:
+    """Make a new webhook secret and show it, this once; the one before signs along for the overlap."""
+    return {"secret": services().clients.rotate_webhook_secret(g.client.id, body["overlapSeconds"])}

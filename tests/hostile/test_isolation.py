@@ -1,0 +1,126 @@
+"""What belongs to another client looks like what does not exist, on every route and with every method."""
+
+import itertools
+import subprocess
+import sys
+import uuid
+
+import pytest
+import requests
+
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_jobs import open_jobs
+from shared.domain.jobs import Status
+from shared.settings import Settings
+from tests.client import Client
+from tests.hostile import fuzz_api
+from tests.hostile.apis import api
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
+UNLIMITED = {"posts_per_minute": 10**6, "reads_per_minute": 10**6}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("isolation")
+
+
+@pytest.fixture(scope="module")
+def owner(folder, redis_server):
+    with api(folder, redis_server.url, **UNLIMITED) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def keys(folder):
+    def run(*arguments):
+        command = [sys.executable, "-m", "api.keys", *arguments]
+        environment = Settings(data_dir=folder).environment()
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def stranger(owner, keys):
+    return Client(owner.url, keys("create", "stranger"))
+
+
+def ended(redis_server, folder, job_id):
+    jobs = open_jobs(connect(redis_server.url), Settings(data_dir=folder))
+    assert jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, {"voiceprint": "of the owner"})
+
+
+@pytest.fixture(scope="module")
+def names(owner, redis_server, folder):
+    """What the owner has, by the name that routes have for it: a waiting job and an ended one, and an upload."""
+    waiting, done = (owner.submit("media://voice.wav", webhook="https://host.invalid/hook") for _ in range(2))
+    ended(redis_server, folder, done)
+    owner.upload("voice.wav", b"the owner's voice")
+    return {"job_id": [waiting, done], "key": ["voice.wav"]}
+
+
+def paths(client):
+    described = requests.get(f"{client.url}/openapi.json", timeout=5).json()["paths"]
+    return [path for path in described if path.startswith("/v") and "{token}" not in path]
+
+
+def seen(client, method, path, name, body=b"{}"):
+    """Return status and body, without what must differ: the request's id, and the name that was asked for."""
+    body = body.replace(b"NAME", name.encode())
+    answer = client.send(method, path.replace("NAME", name), data=body, headers={"Content-Type": "application/json"})
+    request_id = answer.headers.get("X-Request-Id", "-")
+    return answer.status_code, answer.text.replace(request_id, "ID").replace(name, "NAME")
+
+
+def test_a_foreign_thing_is_answered_as_an_unknown_one_on_every_route_with_every_method(owner, stranger, names):
+    tried = 0
+    for path, (what, known), method in itertools.product(paths(owner), names.items(), METHODS):
+        if f"{{{what}}}" not in path:
+            continue
+        unknown = str(uuid.uuid4()) if what == "job_id" else "other.wav"
+        for name in known:
+            foreign, never_was = (
+                seen(stranger, method, path.replace(f"{{{what}}}", "NAME"), n) for n in (name, unknown)
+            )
+            assert foreign == never_was, (method, path)
+            assert foreign[0] in (404, 405) or method == "OPTIONS", (method, path)
+            tried += 1
+    assert tried >= 6 * len(METHODS)
+    # Nothing of the owner's was touched.
+    assert [owner.job(job_id)["status"] for job_id in names["job_id"]] == ["created", "succeeded"]
+
+
+def test_a_foreign_recording_cannot_be_downloaded_either(stranger, names):
+    body = b'{"url": "media://NAME"}'
+    foreign, unknown = (seen(stranger, "POST", "/v1/media/output", key, body) for key in ("voice.wav", "other.wav"))
+    assert foreign == unknown
+    assert foreign[0] == 404
+
+
+def test_lists_show_ones_own_things_only(owner, stranger, names):
+    for path in paths(owner):
+        if "{" not in path and stranger.send("GET", path).status_code == 200:
+            assert not any(name in stranger.send("GET", path).text for name in itertools.chain(*names.values()))
+
+
+def test_every_route_under_a_version_asks_for_a_key(owner):
+    nobody = Client(owner.url, "")
+    for path, method in itertools.product(paths(owner), ("GET", "POST", "PUT", "DELETE")):
+        status, body = seen(
+            nobody, method, path.replace("{job_id}", "NAME").replace("{key}", "NAME"), str(uuid.uuid4())
+        )
+        assert status in (401, 405), (method, path)
+        assert '"unauthorized"' in body or '"method_not_allowed"' in body
+
+
+def test_a_revoked_key_is_refused_with_the_next_request(owner, keys):
+    doomed = Client(owner.url, keys("create", "doomed"))
+    assert doomed.send("GET", "/v1/test").status_code == 200
+    keys("revoke-client", "doomed")
+    assert doomed.send("GET", "/v1/test").status_code == 401
+
+
+def test_nothing_made_from_the_apis_own_description_breaks_it(owner, redis_server):
+    done = fuzz_api.run(owner, redis_server.url, 15)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,75 @@
+"""Stored recordings over HTTP: put, listed, downloaded, removed, by signed addresses that are good for one thing."""
+
+import hashlib
+
+import pytest
+import requests
+
+from tests.client import put
+from tests.hostile.apis import api
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory, redis_server):
+    limits = {"posts_per_minute": 10**6, "reads_per_minute": 10**6, "max_file_bytes": 100_000}
+    with api(tmp_path_factory.mktemp("media"), redis_server.url, **limits) as client:
+        yield client
+
+
+def items(client, **query):
+    return client.send("GET", "/v1/media", params=query).json()
+
+
+def test_a_recording_is_put_listed_downloaded_and_removed_with_a_receipt(client):
+    url = client.upload("in/hello.wav", b"content")
+    (item,) = [item for item in items(client)["items"] if item["url"] == url]
+    assert item["bytes"] == 7
+    assert item["storedAt"].endswith("Z")
+    address = client.post("/v1/media/output", url=url)
+    assert address.status_code == 201
+    got = requests.get(address.json()["url"], timeout=5)
+    assert got.content == b"content"
+    assert got.headers["Content-Type"] == "application/octet-stream"
+    assert "attachment" in got.headers["Content-Disposition"]
+    receipt = client.send("DELETE", "/v1/media/in/hello.wav")
+    assert receipt.json() == {"url": url, "sha256": hashlib.sha256(b"content").hexdigest()}
+    assert requests.get(address.json()["url"], timeout=5).status_code == 404
+    assert client.send("DELETE", "/v1/media/in/hello.wav").status_code == 404
+    assert client.post("/v1/media/output", url=url).status_code == 404
+
+
+@pytest.mark.parametrize("key", ["input", "output", "upload/x", "download/x", "a.b-c_d", "media"])
+def test_any_key_can_be_removed_also_one_named_like_an_address_of_ours(key, client):
+    client.upload(key, b"x")
+    assert client.send("DELETE", f"/v1/media/{key}").status_code == 200
+
+
+def test_the_list_goes_page_by_page(client):
+    for i in range(5):
+        client.upload(f"page-{i}", b"x")
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = items(client, limit=2, cursor=cursor)
+        seen += [item["url"] for item in page["items"]]
+        cursor = page["nextCursor"]
+    assert [url for url in seen if "page" in url] == [f"media://page-{i}" for i in range(5)]
+    for wrong in ({"limit": 0}, {"limit": 1001}, {"limit": "x"}, {"cursor": "\n"}, {"cursor": "ü"}):
+        assert client.send("GET", "/v1/media", params=wrong).status_code == 400
+
+
+def test_an_address_is_good_for_its_own_purpose_only(client):
+    url = client.upload("purpose", b"x")
+    upload, download = client.address(url), client.post("/v1/media/output", url=url).json()["url"]
+    swapped = upload.replace("/upload/", "/download/"), download.replace("/download/", "/upload/")
+    assert requests.get(swapped[0], timeout=5).status_code == 404
+    assert put(swapped[1], b"y").status_code == 404
+    assert requests.get(download[:-1], timeout=5).status_code == 404
+    assert requests.get(download, timeout=5).content == b"x"
+
+
+def test_a_body_over_the_limit_is_refused_while_it_is_read_and_leaves_the_old_one(client):
+    url = client.upload("limited", b"old")
+    for body in (b"x" * 100_001, iter([b"x" * 60_000] * 2)):
+        assert put(client.address(url), body).status_code == 413
+    assert put(client.address(url), iter([b"new", b"er"])).status_code == 200
+    assert requests.get(client.post("/v1/media/output", url=url).json()["url"], timeout=5).content == b"newer"

@@ -1,0 +1,203 @@
+"""Uploads and sources in S3, spoken over real HTTP to an S3 server of the tests' own."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from shared.adapters.media import open_media, open_sources
+from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
+from shared.settings import Settings
+from tests.acceptance.conftest import first_client, running
+from tests.acceptance.test_readme import ROOT, blocks
+from tests.client import put, voiceprint
+from tests.receiver import receiving, wait_for
+from tests.sounds import DATA
+
+CLIP = (DATA / "1688-142285-0005.flac").read_bytes()
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "canary-secret-of-s3"}
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    # Where the SDK looks, in this process and in those that it starts.
+    before = dict(os.environ)
+    os.environ.update(CREDENTIALS)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def s3(endpoint):
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+    for bucket in ("uploads", "calls", "private"):
+        client.create_bucket(Bucket=bucket)
+    return client
+
+
+@pytest.fixture
+def settings(endpoint, s3, tmp_path):
+    return Settings(
+        data_dir=tmp_path,
+        s3_endpoint_url=endpoint,
+        s3_bucket="uploads",
+        s3_source_buckets="calls",
+        max_file_bytes=10**6,
+    )
+
+
+@pytest.fixture
+def media(settings):
+    return open_media(settings)
+
+
+def content(media, client_id, key):
+    with media.open(client_id, key) as file:
+        return file.read()
+
+
+def test_what_is_put_to_a_presigned_address_can_be_read_listed_downloaded_and_removed(media):
+    assert put(media.put_address("a", "x/../y.wav"), b"one").status_code == 200
+    assert put(media.put_address("a", "x/../y.wav"), b"two", Content_Type="audio/wav").status_code == 200
+    assert content(media, "a", "x/../y.wav") == b"two"
+    (upload,) = media.list("a", "", 10).uploads
+    assert (upload.key, upload.size_bytes) == ("x/../y.wav", 3)
+    assert requests.get(media.get_address("a", "x/../y.wav"), timeout=5).content == b"two"
+    assert media.contains("a", "x/../y.wav")
+    assert media.remove("a", "x/../y.wav") == hashlib.sha256(b"two").hexdigest()
+    assert not media.contains("a", "x/../y.wav")
+    assert media.remove("a", "x/../y.wav") is None
+
+
+@pytest.mark.parametrize("key", ["../b/k", "/k", "....//k", ".", "..", "b/k"])
+def test_no_key_leaves_its_clients_prefix(key, media, s3):
+    put(media.put_address("a", key), b"x")
+    names = [o["Key"] for o in s3.list_objects_v2(Bucket="uploads")["Contents"]]
+    assert all(name.startswith("timbre/a/") and name.count("/") == 2 for name in names)
+    with pytest.raises(MediaNotFound):
+        media.open("b", "k")
+    media.remove("a", key)
+
+
+def test_presigned_addresses_expire_within_an_hour_and_carry_no_secret(media):
+    for address in (media.put_address("a", "k"), media.get_address("a", "k")):
+        query = parse_qs(urlsplit(address).query)
+        assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+        assert int(query["X-Amz-Expires"][0]) <= 3600
+        assert "canary" not in address
+
+
+def test_uploads_are_listed_page_by_page(media):
+    keys = {f"page/{i}" for i in range(5)}
+    for key in keys:
+        put(media.put_address("pages", key), b"x")
+    seen, cursor = set(), ""
+    while cursor is not None:
+        page = media.list("pages", cursor, 2)
+        seen |= {upload.key for upload in page.uploads}
+        cursor = page.cursor
+    assert seen == keys
+
+
+def test_an_upload_over_the_limit_is_not_read(media):
+    put(media.put_address("a", "big"), b"x" * (10**6 + 1))
+    with pytest.raises(FileTooLarge):
+        media.open("a", "big")
+    media.remove("a", "big")
+
+
+def test_uploads_past_their_time_are_swept(settings, media):
+    put(media.put_address("a", "old"), b"x")
+    assert media.sweep() == 0
+    hasty = open_media(Settings(**vars(settings) | {"media_ttl_s": -5}))
+    assert hasty.sweep() >= 1
+    assert not media.contains("a", "old")
+
+
+def test_a_store_that_is_away_is_said_to_be_so_in_seconds(settings):
+    away = open_media(Settings(**vars(settings) | {"s3_endpoint_url": "http://127.0.0.1:9"}))
+    started = time.monotonic()
+    for action in (lambda: away.open("a", "k"), lambda: away.list("a", "", 1), lambda: away.remove("a", "k")):
+        with pytest.raises(Unavailable):
+            action()
+    assert time.monotonic() - started < 20
+
+
+def test_a_source_is_read_from_a_listed_bucket_and_from_no_other(settings, s3):
+    s3.put_object(Bucket="calls", Key="2026/a b?ü.wav", Body=b"a call")
+    s3.put_object(Bucket="private", Key="k", Body=b"not yours")
+    sources = open_sources(settings)
+    with sources.open("s3://calls/2026/a b?ü.wav") as file:
+        assert file.read() == b"a call"
+    for url in ("s3://private/k", "s3:///k", "s3://calls.private/k", "s3://uploads/timbre/a/k"):
+        with pytest.raises(UrlNotAllowed):
+            sources.open(url)
+    with pytest.raises(DownloadFailed, match="NoSuchKey"):
+        sources.open("s3://calls/missing")
+
+
+@pytest.fixture(scope="module")
+def stack(endpoint, s3, tmp_path_factory):
+    """The whole service on S3, allowed to fetch from and to call this machine."""
+    settings = {
+        "s3_endpoint_url": endpoint, "s3_bucket": "uploads", "s3_source_buckets": "calls", "worker_processes": 1,
+        "allowed_hosts": "127.0.0.0/8", "allowed_ports": "1-65535", "allow_http_webhooks": True,
+    }  # fmt: skip
+    with running(tmp_path_factory.mktemp("s3"), **settings) as stack:
+        yield stack
+
+
+def test_a_job_takes_its_recording_from_an_upload_to_s3(stack):
+    client = first_client(stack)
+    url = client.upload("hello.flac", CLIP)
+    assert urlsplit(client.address(url)).path.startswith("/uploads/timbre/")
+    voiceprint(client.run(url))
+    (item,) = client.send("GET", "/v1/media").json()["items"]
+    assert (item["url"], item["bytes"]) == (url, len(CLIP))
+    assert requests.get(client.post("/v1/media/output", url=url).json()["url"], timeout=5).content == CLIP
+    assert client.send("DELETE", "/v1/media/hello.flac").json()["sha256"] == hashlib.sha256(CLIP).hexdigest()
+    assert client.post("/v1/media/output", url=url).status_code == 404
+
+
+def test_a_job_takes_its_recording_from_a_listed_bucket_and_no_other(stack, s3):
+    client = first_client(stack)
+    s3.put_object(Bucket="calls", Key="in/hello.flac", Body=CLIP)
+    voiceprint(client.run("s3://calls/in/hello.flac"))
+    refused = client.post("/v1/voiceprint", url="s3://private/k")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "url")
+
+
+def test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook(stack, endpoint):
+    (recipe,) = [block for block in blocks("python") if "boto3" in block]
+    client = first_client(stack)
+    with receiving("200") as receiver:
+        environment = os.environ | {
+            "TIMBRE_URL": client.url, "TIMBRE_KEY": client.key, "WEBHOOK": receiver.url,
+            "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1",
+        }  # fmt: skip
+        command = [sys.executable, "-W", "ignore", "-c", recipe]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        wait_for(receiver, 1)
+    body = json.loads(receiver.posts[0].body)
+    assert (body["jobId"], body["status"]) == (done.stdout.strip(), "succeeded")
+    assert body["output"]["voiceprint"]
+
+
+def test_nothing_of_the_credentials_is_in_the_logs(stack):
+    text = "".join(path.read_text(errors="replace") for path in stack.logs.iterdir())
+    assert "canary-secret-of-s3" not in text
+    assert "X-Amz-Signature" not in text
