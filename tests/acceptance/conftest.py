@@ -1,0 +1,124 @@
+"""The whole service as real processes, spoken to over HTTP; each kind of stack is started once."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.local.stack import EMBEDDED, Stack, free_port
+from shared.settings import PREFIX, Settings
+from tests.client import Client
+from tests.servers import AudioHost, audio_host
+
+for name in [name for name in os.environ if name.startswith(PREFIX)]:
+    del os.environ[name]
+
+
+#: Lets jobs and webhooks reach the servers that tests start.
+LOOPBACK = {"allowed_hosts": "127.0.0.0/8,::1/128", "allowed_ports": "1-65535", "allow_http_webhooks": True}
+
+
+@contextmanager
+def running(folder: Path, **settings: Any) -> Iterator[Stack]:
+    """Run a stack of its own in `folder` until the end of the block."""
+    usual = {"bind": f"127.0.0.1:{free_port()}", "redis_url": EMBEDDED, "posts_per_minute": 10**6}
+    with Stack(Settings(data_dir=folder, **usual | {"reads_per_minute": 10**6} | settings)) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The service with its usual settings, but for private addresses, where the audio host is."""
+    with running(tmp_path_factory.mktemp("timbre"), worker_processes=2, **LOOPBACK) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service with little patience and room: one worker process, short lease and download, small files."""
+    limits = {
+        "lease_s": 1.5,
+        "download_timeout_s": 1.5,
+        "max_file_bytes": 200_000,
+        "worker_processes": 1,
+        "max_unfinished_jobs": 3,
+    }
+    with running(tmp_path_factory.mktemp("small"), **LOOPBACK, **limits) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def strict_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service as it is meant for production: private addresses are refused."""
+    with running(tmp_path_factory.mktemp("strict"), worker_processes=1) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def client(stack: Stack) -> Client:
+    return first_client(stack)
+
+
+@pytest.fixture(scope="session")
+def small(small_stack: Stack) -> Client:
+    return first_client(small_stack)
+
+
+@pytest.fixture(scope="session")
+def strict(strict_stack: Stack) -> Client:
+    return first_client(strict_stack)
+
+
+@pytest.fixture(scope="session")
+def stranger(stack: Stack) -> Client:
+    """Another client of the same service, whose key was made at the command line."""
+    return make_client(stack, "other")
+
+
+@pytest.fixture
+def host() -> Iterator[AudioHost]:
+    """An audio host of the test's own, so that its hits are the test's own."""
+    with audio_host() as host:
+        yield host
+
+
+@pytest.fixture
+def children_of() -> Callable[[int], set[int]]:
+    """Find the child processes of a process."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs /proc to find a process's children")
+    return _children_of
+
+
+def make_client(stack: Stack, name: str) -> Client:
+    """Make a client at the command line."""
+    command = [sys.executable, "-m", "api.keys", "create", name]
+    made = subprocess.run(
+        command, env=os.environ | stack.settings.environment(), check=True, capture_output=True, text=True
+    )
+    return Client(stack.url, made.stdout.strip())
+
+
+def first_client(stack: Stack) -> Client:
+    """Return the client whose key the stack made at its first start."""
+    key = stack.first_key()
+    assert key is not None
+    return Client(stack.url, key)
+
+
+def _children_of(parent: int) -> set[int]:
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name, in brackets, may hold anything; the parent is the second field behind it.
+            fields = status.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == parent:
+            found.add(int(status.parent.name))
+    return found

@@ -1,0 +1,110 @@
+"""Recordings are fetched from wherever clients say, within limits of bytes, seconds and addresses."""
+
+import pytest
+
+from shared.local.stack import free_port
+from tests.acceptance.test_failures import failure
+from tests.client import Client, voiceprint
+from tests.servers import AudioHost
+from tests.sounds import DATA
+
+NAME = "1688-142285-0005.flac"
+
+
+@pytest.fixture
+def recording(host: AudioHost) -> str:
+    """Serve a good recording; returns its name there."""
+    host.serve(NAME, (DATA / NAME).read_bytes())
+    return NAME
+
+
+@pytest.mark.parametrize("path", ["file", "redirect/1", "redirect/3"])
+def test_a_recording_is_fetched_also_by_way_of_redirects(
+    path: str, client: Client, host: AudioHost, recording: str
+) -> None:
+    voiceprint(client.run(host.url(f"{path}/{recording}")))
+
+
+def test_a_presigned_address_is_asked_for_once_with_its_query(client: Client, host: AudioHost, recording: str) -> None:
+    voiceprint(client.run(host.url(f"file/{recording}?X-Amz-Signature=abc%2Fdef%3D&X-Amz-Expires=3600")))
+    assert host.hits == {f"/file/{recording}": 1}
+
+
+@pytest.mark.parametrize("status", [204, 206, 304, 403, 404, 410, 500, 503])
+def test_a_refusal_is_told_with_its_status(status: int, client: Client, host: AudioHost) -> None:
+    failure(client.run(host.url(f"status/{status}")), "download_failed", str(status))
+
+
+def test_a_host_that_does_not_exist_is_named(client: Client) -> None:
+    failure(client.run("http://no-such-host.invalid/a.wav?token=secret"), "download_failed", "no-such-host.invalid")
+
+
+def test_a_refused_connection_is_not_called_slow(client: Client) -> None:
+    failure(client.run(f"http://127.0.0.1:{free_port()}/a.wav"), "download_failed", "onnect")
+
+
+@pytest.mark.parametrize("path", ["redirect-loop", f"redirect/4/{NAME}"])
+def test_too_many_redirects_end(path: str, client: Client, host: AudioHost, recording: str) -> None:
+    failure(client.run(host.url(path)), "download_failed", "redirects")
+    assert host.hits.total() == 4
+
+
+@pytest.mark.parametrize(
+    "target", ["file:///etc/hostname", "ftp://127.0.0.1/a.wav", "http://user:pass@127.0.0.1/a.wav"]
+)
+def test_a_redirect_passes_the_same_door_as_an_address(target: str, client: Client, host: AudioHost) -> None:
+    failure(client.run(host.url(f"elsewhere/{target}")), "url_not_allowed")
+
+
+def test_a_compressed_transfer_is_refused(client: Client, host: AudioHost, recording: str) -> None:
+    failure(client.run(host.url(f"gzip/{recording}")), "download_failed", "compressed")
+
+
+def test_a_transfer_that_breaks_off_is_not_taken_for_a_recording(
+    client: Client, host: AudioHost, recording: str
+) -> None:
+    failure(client.run(host.url(f"truncated/{recording}")), "download_failed", "broke off")
+
+
+def test_a_host_that_hangs_up_is_told(client: Client, host: AudioHost) -> None:
+    failure(client.run(host.url("hang-up")), "download_failed")
+
+
+@pytest.mark.parametrize("path", ["declared/200001", "declared/99999999999999999999", "endless"])
+def test_a_file_that_is_too_large_is_not_fetched_to_its_end(path: str, small: Client, host: AudioHost) -> None:
+    failure(small.run(host.url(path)), "file_too_large")
+
+
+@pytest.mark.parametrize("path", ["drip", "drip-close", "drip-headers"])
+def test_a_download_ends_in_time_however_it_drips(path: str, small: Client, host: AudioHost) -> None:
+    failure(small.wait(small.submit(host.url(path)), within_s=6), "download_timeout", "1.5 seconds")
+
+
+HIDDEN_LOOPBACKS = [
+    "127.0.0.1",
+    "localhost",
+    "[::1]",
+    "0.0.0.0",
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "[::ffff:127.0.0.1]",
+]
+
+
+@pytest.mark.parametrize("name", HIDDEN_LOOPBACKS)
+def test_a_private_address_is_never_opened_whatever_it_looks_like(name: str, strict: Client, host: AudioHost) -> None:
+    failure(strict.run(f"http://{name}:{host.server_port}/file/{NAME}"), "url_not_allowed")
+    failure(strict.run(f"http://{name}/file/{NAME}"), "url_not_allowed", "not on the public internet")
+    assert not host.hits
+
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fd00::1]"]
+)
+def test_addresses_of_inner_networks_are_refused(address: str, strict: Client) -> None:
+    failure(strict.run(f"http://{address}/latest/meta-data"), "url_not_allowed", "not on the public internet")
+
+
+def test_a_production_service_still_takes_uploads(strict: Client) -> None:
+    voiceprint(strict.run(strict.upload(NAME, (DATA / NAME).read_bytes())))

@@ -1,0 +1,63 @@
+"""Lists of jobs: newest first, page by page, one's own only."""
+
+import pytest
+
+from shared.local.stack import Stack
+from tests.acceptance.conftest import make_client
+from tests.client import Client
+
+
+@pytest.fixture
+def newcomer(stack: Stack, request: pytest.FixtureRequest) -> Client:
+    return make_client(stack, request.node.name)
+
+
+def pages(client: Client, limit: int) -> list[list[str]]:
+    found, cursor = [], None
+    while True:
+        query = {"limit": limit} | ({"cursor": cursor} if cursor else {})
+        page = client.send("GET", "/v2/jobs", params=query).json()
+        found.append([item["id"] for item in page["items"]])
+        cursor = page["nextCursor"]
+        if cursor is None:
+            return found
+
+
+def test_pages_lead_through_all_jobs_newest_first(newcomer: Client) -> None:
+    ids = [newcomer.run("media://nothing")["jobId"] for _ in range(5)][::-1]
+    assert pages(newcomer, 2) == [ids[:2], ids[2:4], ids[4:]]
+    assert pages(newcomer, 5) == [ids]
+    by_number = newcomer.send("GET", "/v1/jobs", params={"take": 2, "skip": 1}).json()
+    assert [item["id"] for item in by_number["items"]] == ids[1:3]
+    newcomer.send("DELETE", f"/v1/jobs/{ids[0]}")
+    assert pages(newcomer, 10) == [ids[1:]]
+
+
+def test_an_item_has_id_status_and_time_and_can_be_chosen_by_status(newcomer: Client) -> None:
+    job = newcomer.run("media://nothing")
+    items = newcomer.send("GET", "/v2/jobs", params={"status": "failed"}).json()["items"]
+    assert items == [{"id": job["jobId"], "status": "failed", "createdAt": job["createdAt"]}]
+    assert newcomer.send("GET", "/v2/jobs", params={"status": "succeeded"}).json() == {"items": [], "nextCursor": None}
+
+
+def test_nobody_sees_the_jobs_of_others(newcomer: Client, client: Client) -> None:
+    client.run("media://nothing")
+    assert pages(newcomer, 10) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        ("/v2/jobs", {"limit": 0}, "limit"),
+        ("/v2/jobs", {"limit": 101}, "limit"),
+        ("/v2/jobs", {"limit": "x"}, "limit"),
+        ("/v2/jobs", {"status": "pendign"}, "status"),
+        ("/v2/jobs", {"cursor": "no-such-job"}, "cursor"),
+        ("/v1/jobs", {"take": -1}, "take"),
+        ("/v1/jobs", {"skip": -1}, "skip"),
+    ],
+)
+def test_a_wrong_query_is_told(client: Client, path: str, query: dict[str, object], field: str) -> None:
+    answer = client.send("GET", path, params=query)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == field

@@ -1,0 +1,131 @@
+"""Redis hangs, dies, or the line to it goes dead: the API says so at once, and work goes on when it is back."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from shared.local.stack import Process, RedisServer, Stack
+from tests.acceptance.conftest import LOOPBACK, first_client, running
+from tests.client import Client, Json, eventually
+from tests.servers import Link, link
+
+ANSWER_WITHIN_S = 5.0
+WORK_WITHIN_S = 15.0
+ROUTES = [
+    ("POST", "/v1/voiceprint", {"url": "media://x"}),
+    ("GET", "/v1/jobs/{}", None),
+    ("GET", "/v1/jobs/{}/deliveries", None),
+    ("POST", "/v1/jobs/{}/cancel", None),
+    ("POST", "/v1/jobs/{}/redeliver", None),
+    ("DELETE", "/v1/jobs/{}", None),
+    ("GET", "/readyz", None),
+]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("faults"), worker_processes=1, **LOOPBACK) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def redis(service: Stack) -> Process:
+    return service.processes[0]
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
+    folder = tmp_path_factory.mktemp("line")
+    server = RedisServer(folder / "redis", folder / "redis.log")
+    server.wait()
+    with link(server.url.removeprefix("unix://")) as line:
+        yield line
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def linked(line: Link, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service whose Redis is at the other end of `line`."""
+    url = f"redis://127.0.0.1:{line.port}/0"
+    with running(tmp_path_factory.mktemp("linked"), redis_url=url, worker_processes=1, **LOOPBACK) as stack:
+        yield stack
+
+
+def refusal(client: Client, method: str, path: str, body: Json | None) -> float:
+    """Check that a route says 503 and when to come back; returns after how many seconds."""
+    started = time.monotonic()
+    answer = client.send(method, path, json=body)
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), (path, answer.text)
+    return round(time.monotonic() - started, 2)
+
+
+def refusals(client: Client, job_id: str) -> list[float]:
+    """Ask every route at once."""
+    with ThreadPoolExecutor(len(ROUTES)) as pool:
+        return list(pool.map(lambda route: refusal(client, route[0], route[1].format(job_id), route[2]), ROUTES))
+
+
+def submitted(client: Client) -> str | None:
+    """Try to submit a job; None when the service is away."""
+    answer = client.post("/v1/voiceprint", url="media://nothing")
+    return answer.json()["jobId"] if answer.status_code == 200 else None
+
+
+def seconds_to_work(client: Client) -> float:
+    """Return how long it takes from now until a new job has been done."""
+    started = time.monotonic()
+    job_id = eventually(lambda: submitted(client), WORK_WITHIN_S)
+    client.wait(job_id, WORK_WITHIN_S)
+    return round(time.monotonic() - started, 2)
+
+
+def check(client: Client, break_it: Callable[[], None], mend_it: Callable[[], None]) -> None:
+    """Break the way to Redis, look at every route, mend it, and see work go on."""
+    job_id = client.run("media://nothing")["jobId"]
+    break_it()
+    try:
+        refused = refusals(client, job_id)
+    finally:
+        mend_it()
+    back = seconds_to_work(client)
+    print(f"every route refused after {min(refused)} to {max(refused)} s; work again after {back} s")
+    assert max(refused) < ANSWER_WITHIN_S
+    assert back < WORK_WITHIN_S
+
+
+def test_a_redis_that_hangs_is_reported_within_five_seconds_by_every_route(service: Stack, redis: Process) -> None:
+    check(
+        first_client(service),
+        lambda: os.kill(redis.pid, signal.SIGSTOP),
+        lambda: os.kill(redis.pid, signal.SIGCONT),
+    )
+
+
+def test_a_redis_that_is_killed_is_reported_at_once_and_its_jobs_survive(service: Stack, redis: Process) -> None:
+    check(first_client(service), redis.kill, redis.start)
+
+
+def test_a_line_that_goes_dead_is_reported_and_work_goes_on_when_it_is_back(linked: Stack, line: Link) -> None:
+    check(first_client(linked), line.cut, line.heal)
+
+
+def test_a_line_that_was_dead_for_a_moment_keeps_no_job_waiting(linked: Stack, line: Link) -> None:
+    client = first_client(linked)
+    line.cut()
+    line.heal()
+    assert seconds_to_work(client) < WORK_WITHIN_S
+
+
+def test_requests_that_need_no_redis_are_answered_without_it(service: Stack, redis: Process) -> None:
+    client = first_client(service)
+    os.kill(redis.pid, signal.SIGSTOP)
+    try:
+        assert client.send("GET", "/v1/test").status_code == 200
+        assert requests.get(f"{service.url}/healthz", timeout=1).status_code == 200
+    finally:
+        os.kill(redis.pid, signal.SIGCONT)

@@ -1,0 +1,181 @@
+"""`make run`, as a person meets it: what it prints works, and Ctrl-C leaves nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shared.local.stack import Stack, free_port
+from tests.client import eventually
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """`make run` as a process, and what it prints."""
+
+    process: subprocess.Popen[bytes]
+    printed: Path
+
+    @property
+    def text(self) -> str:
+        return self.printed.read_text()
+
+    @property
+    def greeted(self) -> bool:
+        """Whether it has said all that it has to say."""
+        return "/v1/jobs/" in self.text and self.text.endswith("\n")
+
+    def interrupt(self, *signals: int) -> int:
+        """Send signals, one after the other; returns the exit code."""
+        for number in signals:
+            self.process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.1)
+        return self.process.wait(35)
+
+
+@contextmanager
+def run(data_dir: Path, **variables: str) -> Iterator[Run]:
+    """Start it on a folder; whatever of it is left at the end is killed."""
+    bind = f"127.0.0.1:{free_port()}"
+    environment = os.environ | {"TIMBRE_DATA_DIR": str(data_dir), "TIMBRE_BIND": bind} | variables
+    data_dir.mkdir(exist_ok=True)
+    printed = data_dir / f"printed-{bind.rpartition(':')[2]}"
+    with printed.open("wb") as output:
+        command = [sys.executable, "-m", "shared.local.run"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        yield Run(process, printed)
+    finally:
+        for pid in {process.pid, *processes_on(data_dir)} if process.poll() is None else processes_on(data_dir):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def greeted(data_dir: Path) -> Iterator[Run]:
+    """Start it and wait for its greeting."""
+    with run(data_dir) as timbre:
+        eventually(lambda: timbre.greeted or timbre.process.poll() is not None)
+        assert timbre.greeted, timbre.text
+        yield timbre
+
+
+def refusal(data_dir: Path, **variables: str) -> str:
+    """Start it, and check that it ends by itself, in a sentence; returns that."""
+    with run(data_dir, **variables) as timbre:
+        eventually(lambda: timbre.greeted or timbre.process.poll() is not None)
+        assert timbre.process.poll() == 1, timbre.text
+        assert "Traceback" not in timbre.text
+        return timbre.text
+
+
+def processes_on(data_dir: Path) -> set[int]:
+    """Return whatever runs with this data folder in its environment, or in it: Redis writes over its environment."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("needs /proc to find processes by their environment")
+    mark = f"TIMBRE_DATA_DIR={data_dir}\0".encode()
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (process / "environ").read_bytes() or (process / "cwd").readlink().is_relative_to(data_dir):
+                found.add(int(process.name))
+    return found
+
+
+def servers_on(data_dir: Path) -> list[bytes]:
+    """Return the titles of the Redis servers among them."""
+    titles = []
+    for pid in processes_on(data_dir):
+        with suppress(OSError):
+            titles.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return [title for title in titles if b"valkey-server" in title or b"redis-server" in title]
+
+
+def paste(*lines: str) -> str:
+    """Run lines as a person's shell would."""
+    command = ["bash", "-c", "\n".join(lines)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_printed_lines_make_a_voiceprint_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    with greeted(tmp_path) as timbre:
+        upload, ask, look = [line for line in timbre.text.splitlines() if line.startswith(("curl", "JOB="))]
+        paste(upload)
+        job_id = paste(ask).strip()
+        assert re.fullmatch(r"[0-9a-f-]{36}", job_id)
+        eventually(lambda: '"status":"succeeded"' in paste(f"JOB={job_id}", look).replace(" ", ""))
+        assert len(processes_on(tmp_path)) > 3
+        assert timbre.interrupt(signal.SIGINT) == 0
+        assert not processes_on(tmp_path)
+        assert "Traceback" not in timbre.text
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+    with greeted(tmp_path) as timbre:
+        assert timbre.interrupt(signal.SIGTERM) == 0
+        assert not processes_on(tmp_path)
+
+
+def test_an_impatient_second_ctrl_c_leaves_nothing_behind_either(tmp_path: Path) -> None:
+    with greeted(tmp_path) as timbre:
+        timbre.interrupt(signal.SIGINT, signal.SIGINT)
+        assert not processes_on(tmp_path)
+        assert "Traceback" not in timbre.text
+
+
+def test_a_start_can_be_interrupted(tmp_path: Path) -> None:
+    with run(tmp_path) as timbre:
+        eventually(lambda: len(processes_on(tmp_path)) > 1)
+        assert timbre.interrupt(signal.SIGINT) == 0
+        assert not processes_on(tmp_path)
+        assert "Traceback" not in timbre.text
+
+
+def test_after_a_kill_two_redis_servers_never_share_a_folder(tmp_path: Path) -> None:
+    with greeted(tmp_path) as first:
+        assert len(servers_on(tmp_path)) == 1
+        first.process.kill()
+        first.process.wait()
+        with run(tmp_path) as second:
+            eventually(lambda: second.greeted or second.process.poll() is not None)
+            assert len(servers_on(tmp_path)) <= 1
+
+
+def test_a_taken_port_is_told_with_what_to_do(stack: Stack, tmp_path: Path) -> None:
+    text = refusal(tmp_path, TIMBRE_BIND=stack.settings.bind)
+    assert stack.settings.bind in text
+    assert "TIMBRE_BIND=" in text
+
+
+def test_a_second_start_on_the_same_folder_is_refused(stack: Stack, tmp_path: Path) -> None:
+    text = refusal(tmp_path, TIMBRE_DATA_DIR=str(stack.settings.data_dir))
+    assert "already runs" in text
+    assert "TIMBRE_DATA_DIR" in text
+
+
+WRONG_SETTINGS = [
+    ("TIMBRE_BNID", "127.0.0.1:1", "TIMBRE_BIND"),
+    ("TIMBRE_LEASE_S", "soon", "not a number"),
+    ("TIMBRE_ALLOW_HTTP_WEBHOOKS", "maybe", "neither true nor false"),
+    ("TIMBRE_BIND", "nonsense", "TIMBRE_BIND="),
+    ("TIMBRE_LOG_LEVEL", "loud", "loud"),
+    ("TIMBRE_MODEL", "no-such-model", "no-such-model"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG_SETTINGS)
+def test_a_wrong_setting_stops_the_start_and_is_named(name: str, value: str, words: str, tmp_path: Path) -> None:
+    assert words in refusal(tmp_path, **{name: value})

@@ -1,0 +1,63 @@
+"""Jobs outlive the workers that die on them."""
+
+import os
+import signal
+from collections.abc import Callable
+
+from shared.local.stack import Process, Stack
+from tests.acceptance.test_failures import failure
+from tests.acceptance.test_jobs import NAME, gated
+from tests.client import Client, eventually, voiceprint
+from tests.servers import AudioHost
+
+
+def worker_of(stack: Stack) -> Process:
+    """Return the worker that was started last."""
+    return [process for process in stack.processes if process.name == "worker"][-1]
+
+
+def reached(host: AudioHost, times: int) -> None:
+    """Wait until a job has come to the gate so many times."""
+    eventually(lambda: host.hits[f"/gated/{NAME}"] >= times)
+
+
+def test_a_job_whose_process_is_killed_is_done_by_the_next(
+    small: Client, small_stack: Stack, host: AudioHost, children_of: Callable[[int], set[int]]
+) -> None:
+    job_id = small.submit(gated(host))
+    reached(host, 1)
+    for child in children_of(worker_of(small_stack).pid):
+        os.kill(child, signal.SIGKILL)
+    host.gate.set()
+    voiceprint(small.wait(job_id))
+    assert host.hits[f"/gated/{NAME}"] == 2
+
+
+def test_a_job_posted_while_no_worker_runs_is_done_by_the_next(small: Client, small_stack: Stack) -> None:
+    worker_of(small_stack).stop()
+    job_id = small.submit("media://nothing")
+    assert small.job(job_id)["status"] == "created"
+    small_stack.start_worker()
+    failure(small.wait(job_id), "media_not_found")
+
+
+def test_a_job_that_kills_three_workers_is_given_up(small: Client, small_stack: Stack, host: AudioHost) -> None:
+    job_id = small.submit(gated(host))
+    for attempt in (1, 2, 3):
+        reached(host, attempt)
+        worker_of(small_stack).kill()
+        small_stack.start_worker()
+    failure(small.wait(job_id), "worker_lost", "3 times")
+    assert host.hits[f"/gated/{NAME}"] == 3
+
+
+def test_a_worker_told_to_stop_finishes_its_job_first(small: Client, small_stack: Stack, host: AudioHost) -> None:
+    job_id = small.submit(gated(host))
+    reached(host, 1)
+    worker = worker_of(small_stack)
+    os.kill(worker.pid, signal.SIGTERM)
+    host.gate.set()
+    voiceprint(small.wait(job_id))
+    worker.stop()
+    assert host.hits[f"/gated/{NAME}"] == 1
+    small_stack.start_worker()

@@ -1,0 +1,191 @@
+"""`python -m tests.eval.calibrate MANIFEST --fit DATASET --test DATASET`: fit a model's calibration, and store it.
+
+Each recording of the datasets to fit is cut in two; the first half is enrolled, the second tried, both through every
+channel, so speakers with a single recording will do. The test uses other datasets, whose speakers must be others.
+"""
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import click
+import numpy as np
+from scipy.optimize import minimize
+
+from models import registry
+from models.vad import SileroVad
+from shared.domain.audio import Waveform, total_s
+from shared.domain.calibration import NUM_FEATURES, Calibration, features
+from shared.domain.quality import Condition
+from tests.eval import metrics
+from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, read, read_manifest
+from worker.pipelines.voiceprint import Nets
+
+#: Weight of the penalty on large weights; directions taken out; how much of each half is heard.
+_RIDGE = 1e-4
+_DIRECTIONS = 5
+_LIMITS_S = (np.inf, 3.0)
+LEVELS = (50, 90, 95, 99)
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", help="Handle of an installed model; the default one if left out.")
+@click.option("--fit", "fit_on", multiple=True, required=True, help="Dataset to fit on; may be given again.")
+@click.option("--test", "test_on", multiple=True, required=True, help="Dataset to test on; may be given again.")
+@click.option("--data", help="Name of the data in the manifest; the datasets fitted on if left out.")
+@click.option("--dry-run", is_flag=True, help="Store nothing.")
+@click.option("--weights-dir", type=click.Path(path_type=Path), default=registry.WEIGHTS_DIR)
+def main(
+    manifest: Path,
+    model: str | None,
+    fit_on: tuple[str, ...],
+    test_on: tuple[str, ...],
+    data: str | None,
+    dry_run: bool,
+    weights_dir: Path,
+) -> None:
+    """Fit the calibration of a model on the one-speaker recordings of MANIFEST."""
+    card = registry.installed_card(model, weights_dir) if model else registry.default_card(weights_dir)
+    nets = Nets(SileroVad(), registry.load(card, weights_dir, threads=2))
+    rows = [row for row in read_manifest(manifest) if row.kind == "single"]
+    print("Listening ...", file=sys.stderr)
+    pairs = [_halves(row, nets) for row in rows if row.dataset in fit_on]
+    calibration = fit([pair for pair in pairs if pair], data or ", ".join(fit_on))
+    report(calibration, [row for row in rows if row.dataset in test_on], nets)
+    if not dry_run:
+        store(card.handle, calibration, registry.MANIFEST)
+        print(f"Stored in {registry.MANIFEST.name}.")
+
+
+Halves = tuple[dict[str, Heard], dict[str, Heard]]
+
+
+def _halves(row: Row, nets: Nets) -> Halves | None:
+    """Hear both halves of a recording through each channel; None when there is too little speech."""
+    samples = read(row.path).samples
+    speech = nets.vad.speech_segments(samples)
+    if total_s(speech) < 6.0:
+        return None
+    middle = round(first(speech, total_s(speech) / 2)[-1].end_s * RATE_HZ)
+    heard = ({}, {})
+    for part, half in zip((samples[:middle], samples[middle:]), heard, strict=True):
+        for (name, alter), limit_s in product(CHANNELS.items(), _LIMITS_S):
+            if found := listen(row.speaker, Waveform(alter(part), RATE_HZ), nets, limit_s):
+                half[f"{name} {limit_s}"] = found
+    return heard
+
+
+def fit(recordings: list[Halves], data: str) -> Calibration:
+    """Fit means, nuisance and weights; targets and non-targets weigh the same."""
+    everything = [heard for halves in recordings for half in halves for heard in half.values()]
+    means = {
+        condition.value: np.mean([h.vector for h in everything if h.quality.condition == condition], axis=0)
+        for condition in Condition
+    }
+    calibration = Calibration(data=data, weights=np.zeros(NUM_FEATURES), means=means, nuisance=_nuisance(recordings))
+    rows, same = zip(*_trials(recordings, calibration), strict=True)
+    return replace(calibration, weights=_logistic(np.array(rows), np.array(same)))
+
+
+def _nuisance(recordings: list[Halves]) -> np.ndarray:
+    """Return the main directions in which a channel moves different voices differently."""
+    clean, *others = (f"{name} {np.inf}" for name in CHANNELS)
+    halves = [half for both in recordings for half in both]
+    moves = []
+    for other in others:
+        moved = np.stack([half[other].vector - half[clean].vector for half in halves if {clean, other} <= half.keys()])
+        moves.append(moved - moved.mean(axis=0))
+    return np.linalg.svd(np.concatenate(moves), full_matrices=False)[2][:_DIRECTIONS]
+
+
+def _logistic(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    weights = np.where(targets, 0.5 / targets.sum(), 0.5 / (~targets).sum())
+    signs = np.where(targets, -1.0, 1.0)
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        exponents = signs * (inputs @ w)
+        slope = weights * signs / (1 + np.exp(-exponents))
+        return float(weights @ np.logaddexp(0, exponents) + _RIDGE * w @ w / 2), inputs.T @ slope + _RIDGE * w
+
+    return minimize(loss, np.zeros(NUM_FEATURES), jac=True, method="L-BFGS-B").x
+
+
+def _trials(recordings: list[Halves], calibration: Calibration) -> Iterator[tuple[np.ndarray, bool]]:
+    def seen(half: dict[str, Heard]) -> list[tuple[Heard, np.ndarray]]:
+        return [(h, calibration.compensated(h.vector, h.quality)) for h in half.values()]
+
+    enrolled = [seen(halves[0]) for halves in recordings]
+    tried = [seen(halves[1]) for halves in recordings]
+    for one, other in product(enrolled, tried):
+        for (a, its), (b, others) in product(one, other):
+            yield features(float(its @ others), a.quality, b.quality), a.speaker == b.speaker
+
+
+def report(calibration: Calibration, rows: list[Row], nets: Nets) -> None:
+    """Print what the calibration is worth on speakers it has not seen: whole recordings, enrolment clean or alike."""
+    heard = {name: [_through(row, name, nets) for row in rows] for name in CHANNELS}
+    print(f"{'enrolment / test':28} Cllr    EER %   " + "  ".join(f"FAR/FRR % at {level}" for level in LEVELS))
+    costs = []
+    for enrol, test in [("clean", name) for name in CHANNELS] + [(name, name) for name in CHANNELS if name != "clean"]:
+        llrs, same = _scored(calibration, heard[enrol], heard[test])
+        cost = metrics.cllr(llrs, same)
+        costs += [cost] if enrol == "clean" else []
+        rates = "  ".join(f"{_far(llrs, same, level):7.2f} / {_frr(llrs, same, level):<6.1f}" for level in LEVELS)
+        print(f"{enrol + ' / ' + test:28} {cost:.3f}  {100 * metrics.eer(llrs, same):5.2f}   {rates}")
+    print(f"mean Cllr over clean, telephone, noise (clean enrolment): {np.mean(costs):.3f}")
+
+
+def _through(row: Row, channel: str, nets: Nets) -> Heard | None:
+    return listen(row.speaker, Waveform(CHANNELS[channel](read(row.path).samples), RATE_HZ), nets)
+
+
+def _scored(calibration: Calibration, enrolled: list, tried: list) -> tuple[np.ndarray, np.ndarray]:
+    llrs, same = [], []
+    for (i, a), (j, b) in product(enumerate(enrolled), enumerate(tried)):
+        if i < j and a and b:
+            its, others = (calibration.compensated(h.vector, h.quality) for h in (a, b))
+            llrs.append(float(features(float(its @ others), a.quality, b.quality) @ calibration.weights))
+            same.append(a.speaker == b.speaker)
+    return np.array(llrs), np.array(same)
+
+
+def _far(llrs: np.ndarray, same: np.ndarray, level: int) -> float:
+    return 100 * float((llrs[~same] >= _threshold(level)).mean())
+
+
+def _frr(llrs: np.ndarray, same: np.ndarray, level: int) -> float:
+    return 100 * float((llrs[same] < _threshold(level)).mean())
+
+
+def _threshold(level: int) -> float:
+    return float(np.log(level / (100 - level)))
+
+
+def store(handle: str, calibration: Calibration, manifest: Path) -> None:
+    """Write the calibration into the model's entry of the manifest, in place of an older one."""
+    table = f"[{handle}.calibration]\ndata = {json.dumps(calibration.data)}\n"
+    table += f"weights = {np.round(calibration.weights, 4).tolist()}\n"
+    table += "nuisance = [\n" + "".join(f'    "{_text(row)}",\n' for row in calibration.nuisance) + "]\n"
+    table += f"\n[{handle}.calibration.means]\n"
+    for condition, mean in calibration.means.items():
+        table += f'{condition} = "{_text(mean)}"\n'
+    older = rf"\n*\[{handle}\.calibration\]\n.*?(?=\n\[(?!{handle}\.calibration)|\Z)"
+    text = re.sub(older, "\n", manifest.read_text(), flags=re.DOTALL)
+    clustering = re.search(rf"\[{handle}\.clustering\]\n(?:\w.*\n)+", text)
+    assert clustering, f"the manifest has no clustering of {handle}"
+    end = clustering.end()
+    manifest.write_text((text[:end] + "\n" + table + text[end:]).rstrip("\n") + "\n")
+
+
+def _text(vector: np.ndarray) -> str:
+    return base64.b64encode(vector.astype("<f2").tobytes()).decode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Recordings, the channels they are sent through, and what a model hears of them."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+from numpy.typing import NDArray
+
+from shared.domain.audio import Samples, Segment, Waveform, total_s
+from shared.domain.diarization import Diarization, Turn
+from shared.domain.quality import Quality
+from worker.decode import AvDecoder
+from worker.pipelines.voiceprint import Nets, measure
+
+RATE_HZ = 16_000
+_MU = 255.0
+_NOISE_DB = 10.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a manifest."""
+
+    path: Path
+    file: str
+    speaker: str
+    dataset: str
+    kind: str
+    note: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A recording of one speaker as a model hears it."""
+
+    speaker: str
+    vector: NDArray[np.float32]
+    quality: Quality
+
+
+def read_manifest(path: Path) -> list[Row]:
+    with path.open(newline="") as file:
+        return [
+            Row(path.parent / row["file"], row["file"], row["speaker"], row.get("dataset", ""),
+                row.get("kind") or "single", dict(p.split("=", 1) for p in (row.get("note") or "").split() if "=" in p))
+            for row in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+def read(path: Path) -> Waveform:
+    with path.open("rb") as file:
+        return AvDecoder(max_s=3600.0).decode(file)
+
+
+def clean(samples: Samples) -> Samples:
+    return samples
+
+
+def telephone(samples: Samples) -> Samples:
+    """8 kHz, 300 to 3400 Hz, mu-law in 8 bits."""
+    narrow = scipy.signal.resample_poly(samples, 1, 2)
+    band = scipy.signal.sosfilt(scipy.signal.butter(4, [300, 3400], "band", fs=8000, output="sos"), narrow)
+    band = band / max(np.abs(band).max(), 1e-9) * 0.7
+    coded = np.round(np.sign(band) * np.log1p(_MU * np.abs(band)) / np.log1p(_MU) * 127) / 127
+    decoded = np.sign(coded) * np.expm1(np.abs(coded) * np.log1p(_MU)) / _MU
+    return scipy.signal.resample_poly(decoded, 2, 1)[: len(samples)].astype(np.float32)
+
+
+def noisy(samples: Samples) -> Samples:
+    """Pink noise at 10 dB; the same for the same recording."""
+    spectrum = np.fft.rfft(np.random.default_rng(len(samples)).standard_normal(len(samples)))
+    noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), len(samples))
+    gain = np.sqrt(np.mean(np.square(samples)) / np.mean(np.square(noise)) / 10 ** (_NOISE_DB / 10))
+    return (samples + gain * noise).astype(np.float32)
+
+
+CHANNELS: dict[str, Callable[[Samples], Samples]] = {"clean": clean, "telephone": telephone, "noise 10 dB": noisy}
+
+
+def listen(speaker: str, waveform: Waveform, nets: Nets, most_s: float = np.inf) -> Heard | None:
+    """Hear the first `most_s` seconds of a lone speaker's speech; None when there is too little speech."""
+    return hear(speaker, waveform, first(nets.vad.speech_segments(waveform.samples), most_s), nets)
+
+
+def hear(speaker: str, waveform: Waveform, speech: list[Segment], nets: Nets) -> Heard | None:
+    """Hear a lone speaker in `speech`; None when there is too little of it."""
+    if total_s(speech) < 0.5:
+        return None
+    # What follows would count as a pause, and its speech as noise.
+    waveform = Waveform(waveform.samples[: round(speech[-1].end_s * waveform.sample_rate_hz)], waveform.sample_rate_hz)
+    alone = Diarization([Turn(segment, "SPEAKER_00") for segment in speech], {"SPEAKER_00": 1.0})
+    vector = nets.embedder.embed(waveform.join(speech))
+    return Heard(speaker, vector, measure(waveform, speech, alone, "SPEAKER_00"))
+
+
+def first(speech: list[Segment], most_s: float) -> list[Segment]:
+    kept: list[Segment] = []
+    for segment in speech:
+        left_s = most_s - total_s(kept)
+        if left_s <= 0:
+            break
+        kept.append(Segment(segment.start_s, min(segment.end_s, segment.start_s + left_s)))
+    return kept

@@ -1,0 +1,100 @@
+"""Verification: trials scored by duration and by channel."""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from shared.domain.audio import Waveform
+from shared.domain.calibration import Calibration
+from tests.eval import metrics
+from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, hear, read
+from worker.pipelines.voiceprint import Nets
+
+DURATIONS_S = (10.0, 5.0, 3.0, 1.6)
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The scored trials of one condition; `same` says which are targets."""
+
+    name: str
+    scores: np.ndarray
+    same: np.ndarray
+    speakers: list[tuple[str, str]]
+
+    def summary(self) -> dict[str, object]:
+        return {
+            "condition": self.name,
+            "targets": int(self.same.sum()),
+            "nontargets": int((~self.same).sum()),
+            "eer": metrics.eer(self.scores, self.same),
+            "eer_95": metrics.interval(metrics.eer, self.scores, self.same, self.speakers),
+            "min_dcf_0.01": metrics.min_dcf(self.scores, self.same),
+            "min_dcf_95": metrics.interval(metrics.min_dcf, self.scores, self.same, self.speakers),
+        }
+
+
+def read_trials(manifest: Path, rows: list[Row]) -> list[tuple[str, str, bool, str]]:
+    """Return (enrol, test, same, dataset); all pairs within a dataset where no list lies beside the manifest."""
+    path = manifest.with_name("trials.csv")
+    if path.exists():
+        with path.open(newline="") as file:
+            return [(r["enrol"], r["test"], r["same"] == "1", r["dataset"]) for r in csv.DictReader(file)]
+    singles = [row for row in rows if row.kind == "single"]
+    return [
+        (a.file, b.file, a.speaker == b.speaker, a.dataset)
+        for a, b in combinations(singles, 2)
+        if a.dataset == b.dataset
+    ]
+
+
+def hear_all(rows: list[Row], nets: Nets) -> dict[str, dict[str, Heard]]:
+    """Return what is heard of each file, by condition and file; durations are of clean speech."""
+    heard: dict[str, dict[str, Heard]] = {name: {} for name in [*CHANNELS, *(f"{s:g} s" for s in DURATIONS_S)]}
+    for row in rows:
+        samples = read(row.path).samples
+        for name, alter in CHANNELS.items():
+            waveform = Waveform(alter(samples), RATE_HZ)
+            speech = nets.vad.speech_segments(waveform.samples)
+            limits = {name: np.inf} | ({f"{s:g} s": s for s in DURATIONS_S} if name == "clean" else {})
+            for condition, most_s in limits.items():
+                if found := hear(row.speaker, waveform, first(speech, most_s), nets):
+                    heard[condition][row.file] = found
+    return heard
+
+
+def score_all(
+    trials: list[tuple[str, str, bool, str]],
+    heard: Mapping[str, Mapping[str, Heard]],
+    score: Callable[[Heard, Heard], float],
+) -> list[Scored]:
+    """Score each dataset by condition: enrolment is the whole clean file, the test is heard in the condition."""
+    found = []
+    for dataset in dict.fromkeys(trial[3] for trial in trials):
+        for name, tests in heard.items():
+            usable = [t for t in trials if t[3] == dataset and t[0] in heard["clean"] and t[1] in tests]
+            same = np.array([t[2] for t in usable], bool)
+            if same.any() and not same.all():
+                pairs = [(heard["clean"][t[0]], tests[t[1]]) for t in usable]
+                scores = np.array([score(a, b) for a, b in pairs])
+                speakers = [(a.speaker, b.speaker) for a, b in pairs]
+                found.append(Scored(f"{dataset}, {name}", scores, same, speakers))
+    return found
+
+
+def cosine(one: Heard, other: Heard) -> float:
+    return float(one.vector @ other.vector)
+
+
+def matched_cosine(calibration: Calibration) -> Callable[[Heard, Heard], float]:
+    """Return the cosine of vectors less what their channels made of them."""
+
+    def score(one: Heard, other: Heard) -> float:
+        a, b = (calibration.compensated(h.vector, h.quality) for h in (one, other))
+        return float(a @ b)
+
+    return score

@@ -1,0 +1,59 @@
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shared.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def test_docker_compose_accepts_the_file():
+    command = next((c for c in (["docker-compose"], ["docker", "compose"]) if shutil.which(c[0]) and works(c)), None)
+    if command is None:
+        pytest.skip("docker compose is not installed")
+    subprocess.run([*command, "-f", ROOT / "compose.yaml", "config", "-q"], check=True, cwd=ROOT)
+
+
+def works(command):
+    return subprocess.run([*command, "version"], capture_output=True).returncode == 0
+
+
+def test_every_service_has_a_health_check_and_comes_back_after_a_crash(compose):
+    assert set(compose["services"]) >= {"redis", "api", "worker"}
+    for service in compose["services"].values():
+        assert service["healthcheck"]["test"]
+        assert service["restart"] == "unless-stopped"
+
+
+def test_redis_neither_forgets_nor_evicts(compose):
+    command = compose["services"]["redis"]["command"]
+    assert command[command.index("--appendonly") + 1] == "yes"
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+
+
+def test_only_known_settings_are_set(compose):
+    for service in compose["services"].values():
+        environment = {k: re.sub(r"\$\{\w+:-(.*)\}", r"\1", v) for k, v in service.get("environment", {}).items()}
+        Settings.from_env(environment)
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_the_images_build_from_files_that_exist(compose, name):
+    dockerfile = ROOT / compose["services"][name]["build"]["dockerfile"]
+    copied = re.findall(r"^COPY (\S+) ", dockerfile.read_text(), re.MULTILINE)
+    assert copied
+    assert all((ROOT / path).exists() for path in copied)
+
+
+def test_the_api_image_installs_no_neural_network():
+    packages = (ROOT / "api" / "requirements.lock").read_text()
+    assert not re.search(r"^(torch|nemo|onnx|scipy|av)", packages, re.MULTILINE)
