@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.quality import Quality
+from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
 
 #: How many features `features` gives.
@@ -35,8 +35,8 @@ class Calibration:
     #: Directions in which channels move a voice: orthonormal rows, (num_directions, dimension).
     nuisance: NDArray[np.float32]
 
-    def llr(self, one: Voiceprint, its_quality: Quality, other: Voiceprint, others_quality: Quality) -> float:
-        """Return ln(p(same speaker) / p(different speakers)) of the two recordings.
+    def llr(self, one: Voiceprint, other: Voiceprint) -> float:
+        """Return ln(p(same speaker) / p(different speakers)) of the two voiceprints.
 
         Raises
         ------
@@ -44,17 +44,17 @@ class Calibration:
             The voiceprints were made by different models.
         """
         one.require_same_model(other)
-        cosine = self.compensated(one.vector, its_quality) @ self.compensated(other.vector, others_quality)
-        return float(features(float(cosine), its_quality, others_quality) @ self.weights)
+        cosine = self.compensated(one) @ self.compensated(other)
+        return float(features(float(cosine), one.capture, other.capture) @ self.weights)
 
-    def compensated(self, vector: NDArray[np.float32], quality: Quality) -> NDArray[np.float32]:
-        """Return a vector (dimension,) less what its channel made of it, L2 norm 1."""
-        moved = vector - self.means[quality.condition]
+    def compensated(self, voiceprint: Voiceprint) -> NDArray[np.float32]:
+        """Return the vector (dimension,) less what its channel made of it, L2 norm 1."""
+        moved = voiceprint.vector - self.means[voiceprint.capture.condition]
         moved = moved - self.nuisance.T @ (self.nuisance @ moved)
         return moved / max(float(np.linalg.norm(moved)), 1e-9)
 
 
-def features(cosine: float, one: Quality, other: Quality) -> NDArray[np.float64]:
+def features(cosine: float, one: Capture, other: Capture) -> NDArray[np.float64]:
     """Return what the log-likelihood ratio is a weighted sum of, (NUM_FEATURES,)."""
     seconds = np.log(min(one.net_speech_s, other.net_speech_s, _MOST_SPEECH_S))
     noise = 1 - min(one.snr_db, other.snr_db) / 40

@@ -36,8 +36,8 @@ class Condition(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quality:
-    """What a voiceprint was made from."""
+class Capture:
+    """How a voice was heard: what a score of its voiceprint must be corrected for."""
 
     #: Speech of the speaker whose voice it is, in seconds.
     net_speech_s: float
@@ -45,12 +45,6 @@ class Quality:
     snr_db: float
     #: Whether nothing is heard above 4 kHz, as on a telephone.
     narrowband: bool
-    num_speakers: int
-    #: The speaker's part of all speech, and by how much it exceeds the next one's, both 0 to 1.
-    share: float
-    lead: float
-    #: Mean cosine of the speaker's windows to their centroid: how much they sound like one voice.
-    consistency: float
 
     @property
     def condition(self) -> Condition:
@@ -59,6 +53,19 @@ class Quality:
             return Condition.TELEPHONE
         return Condition.NOISY if self.snr_db < NOISY_DB else Condition.CLEAN
 
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What a voiceprint was made from."""
+
+    capture: Capture
+    num_speakers: int
+    #: The speaker's part of all speech, and by how much it exceeds the next one's, both 0 to 1.
+    share: float
+    lead: float
+    #: Mean cosine of the speaker's windows to their centroid: how much they sound like one voice.
+    consistency: float
+
     @property
     def warning(self) -> str | None:
         """Say in a sentence why the voiceprint is shaky; None when it is not."""
@@ -66,10 +73,10 @@ class Quality:
         return f"This voiceprint is less certain than usual: {'; '.join(reasons)}." if reasons else None
 
     def _doubts(self) -> Iterator[str]:
-        if self.net_speech_s < _ENOUGH_SPEECH_S:
-            yield f"the speaker talks for {self.net_speech_s:.1f} s only"
-        if self.snr_db < _ENOUGH_SNR_DB:
-            yield f"the recording is noisy ({self.snr_db:.0f} dB)"
+        if self.capture.net_speech_s < _ENOUGH_SPEECH_S:
+            yield f"the speaker talks for {self.capture.net_speech_s:.1f} s only"
+        if self.capture.snr_db < _ENOUGH_SNR_DB:
+            yield f"the recording is noisy ({self.capture.snr_db:.0f} dB)"
         if self.lead < _CLEAR_LEAD:
             yield "two voices speak for nearly the same time"
         if self.consistency < _ALIKE:

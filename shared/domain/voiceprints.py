@@ -7,11 +7,15 @@ All numbers are little-endian::
     1 byte    length of the model id, then the id in ASCII: "ge2e@1" (handle @ revision)
     2 bytes   dimension
     4 x dim   the vector, IEEE 754 float32, L2 norm 1
+    4 bytes   seconds of speech it was made of, float32
+    4 bytes   signal-to-noise ratio of that speech in dB, float32
+    1 byte    1 if nothing was heard above 4 kHz, as on a telephone, else 0
     4 bytes   CRC-32 (ISO 3309, as zlib computes it) of everything before it
 """
 
 import base64
 import binascii
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -20,26 +24,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.errors import InvalidVoiceprint
+from shared.domain.quality import Capture
 
 MAGIC = b"TMBR"
 VERSION = 1
 _HEAD = struct.Struct("<4sBB")
 _DIMENSION = struct.Struct("<H")
+_CAPTURE = struct.Struct("<ff?")
 _CHECKSUM = struct.Struct("<I")
+#: How far rounding may move the norm of a vector from 1.
+_NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Voiceprint:
-    """One voice: a unit vector, float32 (dimension,), and the model that made it, `handle@revision`."""
+    """One voice: a unit vector, float32 (dimension,), the model that made it, `handle@revision`, and out of what."""
 
     model_id: str
     vector: NDArray[np.float32]
+    capture: Capture
 
     def encode(self) -> str:
         """Return the voiceprint string."""
         model_id = self.model_id.encode("ascii")
         head = _HEAD.pack(MAGIC, VERSION, len(model_id)) + model_id + _DIMENSION.pack(len(self.vector))
-        body = head + self.vector.astype("<f4").tobytes()
+        capture = _CAPTURE.pack(self.capture.net_speech_s, self.capture.snr_db, self.capture.narrowband)
+        body = head + self.vector.astype("<f4").tobytes() + capture
         return base64.b64encode(body + _CHECKSUM.pack(zlib.crc32(body))).decode()
 
     @classmethod
@@ -65,10 +75,14 @@ class Voiceprint:
     def _from_body(cls, body: bytes) -> "Voiceprint":
         at = _HEAD.size + body[_HEAD.size - 1]
         (dimension,) = _DIMENSION.unpack_from(body, at)
-        vector = np.frombuffer(body, "<f4", offset=at + _DIMENSION.size).astype(np.float32)
-        if len(vector) != dimension or not np.isfinite(vector).all():
+        vector = np.frombuffer(body[: -_CAPTURE.size], "<f4", offset=at + _DIMENSION.size).astype(np.float32)
+        net_speech_s, snr_db, narrowband = _CAPTURE.unpack(body[-_CAPTURE.size :])
+        if len(vector) != dimension or not abs(np.linalg.norm(vector) - 1) < _NORM_TOLERANCE:
             raise ValueError("the vector is not what its head says")
-        return cls(body[_HEAD.size : at].decode("ascii"), vector)
+        if not (net_speech_s > 0 and math.isfinite(net_speech_s) and math.isfinite(snr_db)):
+            raise ValueError("no speech sounds like that")
+        capture = Capture(net_speech_s=net_speech_s, snr_db=snr_db, narrowband=narrowband)
+        return cls(body[_HEAD.size : at].decode("ascii"), vector, capture)
 
     def require_same_model(self, other: "Voiceprint") -> None:
         """Refuse to compare vectors that have nothing to do with each other.

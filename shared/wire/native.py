@@ -103,8 +103,8 @@ def voiceprint_output(result: VoiceprintResult) -> dict[str, Any]:
         "speakers": [{"speaker": speaker, "seconds": round(s, 3)} for speaker, s in seconds.items()],
         "diarization": [{"speaker": turn.speaker, **_span(turn.segment)} for turn in result.diarization.turns],
         "quality": {
-            "snrDb": round(quality.snr_db, 1),
-            "narrowband": quality.narrowband,
+            "snrDb": round(quality.capture.snr_db, 1),
+            "narrowband": quality.capture.narrowband,
             "speakerCount": quality.num_speakers,
             "dominantShare": round(quality.share, 3),
             "consistency": round(quality.consistency, 3),

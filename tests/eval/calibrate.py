@@ -83,9 +83,9 @@ def _halves(row: Row, nets: Nets) -> Halves | None:
 
 def fit(recordings: list[Halves], data: str) -> Calibration:
     """Fit means, nuisance and weights; targets and non-targets weigh the same."""
-    everything = [heard for halves in recordings for half in halves for heard in half.values()]
+    everything = [heard.voiceprint for halves in recordings for half in halves for heard in half.values()]
     means = {
-        condition.value: np.mean([h.vector for h in everything if h.quality.condition == condition], axis=0)
+        condition.value: np.mean([h.vector for h in everything if h.capture.condition == condition], axis=0)
         for condition in Condition
     }
     calibration = Calibration(data=data, weights=np.zeros(NUM_FEATURES), means=means, nuisance=_nuisance(recordings))
@@ -99,7 +99,8 @@ def _nuisance(recordings: list[Halves]) -> np.ndarray:
     halves = [half for both in recordings for half in both]
     moves = []
     for other in others:
-        moved = np.stack([half[other].vector - half[clean].vector for half in halves if {clean, other} <= half.keys()])
+        pairs = [(half[clean].voiceprint, half[other].voiceprint) for half in halves if {clean, other} <= half.keys()]
+        moved = np.stack([through.vector - direct.vector for direct, through in pairs])
         moves.append(moved - moved.mean(axis=0))
     return np.linalg.svd(np.concatenate(moves), full_matrices=False)[2][:_DIRECTIONS]
 
@@ -118,13 +119,13 @@ def _logistic(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def _trials(recordings: list[Halves], calibration: Calibration) -> Iterator[tuple[np.ndarray, bool]]:
     def seen(half: dict[str, Heard]) -> list[tuple[Heard, np.ndarray]]:
-        return [(h, calibration.compensated(h.vector, h.quality)) for h in half.values()]
+        return [(h, calibration.compensated(h.voiceprint)) for h in half.values()]
 
     enrolled = [seen(halves[0]) for halves in recordings]
     tried = [seen(halves[1]) for halves in recordings]
     for one, other in product(enrolled, tried):
         for (a, its), (b, others) in product(one, other):
-            yield features(float(its @ others), a.quality, b.quality), a.speaker == b.speaker
+            yield features(float(its @ others), a.voiceprint.capture, b.voiceprint.capture), a.speaker == b.speaker
 
 
 def report(calibration: Calibration, rows: list[Row], nets: Nets) -> None:
@@ -149,8 +150,7 @@ def _scored(calibration: Calibration, enrolled: list, tried: list) -> tuple[np.n
     llrs, same = [], []
     for (i, a), (j, b) in product(enumerate(enrolled), enumerate(tried)):
         if i < j and a and b:
-            its, others = (calibration.compensated(h.vector, h.quality) for h in (a, b))
-            llrs.append(float(features(float(its @ others), a.quality, b.quality) @ calibration.weights))
+            llrs.append(calibration.llr(a.voiceprint, b.voiceprint))
             same.append(a.speaker == b.speaker)
     return np.array(llrs), np.array(same)
 

@@ -52,13 +52,14 @@ def evaluate(rows: list[Row], heard: dict[str, Heard], nets: Nets) -> list[Outco
 
 
 def _is_long(row: Row, heard: dict[str, Heard]) -> bool:
-    return row.file in heard and heard[row.file].quality.net_speech_s >= 5.0
+    return row.file in heard and heard[row.file].voiceprint.capture.net_speech_s >= 5.0
 
 
 def _enrolments(heard: dict[str, Heard]) -> dict[str, np.ndarray]:
     by_speaker: dict[str, list[np.ndarray]] = {}
     for one in heard.values():
-        by_speaker.setdefault(one.speaker, []).append(one.vector * min(10.0, one.quality.net_speech_s))
+        weight = min(10.0, one.voiceprint.capture.net_speech_s)
+        by_speaker.setdefault(one.speaker, []).append(weight * one.voiceprint.vector)
     return {speaker: np.sum(vectors, axis=0) for speaker, vectors in by_speaker.items()}
 
 

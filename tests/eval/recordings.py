@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.signal
-from numpy.typing import NDArray
 
 from shared.domain.audio import Samples, Segment, Waveform, total_s
-from shared.domain.diarization import Diarization, Turn
-from shared.domain.quality import Quality
+from shared.domain.voiceprints import Voiceprint
 from worker.decode import AvDecoder
 from worker.pipelines.voiceprint import Nets, measure
 
@@ -37,8 +35,7 @@ class Heard:
     """A recording of one speaker as a model hears it."""
 
     speaker: str
-    vector: NDArray[np.float32]
-    quality: Quality
+    voiceprint: Voiceprint
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -91,9 +88,8 @@ def hear(speaker: str, waveform: Waveform, speech: list[Segment], nets: Nets) ->
         return None
     # What follows would count as a pause, and its speech as noise.
     waveform = Waveform(waveform.samples[: round(speech[-1].end_s * waveform.sample_rate_hz)], waveform.sample_rate_hz)
-    alone = Diarization([Turn(segment, "SPEAKER_00") for segment in speech], {"SPEAKER_00": 1.0})
-    vector = nets.embedder.embed(waveform.join(speech))
-    return Heard(speaker, vector, measure(waveform, speech, alone, "SPEAKER_00"))
+    vector, capture = nets.embedder.embed(waveform.join(speech)), measure(waveform, speech, total_s(speech))
+    return Heard(speaker, Voiceprint(nets.embedder.card.model_id, vector, capture))
 
 
 def first(speech: list[Segment], most_s: float) -> list[Segment]:

@@ -87,14 +87,14 @@ def score_all(
 
 
 def cosine(one: Heard, other: Heard) -> float:
-    return float(one.vector @ other.vector)
+    return one.voiceprint.score(other.voiceprint)
 
 
 def matched_cosine(calibration: Calibration) -> Callable[[Heard, Heard], float]:
     """Return the cosine of vectors less what their channels made of them."""
 
     def score(one: Heard, other: Heard) -> float:
-        a, b = (calibration.compensated(h.vector, h.quality) for h in (one, other))
+        a, b = (calibration.compensated(h.voiceprint) for h in (one, other))
         return float(a @ b)
 
     return score

@@ -6,16 +6,16 @@ import pytest
 from shared.domain.calibration import NUM_FEATURES, Calibration, confidence, features
 from shared.domain.errors import InvalidVoiceprint
 from shared.domain.voiceprints import Voiceprint
-from tests.unit.test_quality import GOOD
+from tests.unit.test_quality import CLEAN
 
-TELEPHONE = replace(GOOD, narrowband=True)
+TELEPHONE = replace(CLEAN, narrowband=True)
 WEIGHTS = np.array([-10.0, 0, 0, 0, 20.0, 0, 0, 0])
 ZERO = np.zeros(2, np.float32)
 NONE = np.zeros((0, 2), np.float32)
 
 
-def voiceprint(x, y, model="toy@1"):
-    return Voiceprint(model, np.array([x, y], np.float32))
+def voiceprint(x, y, capture=CLEAN, model="toy@1"):
+    return Voiceprint(model, np.array([x, y], np.float32), capture)
 
 
 @pytest.mark.parametrize(("llr", "percent"), [(0.0, 50), (np.log(99), 99), (-np.log(99), 1), (900.0, 100), (-900.0, 0)])
@@ -25,20 +25,20 @@ def test_confidence_is_the_probability_when_both_cases_are_as_likely(llr, percen
 
 def test_the_ratio_weighs_the_cosine_and_both_qualities():
     calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO, "telephone": ZERO}, nuisance=NONE)
-    assert calibration.llr(voiceprint(1, 0), GOOD, voiceprint(1, 0), GOOD) == pytest.approx(10.0)
-    assert calibration.llr(voiceprint(1, 0), GOOD, voiceprint(0, 1), TELEPHONE) == pytest.approx(-10.0)
+    assert calibration.llr(voiceprint(1, 0), voiceprint(1, 0)) == pytest.approx(10.0)
+    assert calibration.llr(voiceprint(1, 0), voiceprint(0, 1, TELEPHONE)) == pytest.approx(-10.0)
 
 
 def test_each_vector_is_seen_from_the_mean_of_its_condition():
     means = {"clean": ZERO, "telephone": np.array([0.0, 1.0], np.float32)}
     calibration = Calibration(data="toy", weights=WEIGHTS, means=means, nuisance=NONE)
-    same_once_the_channel_is_gone = calibration.llr(voiceprint(1, 0), GOOD, voiceprint(1, 1), TELEPHONE)
+    same_once_the_channel_is_gone = calibration.llr(voiceprint(1, 0), voiceprint(1, 1, TELEPHONE))
     assert same_once_the_channel_is_gone == pytest.approx(10.0)
-    assert calibration.compensated(ZERO, GOOD).tolist() == [0, 0]
+    assert calibration.compensated(voiceprint(0, 0)).tolist() == [0, 0]
 
 
 def test_features_hold_the_worse_of_both_and_whether_the_channels_differ():
-    found = features(0.5, GOOD, replace(TELEPHONE, net_speech_s=3.0, snr_db=10.0))
+    found = features(0.5, CLEAN, replace(TELEPHONE, net_speech_s=3.0, snr_db=10.0))
     assert found.shape == (NUM_FEATURES,)
     assert found[:4] == pytest.approx([1, np.log(3), 0.75, 1])
     assert found[4:] == pytest.approx(0.5 * found[:4])
@@ -47,10 +47,10 @@ def test_features_hold_the_worse_of_both_and_whether_the_channels_differ():
 def test_voiceprints_of_two_models_are_not_compared():
     calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO}, nuisance=NONE)
     with pytest.raises(InvalidVoiceprint, match="toy@1 cannot be compared with one of toy@2"):
-        calibration.llr(voiceprint(1, 0), GOOD, voiceprint(1, 0, "toy@2"), GOOD)
+        calibration.llr(voiceprint(1, 0), voiceprint(1, 0, model="toy@2"))
 
 
 def test_directions_in_which_channels_move_a_voice_do_not_count():
     up = np.array([[0.0, 1.0]], np.float32)
     calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO}, nuisance=up)
-    assert calibration.llr(voiceprint(0.6, 0.8), GOOD, voiceprint(0.6, -0.8), GOOD) == pytest.approx(10.0)
+    assert calibration.llr(voiceprint(0.6, 0.8), voiceprint(0.6, -0.8)) == pytest.approx(10.0)

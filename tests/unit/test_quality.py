@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from shared.domain.audio import Segment, Waveform
-from shared.domain.quality import Condition, Quality, is_narrowband, snr_db
+from shared.domain.quality import Capture, Condition, Quality, is_narrowband, snr_db
 
 RATE = 16_000
-GOOD = Quality(
-    net_speech_s=20.0, snr_db=30.0, narrowband=False, num_speakers=1, share=1.0, lead=1.0, consistency=0.9
-)  # fmt: skip
+CLEAN = Capture(net_speech_s=20.0, snr_db=30.0, narrowband=False)
+GOOD = Quality(capture=CLEAN, num_speakers=1, share=1.0, lead=1.0, consistency=0.9)
 
 
 def burst(noise: float) -> Waveform:
@@ -47,14 +46,14 @@ def test_a_telephone_is_told_from_a_wide_band():
     [({}, Condition.CLEAN), ({"snr_db": 12.0}, Condition.NOISY), ({"narrowband": True}, Condition.TELEPHONE)],
 )
 def test_a_recording_has_one_condition(changes, condition):
-    assert replace(GOOD, **changes).condition is condition
+    assert replace(CLEAN, **changes).condition is condition
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"net_speech_s": 3.25}, "talks for 3.2 s only"),
-        ({"snr_db": 7.0}, "noisy (7 dB)"),
+        ({"capture": replace(CLEAN, net_speech_s=3.25)}, "talks for 3.2 s only"),
+        ({"capture": replace(CLEAN, snr_db=7.0)}, "noisy (7 dB)"),
         ({"lead": 0.05}, "two voices"),
         ({"consistency": 0.5}, "do not sound much alike"),
     ],

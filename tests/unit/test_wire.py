@@ -10,13 +10,15 @@ from shared.domain.commands import CreateVoiceprint, from_record, to_record
 from shared.domain.diarization import Diarization, Turn
 from shared.domain.errors import AudioTooLong
 from shared.domain.jobs import Job, Status
-from shared.domain.quality import Quality
+from shared.domain.quality import Capture, Quality
 from shared.domain.results import VoiceprintResult
 from shared.domain.voiceprints import Voiceprint
 from shared.wire.native import created_body, failed_output, job_body, voiceprint_output
 
 CREATED = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
 UPDATED = datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC)
+
+CAPTURE = Capture(net_speech_s=2.25, snr_db=31.26, narrowband=False)
 
 
 def job(status, **fields):
@@ -50,19 +52,17 @@ def test_a_failure_is_a_sentence_and_a_code():
 def test_a_voiceprint_result_looks_the_same_for_ever():
     turns = [Turn(Segment(0.5, 1.0), "SPEAKER_00"), Turn(Segment(1.0, 3.25), "SPEAKER_01")]
     result = VoiceprintResult(
-        voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32)),
+        voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32), CAPTURE),
         diarization=Diarization(turns),
         dominant_speaker="SPEAKER_01",
-        quality=Quality(
-            net_speech_s=2.25, snr_db=31.26, narrowband=False, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9
-        ),
+        quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9),
         calibrated=True,
         speech_s=2.75,
         audio_s=4.0,
         timings_s={"decode": 0.01234567},
     )
     assert voiceprint_output(result) == {
-        "voiceprint": "VE1CUgEGZ2UyZUAxAgCamRk/zcxMP6KJOFI=",
+        "voiceprint": "VE1CUgEGZ2UyZUAxAgCamRk/zcxMPwAAEEB7FPpBAAptK9I=",
         "model": "ge2e@1",
         "dimension": 2,
         "audioSeconds": 4.0,

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.domain.audio import Segment, Waveform, total_s
 from shared.domain.diarization import Diarization
 from shared.domain.errors import NoSpeech, TooLittleSpeech
-from shared.domain.quality import Quality, is_narrowband, snr_db
+from shared.domain.quality import Capture, Quality, is_narrowband, snr_db
 from shared.domain.results import VoiceprintResult
 from shared.domain.voiceprints import Voiceprint
 from worker.diarize import diarize
@@ -41,14 +44,15 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
     with steps("diarize"):
         diarization = diarize(frames, speech, nets.embedder)
     speaker = diarization.dominant_speaker()
-    require_speech(diarization.seconds()[speaker], nets.embedder.card.min_speech_s)
+    capture = measure(waveform, speech, diarization.seconds()[speaker])
+    require_speech(capture.net_speech_s, nets.embedder.card.min_speech_s)
     with steps("embed"):
-        voiceprint = _embed(waveform, diarization, speaker, frames, nets.embedder)
+        vector = _embed(waveform, diarization, speaker, frames, nets.embedder)
     return VoiceprintResult(
-        voiceprint=voiceprint,
+        voiceprint=Voiceprint(nets.embedder.card.model_id, vector, capture),
         diarization=diarization,
         dominant_speaker=speaker,
-        quality=measure(waveform, speech, diarization, speaker),
+        quality=judge(capture, diarization, speaker),
         calibrated=nets.embedder.card.calibration is not None,
         speech_s=total_s(speech),
         audio_s=waveform.duration_s,
@@ -56,15 +60,18 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
     )
 
 
-def measure(waveform: Waveform, speech: Sequence[Segment], diarization: Diarization, speaker: str) -> Quality:
+def measure(waveform: Waveform, speech: Sequence[Segment], net_speech_s: float) -> Capture:
+    """Return how a voice was heard that speaks for `net_speech_s` of the recording's `speech`."""
+    return Capture(net_speech_s=net_speech_s, snr_db=snr_db(waveform, speech), narrowband=is_narrowband(waveform))
+
+
+def judge(capture: Capture, diarization: Diarization, speaker: str) -> Quality:
     """Return how far the voiceprint of `speaker` can be trusted."""
     seconds = diarization.seconds()
     total = sum(seconds.values())
     next_s = max((s for other, s in seconds.items() if other != speaker), default=0.0)
     return Quality(
-        net_speech_s=seconds[speaker],
-        snr_db=snr_db(waveform, speech),
-        narrowband=is_narrowband(waveform),
+        capture=capture,
         num_speakers=len(seconds),
         share=seconds[speaker] / total,
         lead=(seconds[speaker] - next_s) / total,
@@ -87,10 +94,8 @@ def require_speech(net_s: float, least_s: float) -> None:
 
 def _embed(
     waveform: Waveform, diarization: Diarization, speaker: str, frames: Frames, embedder: Embedder
-) -> Voiceprint:
+) -> NDArray[np.float32]:
     if len(diarization.speakers) == 1:
         whole = Segment(0.0, sum(diarization.seconds().values()))
-        vector = embedder.pool(frames, [whole])[0]
-    else:
-        vector = embedder.embed(waveform.join(diarization.segments(speaker)))
-    return Voiceprint(embedder.card.model_id, vector)
+        return embedder.pool(frames, [whole])[0]
+    return embedder.embed(waveform.join(diarization.segments(speaker)))
