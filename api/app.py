@@ -9,7 +9,7 @@ from flask_smorest import Api
 from werkzeug.routing import BaseConverter
 
 import api
-from api import errors, health, jobs, media, models, voiceprints, webhooks
+from api import errors, health, jobs, media, models, recordings, webhooks
 from api.schemas import Error
 from api.services import Services
 from shared.domain.errors import LengthRequired
@@ -57,7 +57,7 @@ class _TimbreApi(Api):
 
     def init_app(self, app: Flask, **kwargs: object) -> None:
         super().init_app(app, **kwargs)
-        for module in (health, voiceprints, jobs, media, models, webhooks):
+        for module in (health, recordings, jobs, media, models, webhooks):
             self.register_blueprint(module.blueprint)
         self.register_blueprint(jobs.cursor_blueprint)
         self.register_blueprint(media.signed_blueprint)

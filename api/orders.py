@@ -9,9 +9,10 @@ from flask import g, request
 
 from api.schemas import Submission
 from api.services import services
-from shared.domain.commands import S3_SCHEME
-from shared.domain.errors import InvalidRequest
+from shared.domain.commands import S3_SCHEME, Command, Identify, Verify
+from shared.domain.errors import InvalidRequest, InvalidVoiceprint
 from shared.domain.jobs import IdempotencyKey, Order
+from shared.domain.voiceprints import Voiceprint
 from shared.usecases import submit
 from shared.wire.native import created_body
 
@@ -27,6 +28,7 @@ def place(submission: Submission) -> dict[str, Any]:
     """
     _require_safe_webhook(submission)
     _require_listed_bucket(submission)
+    _require_served_model(submission.command)
     order = Order(command=submission.command, webhook=submission.webhook, idempotency_key=_idempotency_key())
     job = submit(services().jobs, services().queue, g.client.id, order)
     return created_body(job, submission.warning)
@@ -58,6 +60,28 @@ def _require_listed_bucket(submission: Submission) -> None:
     bucket = url.removeprefix(S3_SCHEME).partition("/")[0]
     if url.startswith(S3_SCHEME) and bucket not in services().settings.source_buckets():
         raise InvalidRequest(("url", f"Bucket {bucket} is not one that this service reads; send a presigned address."))
+
+
+def _require_served_model(command: Command) -> None:
+    """Refuse voiceprints of another model than the workers run, as far as they have said which that is."""
+    if isinstance(command, Identify):
+        named = {f"voiceprints.{i}.voiceprint": item for i, item in enumerate(command.voiceprints.items())}
+    elif isinstance(command, Verify):
+        named = {"voiceprint": ("", command.voiceprint)}
+    else:
+        return
+    for served in (m.model_id for m in services().models.all() if m.default and m.installed):
+        wrong = [(field, why) for field, (label, text) in named.items() if (why := _other_model(text, label, served))]
+        if wrong:
+            raise InvalidRequest(*wrong)
+
+
+def _other_model(text: str, label: str, served: str) -> str | None:
+    try:
+        Voiceprint.decode(text).require_model(served)
+    except InvalidVoiceprint as error:
+        return f"Label {label!r}: {error}" if label else str(error)
+    return None
 
 
 def _idempotency_key() -> IdempotencyKey | None:

@@ -1,23 +1,30 @@
 """Requests and responses as schemas: they check shape, nothing else, and describe the API in OpenAPI."""
 
 import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from shared.domain.commands import MEDIA_SCHEME, Command, CreateVoiceprint
+from shared.domain.commands import MEDIA_SCHEME, Command, CreateVoiceprint, Diarize, Identify, Verify
 from shared.domain.delivery import DeliveryState
+from shared.domain.errors import InvalidVoiceprint
 from shared.domain.jobs import Status, Webhook
+from shared.domain.verification import OperatingPoint
+from shared.domain.voiceprints import Voiceprint
 
 _S3_URL = re.compile(r"s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]+")
 _MEDIA_URL = re.compile(r"media://[a-zA-Z0-9\-_./]+")
 _PRINTABLE = re.compile(r"[!-~]+")
 _HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?", re.ASCII)
 _HANDLE = re.compile(r"[\w.@-]{1,100}\Z", re.ASCII)
-_VENDOR_MODEL = re.compile(r"precision-\d+")
+_VENDOR_MODEL = re.compile(r"(precision|community)-\d+")
+_LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
 
+_MAX_VOICEPRINT_LENGTH = 20_000
 #: How many unknown fields a warning names, and how much of each name.
 _SHOWN, _SHOWN_LENGTH = 5, 50
 
@@ -52,6 +59,45 @@ def _check_webhook(url: str) -> None:
         raise ValidationError("Must be an https:// address without user name or password.")
 
 
+def _check_voiceprint(text: str) -> None:
+    if len(text) > _MAX_VOICEPRINT_LENGTH:
+        raise ValidationError(f"Longer than {_MAX_VOICEPRINT_LENGTH} characters.")
+    try:
+        Voiceprint.decode(text)
+    except InvalidVoiceprint as error:
+        raise ValidationError(str(error)) from None
+
+
+def _why_not(voiceprint: str, label: str, times: int) -> dict[str, list[str]] | None:
+    if times > 1:
+        return {"label": [f"Label {label!r} comes {times} times; give each person one."]}
+    try:
+        _check_voiceprint(voiceprint)
+    except ValidationError as error:
+        return {"voiceprint": [f"Label {label!r}: {error.messages[0]}"]}
+    return None
+
+
+def _flag(description: str, default: bool = False) -> fields.Boolean:
+    return fields.Boolean(allow_none=True, load_default=default, metadata={"description": description})
+
+
+def _voiceprint(*validators: Callable[[str], None]) -> fields.String:
+    text = "The string that a voiceprint job returned."
+    size = {"minLength": 1, "maxLength": _MAX_VOICEPRINT_LENGTH}
+    return fields.String(required=True, validate=validators, metadata={"description": text, **size})
+
+
+def _count(description: str) -> fields.Integer:
+    return fields.Integer(
+        allow_none=True,
+        load_default=None,
+        strict=True,
+        validate=validate.Range(1, 1000),
+        metadata={"description": description},
+    )
+
+
 @dataclass(frozen=True)
 class Submission:
     """A validated command, where to tell of its end, and what to tell the client about how it was read."""
@@ -67,29 +113,6 @@ class JobRequest(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    webhook = fields.String(
-        allow_none=True,
-        load_default=None,
-        validate=[validate.Length(max=4096), _check_webhook],
-        metadata={"description": "https address that is told, by a signed POST, how the job ended."},
-    )
-    webhookStatusOnly = fields.Boolean(
-        allow_none=True,
-        load_default=False,
-        metadata={"description": "Leave the result out of the webhook; poll for it instead."},
-    )
-
-    def ignored(self, original: dict[str, Any]) -> str | None:
-        """Return a sentence about fields that are not known."""
-        unknown = sorted(set(original) - set(self.fields))
-        shown = ", ".join(repr(name[:_SHOWN_LENGTH]) for name in unknown[:_SHOWN])
-        more = ", and others" if len(unknown) > _SHOWN else ""
-        return f"Unknown fields were ignored: {shown}{more}." if unknown else None
-
-
-class VoiceprintRequest(JobRequest):
-    """A recording whose dominant voice is wanted."""
-
     url = fields.String(
         required=True,
         validate=[validate.Length(max=4096), _check_source],
@@ -101,19 +124,161 @@ class VoiceprintRequest(JobRequest):
         validate=validate.Regexp(_HANDLE, error="Must be a model's handle, such as titanet_large."),
         metadata={"description": "Handle of an installed model. Other vendors' names mean the default model."},
     )
+    webhook = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=[validate.Length(max=4096), _check_webhook],
+        metadata={"description": "https address that is told, by a signed POST, how the job ended."},
+    )
+    webhookStatusOnly = _flag("Leave the result out of the webhook; poll for it instead.")
 
     @post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Submission:
         """Return the command, with a warning for what was not taken literally."""
-        webhook, status_only = data.pop("webhook"), data.pop("webhookStatusOnly")
-        warnings = [self.ignored(original)]
+        warnings = [self._ignored(original)]
         if data["model"] and _VENDOR_MODEL.fullmatch(data["model"]):
             warnings.append(f"Model {data['model']} is not served here; the default model is used.")
             data["model"] = None
         return Submission(
-            command=CreateVoiceprint(**data),
-            webhook=Webhook(webhook, bool(status_only)) if webhook else None,
+            command=self.command(data),
+            webhook=Webhook(data["webhook"], bool(data["webhookStatusOnly"])) if data["webhook"] else None,
             warning=" ".join(filter(None, warnings)) or None,
+        )
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return what is asked for."""
+        raise NotImplementedError
+
+    def _ignored(self, original: dict[str, Any]) -> str | None:
+        """Return a sentence about what is not known here; what is null or false asks for nothing."""
+        unknown = sorted(name for name in set(original) - set(self.fields) if original[name] not in (None, False))
+        shown = ", ".join(repr(name[:_SHOWN_LENGTH]) for name in unknown[:_SHOWN])
+        more = ", and others" if len(unknown) > _SHOWN else ""
+        return f"Unknown fields were ignored: {shown}{more}." if unknown else None
+
+
+class VoiceprintRequest(JobRequest):
+    """A recording whose dominant voice is wanted."""
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return what is asked for."""
+        return CreateVoiceprint(url=data["url"], model=data["model"])
+
+
+class DiarizeRequest(JobRequest):
+    """A recording whose speakers are to be told apart."""
+
+    numSpeakers = _count("How many speakers there are, if known; the same as that many at least and at most.")
+    minSpeakers = _count("How many speakers there are at least.")
+    maxSpeakers = _count("How many speakers there are at most.")
+    turnLevelConfidence = _flag("Say for each turn how sure each speaker is.")
+    confidence = _flag("Say for every 20 ms how sure the diarization is.")
+    exclusive = _flag("Add `exclusiveDiarization`, in which nobody speaks at the same time.")
+
+    @validates_schema
+    def check_speakers(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse numbers of speakers that contradict each other."""
+        least, most = data.get("minSpeakers"), data.get("maxSpeakers")
+        if data.get("numSpeakers") and (least or most):
+            raise ValidationError("Send numSpeakers, or minSpeakers and maxSpeakers, not both.", "numSpeakers")
+        if least and most and least > most:
+            raise ValidationError("Must not be more than maxSpeakers.", "minSpeakers")
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return what is asked for."""
+        return Diarize(**self._options(data))
+
+    def _options(self, data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "url": data["url"],
+            "model": data["model"],
+            "min_speakers": data["numSpeakers"] or data["minSpeakers"],
+            "max_speakers": data["numSpeakers"] or data["maxSpeakers"],
+            "turn_confidence": bool(data["turnLevelConfidence"]),
+            "frame_confidence": bool(data["confidence"]),
+            "exclusive": bool(data["exclusive"]),
+        }
+
+
+class LabelledVoiceprint(Schema):
+    """Somebody who may be heard in the recording."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    label = fields.String(
+        required=True,
+        validate=[
+            validate.Length(1, 100),
+            validate.Regexp(_LABEL, error="Must not start with SPEAKER_, as the names of strangers do."),
+        ],
+    )
+    voiceprint = _voiceprint()
+
+
+class Matching(Schema):
+    """How speakers are given labels."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    exclusive = _flag("No two speakers may have the same label.", default=True)
+    threshold = fields.Float(
+        allow_none=True,
+        load_default=0.0,
+        validate=validate.Range(0, 100),
+        metadata={"description": "Least confidence of a match. With 0 somebody is always named, strangers too."},
+    )
+
+
+class IdentifyRequest(DiarizeRequest):
+    """A recording whose speakers are to be told apart, and named where their voiceprint is given."""
+
+    voiceprints = fields.List(fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, 50))
+    matching = fields.Nested(Matching, allow_none=True, load_default=None)
+
+    @validates_schema
+    def check_voiceprints(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse labels that come twice, and strings that are no voiceprint; each is named by its label."""
+        found = Counter(one["label"] for one in data["voiceprints"])
+        errors = {
+            i: message
+            for i, one in enumerate(data["voiceprints"])
+            if (message := _why_not(one["voiceprint"], one["label"], found[one["label"]]))
+        }
+        if errors:
+            raise ValidationError({"voiceprints": errors})
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return what is asked for."""
+        matching = data["matching"] or {}
+        exclusive, threshold = matching.get("exclusive"), matching.get("threshold")
+        return Identify(
+            **self._options(data),
+            voiceprints={one["label"]: one["voiceprint"] for one in data["voiceprints"]},
+            exclusive_matching=exclusive is not False,
+            threshold=threshold or 0.0,
+        )
+
+
+class VerifyRequest(JobRequest):
+    """A recording and the voiceprint of the person who should be heard in it."""
+
+    voiceprint = _voiceprint(_check_voiceprint)
+    operatingPoint = fields.Enum(
+        OperatingPoint,
+        by_value=True,
+        load_default=OperatingPoint.BALANCED,
+        metadata={"description": "How sure one must be to accept."},
+    )
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return what is asked for."""
+        return Verify(
+            url=data["url"],
+            model=data["model"],
+            voiceprint=data["voiceprint"],
+            operating_point=data["operatingPoint"],
         )
 
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import structlog
 
-from shared.domain.commands import CreateVoiceprint
+from shared.domain.audio import Waveform
+from shared.domain.commands import Command, CreateVoiceprint, Verify
 from shared.domain.errors import InternalError, JobFailure, ModelNotAvailable
 from shared.domain.jobs import Claim, Status
+from shared.domain.voiceprints import Voiceprint
 from shared.ports import JobStore
-from shared.wire.native import failed_output, voiceprint_output
+from shared.wire.native import failed_output, verification_output, voiceprint_output
+from worker.pipelines.verify import verify
 from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.ports import Decoder, Fetcher
 from worker.steps import Steps
@@ -71,17 +74,32 @@ class Runner:
             if not self.jobs.beat(claim, step):
                 raise LeaseLostError
 
-        recipe = _RECIPES[type(claim.command)]
-        return recipe(self, claim, Steps(announce))
-
-    def make_voiceprint(self, claim: Claim, steps: Steps) -> dict[str, Any]:
-        """Do a voiceprint job; returns its output in wire form."""
         self._require_model(claim.command.model)
+        recipe = _RECIPES[type(claim.command)]
+        return recipe(self, claim, claim.command, Steps(announce))
+
+    def make_voiceprint(self, claim: Claim, command: CreateVoiceprint, steps: Steps) -> dict[str, Any]:
+        """Do a voiceprint job; returns its output in wire form, as all recipes do."""
+        return voiceprint_output(make_voiceprint(self._hear(claim, steps), self.nets, steps))
+
+    def verify(self, claim: Claim, command: Verify, steps: Steps) -> dict[str, Any]:
+        """Do a verify job."""
+        voiceprint = self._readable(command.voiceprint)
+        waveform = self._hear(claim, steps)
+        return verification_output(verify(waveform, voiceprint, command.operating_point, self.nets, steps))
+
+    def _hear(self, claim: Claim, steps: Steps) -> Waveform:
+        """Get a short recording."""
         with steps("download"):
             file = self.fetcher.fetch(claim.client_id, claim.command.url)
         with file, steps("decode"):
-            waveform = self.decoder.decode(file)
-        return voiceprint_output(make_voiceprint(waveform, self.nets, steps))
+            return self.decoder.decode(file)
+
+    def _readable(self, text: str) -> Voiceprint:
+        """Read a voiceprint string before any work is done that it would make useless."""
+        voiceprint = Voiceprint.decode(text)
+        voiceprint.require_model(self.nets.embedder.card.model_id)
+        return voiceprint
 
     def _require_model(self, handle: str | None) -> None:
         card = self.nets.embedder.card
@@ -118,4 +136,7 @@ class Runner:
             return True
 
 
-_RECIPES = {CreateVoiceprint: Runner.make_voiceprint}
+_RECIPES: dict[type[Command], Callable[..., dict[str, Any]]] = {
+    CreateVoiceprint: Runner.make_voiceprint,
+    Verify: Runner.verify,
+}

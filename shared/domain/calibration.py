@@ -63,6 +63,11 @@ def features(cosine: float, one: Capture, other: Capture) -> NDArray[np.float64]
     return np.concatenate([context, cosine * context])
 
 
+def probability(llr: float) -> float:
+    """Return the probability that it is one speaker, when both cases are as likely beforehand."""
+    return 1 / (1 + float(np.exp(-np.clip(llr, -50.0, 50.0))))
+
+
 def confidence(llr: float) -> int:
-    """Return the 0 to 100 of the wire: the probability in % that it is one speaker, when both cases are as likely."""
-    return round(100 / (1 + float(np.exp(-np.clip(llr, -50.0, 50.0)))))
+    """Return that probability as the 0 to 100 of the wire."""
+    return round(100 * probability(llr))

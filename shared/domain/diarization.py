@@ -15,6 +15,15 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class SpeakerHints:
+    """How many speakers a recording has, as far as its sender knows."""
+
+    min_speakers: int = 1
+    #: None: any number.
+    max_speakers: int | None = None
+
+
+@dataclass(frozen=True)
 class Diarization:
     """The turns of one recording, in order of their start."""
 

@@ -4,7 +4,7 @@
     |-- JobFailure              ends a job as `failed`; its sentence and code stand in the job's output
     |   |-- DownloadFailed, DownloadTimeout, UrlNotAllowed, MediaNotFound, FileTooLarge
     |   |-- NotAudio, AudioTooLong, NoSpeech, TooLittleSpeech
-    |   |-- ModelNotAvailable
+    |   |-- ModelNotAvailable, InvalidVoiceprint, NotCalibrated
     |   |-- Canceled, DeadlineExceeded
     |   `-- WorkerLost, InternalError
     |-- RequestError            answers an HTTP request with a 4xx or 503
@@ -13,7 +13,6 @@
     |   |-- JobEnded, IdempotencyMismatch, TooManyJobs, RateLimited
     |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
     |   `-- Unavailable
-    |-- InvalidVoiceprint       a voiceprint string cannot be read
     |-- UnknownNameError        the command line names a client or key that does not exist
     |-- ModelInstallError       a model could not be fetched, checked, converted or loaded
     `-- SettingsError           the environment does not describe a runnable service
@@ -105,6 +104,18 @@ class ModelNotAvailable(JobFailure):
     """The job asks for a model that this worker does not run."""
 
     code = "model_not_available"
+
+
+class InvalidVoiceprint(JobFailure):
+    """A voiceprint string is truncated, foreign, damaged, newer than this release, or of another model."""
+
+    code = "invalid_voiceprint"
+
+
+class NotCalibrated(JobFailure):
+    """The request needs a confidence, and the model that runs has none."""
+
+    code = "not_calibrated"
 
 
 class Canceled(JobFailure):
@@ -243,12 +254,6 @@ class Unavailable(RequestError):
 
     code = "unavailable"
     retryable = True
-
-
-class InvalidVoiceprint(TimbreError):
-    """A voiceprint string is truncated, foreign, damaged or newer than this release."""
-
-    code = "invalid_voiceprint"
 
 
 class UnknownNameError(TimbreError):

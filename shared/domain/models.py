@@ -43,6 +43,11 @@ class ListedModel:
     #: Whether jobs that name no model are given this one.
     default: bool
 
+    @property
+    def model_id(self) -> str:
+        """Name and revision, as stored in every voiceprint: `ge2e@1`."""
+        return f"{self.handle}@{self.version}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:

@@ -92,9 +92,18 @@ class Voiceprint:
         InvalidVoiceprint
             The two were made by different models, or revisions of one.
         """
-        if self.model_id != other.model_id:
+        self.require_model(other.model_id)
+
+    def require_model(self, model_id: str) -> None:
+        """Refuse a voiceprint that vectors of `model_id` cannot be compared with.
+
+        Raises
+        ------
+        InvalidVoiceprint
+        """
+        if self.model_id != model_id:
             raise InvalidVoiceprint(
-                f"A voiceprint of {self.model_id} cannot be compared with one of {other.model_id}; "
+                f"A voiceprint of {self.model_id} cannot be compared with one of {model_id}; "
                 "make both with the same model."
             )
 

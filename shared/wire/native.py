@@ -1,7 +1,7 @@
 """Jobs as JSON: the one place where their wire form is decided, since polling and webhooks must not drift apart."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,10 @@ from shared.domain.errors import JobFailure
 from shared.domain.jobs import Backlog, Job, JobSummary, Receipt, Status
 from shared.domain.media import MediaPage
 from shared.domain.models import ListedModel
-from shared.domain.results import VoiceprintResult
+from shared.domain.quality import Quality
+from shared.domain.results import VerificationResult, VoiceprintResult
+
+_UNCALIBRATED = "The model is not calibrated: its scores mean nothing but an order, so nothing is decided."
 
 
 def list_body(jobs: Iterable[JobSummary]) -> list[dict[str, Any]]:
@@ -90,7 +93,7 @@ def failed_output(failure: JobFailure) -> dict[str, Any]:
 
 def voiceprint_output(result: VoiceprintResult) -> dict[str, Any]:
     """Return the output of a voiceprint job; all times in seconds."""
-    seconds, quality = result.diarization.seconds(), result.quality
+    seconds = result.diarization.seconds()
     output = {
         "voiceprint": result.voiceprint.encode(),
         "model": result.voiceprint.model_id,
@@ -102,17 +105,31 @@ def voiceprint_output(result: VoiceprintResult) -> dict[str, Any]:
         "segments": [_span(segment) for segment in result.diarization.segments(result.dominant_speaker)],
         "speakers": [{"speaker": speaker, "seconds": round(s, 3)} for speaker, s in seconds.items()],
         "diarization": [{"speaker": turn.speaker, **_span(turn.segment)} for turn in result.diarization.turns],
-        "quality": {
-            "snrDb": round(quality.capture.snr_db, 1),
-            "narrowband": quality.capture.narrowband,
-            "speakerCount": quality.num_speakers,
-            "dominantShare": round(quality.share, 3),
-            "consistency": round(quality.consistency, 3),
-        },
+        "quality": _quality(result.quality),
         "calibrated": result.calibrated,
-        "timings": {step: round(s, 4) for step, s in result.timings_s.items()},
+        "timings": _timings(result.timings_s),
     }
-    return output | ({"warning": quality.warning} if quality.warning else {})
+    return output | _warning(result.quality.warning)
+
+
+def verification_output(result: VerificationResult) -> dict[str, Any]:
+    """Return the output of a verify job."""
+    comparison, voice = result.comparison, result.voice
+    accepted = comparison.accepted(result.operating_point)
+    output = {
+        "score": round(comparison.score, 4),
+        "confidence": comparison.confidence,
+        "decision": None if accepted is None else "accept" if accepted else "reject",
+        "operatingPoint": result.operating_point.value,
+        "leastConfidence": result.operating_point.least_confidence,
+        "calibrated": voice.calibrated,
+        "model": voice.voiceprint.model_id,
+        "netSpeechSeconds": round(voice.voiceprint.capture.net_speech_s, 3),
+        "dominantSpeaker": voice.dominant_speaker,
+        "quality": _quality(voice.quality),
+        "timings": _timings(voice.timings_s),
+    }
+    return output | _warning(voice.quality.warning, None if voice.calibrated else _UNCALIBRATED)
 
 
 def models_body(models: Sequence[ListedModel]) -> dict[str, Any]:
@@ -141,6 +158,25 @@ def media_body(page: MediaPage) -> dict[str, Any]:
         for upload in page.uploads
     ]
     return {"items": items, "nextCursor": page.cursor}
+
+
+def _quality(quality: Quality) -> dict[str, Any]:
+    return {
+        "snrDb": round(quality.capture.snr_db, 1),
+        "narrowband": quality.capture.narrowband,
+        "speakerCount": quality.num_speakers,
+        "dominantShare": round(quality.share, 3),
+        "consistency": round(quality.consistency, 3),
+    }
+
+
+def _timings(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {step: round(s, 4) for step, s in seconds.items()}
+
+
+def _warning(*sentences: str | None) -> dict[str, str]:
+    said = " ".join(filter(None, sentences))
+    return {"warning": said} if said else {}
 
 
 def _span(segment: Segment) -> dict[str, float]:

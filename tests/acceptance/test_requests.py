@@ -158,10 +158,15 @@ def test_the_vendors_model_is_taken_for_the_default_one_with_a_warning(client: C
 
 
 def test_unknown_fields_are_named_in_a_warning(client: Client) -> None:
-    answer = client.post("/v1/voiceprint", url=UNREACHABLE, webhok="https://host/hook", numSpeakers=None)
+    answer = client.post("/v1/voiceprint", url=UNREACHABLE, webhok="https://host/hook", numSpeakers=2)
     assert answer.status_code == 200
     assert "webhok" in answer.json()["warning"]
     assert "numSpeakers" in answer.json()["warning"]
+
+
+def test_unknown_fields_that_ask_for_nothing_need_no_warning(client: Client) -> None:
+    answer = client.post("/v1/voiceprint", url=UNREACHABLE, numSpeakers=None, transcription=False)
+    assert answer.json().keys() == {"jobId", "status"}
 
 
 def test_very_many_unknown_fields_do_not_make_a_very_long_warning(client: Client) -> None:

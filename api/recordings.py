@@ -1,12 +1,12 @@
-"""Jobs that make voiceprints."""
+"""Jobs on recordings: make a voiceprint, tell speakers apart, name them, verify one."""
 
 from typing import Any
 
 from api.auth import guarded
 from api.orders import place
-from api.schemas import JobCreated, Submission, VoiceprintRequest
+from api.schemas import JobCreated, Submission, VerifyRequest, VoiceprintRequest
 
-blueprint = guarded("voiceprint", "Make voiceprints.")
+blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name and verify them.")
 
 
 @blueprint.route("/voiceprint", methods=["POST"])
@@ -18,4 +18,12 @@ def create_voiceprint(submission: Submission) -> dict[str, Any]:
     The recording may last 30 s and weigh 100 MiB. Poll the job for the result, or name a webhook. Send an
     Idempotency-Key to be able to repeat the request safely: for 24 h it gives the same job.
     """
+    return place(submission)
+
+
+@blueprint.route("/verify", methods=["POST"])
+@blueprint.arguments(VerifyRequest)
+@blueprint.response(200, JobCreated)
+def verify(submission: Submission) -> dict[str, Any]:
+    """Say whether the dominant speaker of a recording is the person of a voiceprint."""
     return place(submission)

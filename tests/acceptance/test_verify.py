@@ -1,0 +1,66 @@
+"""Is it the person of the voiceprint?"""
+
+import pytest
+
+from shared.domain.quality import Capture
+from shared.domain.voiceprints import Voiceprint
+from tests.acceptance.test_failures import failure
+from tests.acceptance.test_requests import UNREACHABLE, fields, refused
+from tests.client import Client, Json
+from tests.sounds import DATA, DOMINANT, OTHER
+
+
+@pytest.fixture(scope="module")
+def enrolled(client: Client) -> dict[str, str]:
+    """A voiceprint of each person, made of a recording."""
+    files = {speaker: sorted(DATA.glob(f"{speaker}-*.flac"))[0] for speaker in (DOMINANT, OTHER)}
+    jobs = {speaker: client.submit(client.upload(file.name, file.read_bytes())) for speaker, file in files.items()}
+    return {speaker: client.wait(job_id)["output"]["voiceprint"] for speaker, job_id in jobs.items()}
+
+
+def verify(client: Client, voiceprint: str, **fields: str) -> Json:
+    url = client.upload("probe.flac", (DATA / "conversation.flac").read_bytes())
+    answer = client.post("/v1/verify", url=url, voiceprint=voiceprint, **fields)
+    assert answer.status_code == 200, answer.text
+    return client.wait(answer.json()["jobId"])
+
+
+def test_the_right_person_is_accepted_and_another_is_not(client: Client, enrolled: dict[str, str]) -> None:
+    right = verify(client, enrolled[DOMINANT])["output"]
+    wrong = verify(client, enrolled[OTHER])["output"]
+    assert (right["decision"], wrong["decision"]) == ("accept", "reject")
+    assert right["confidence"] > 90 > 10 > wrong["confidence"]
+    assert right["score"] > wrong["score"]
+    assert set(right) - {"warning"} == {
+        "score", "confidence", "decision", "operatingPoint", "leastConfidence", "calibrated", "model",
+        "netSpeechSeconds", "dominantSpeaker", "quality", "timings",
+    }  # fmt: skip
+
+
+def test_the_operating_point_says_how_sure_one_must_be(client: Client, enrolled: dict[str, str]) -> None:
+    output = verify(client, enrolled[DOMINANT], operatingPoint="strictest")["output"]
+    assert (output["operatingPoint"], output["leastConfidence"]) == ("strictest", 99)
+    assert output["decision"] == ("accept" if output["confidence"] >= 99 else "reject")
+
+
+def test_a_voiceprint_that_cannot_be_read_is_refused(client: Client, enrolled: dict[str, str]) -> None:
+    for text in ("", "x", enrolled[OTHER][:-8], "A" * 20_001, None, 5):
+        assert fields(client.post("/v1/verify", url=UNREACHABLE, voiceprint=text)) == ["voiceprint"]
+    assert fields(client.post("/v1/verify", url=UNREACHABLE)) == ["voiceprint"]
+
+
+def test_a_voiceprint_of_another_model_is_refused(client: Client, enrolled: dict[str, str]) -> None:
+    capture = Capture(net_speech_s=10.0, snr_db=30.0, narrowband=False)
+    other = Voiceprint("titanet_large@1", Voiceprint.decode(enrolled[OTHER]).vector, capture).encode()
+    body = refused(client.post("/v1/verify", url=UNREACHABLE, voiceprint=other), 400, "invalid_request")
+    assert "titanet_large@1 cannot be compared with one of ge2e@" in body["errors"][0]["message"]
+
+
+def test_an_unknown_operating_point_is_refused(client: Client, enrolled: dict[str, str]) -> None:
+    answer = client.post("/v1/verify", url=UNREACHABLE, voiceprint=enrolled[OTHER], operatingPoint="lax")
+    assert fields(answer) == ["operatingPoint"]
+
+
+def test_what_fails_in_a_voiceprint_job_fails_here(client: Client, enrolled: dict[str, str]) -> None:
+    answer = client.post("/v1/verify", url=client.upload("nothing.wav", b""), voiceprint=enrolled[OTHER])
+    failure(client.wait(answer.json()["jobId"]), "not_audio")

@@ -1,0 +1,22 @@
+"""The recipe of a verify job: the recording's dominant voice against a voiceprint."""
+
+from shared.domain.audio import Waveform
+from shared.domain.results import VerificationResult
+from shared.domain.verification import OperatingPoint, compare
+from shared.domain.voiceprints import Voiceprint
+from worker.pipelines.voiceprint import Nets, make_voiceprint
+from worker.steps import Steps
+
+
+def verify(
+    waveform: Waveform, voiceprint: Voiceprint, point: OperatingPoint, nets: Nets, steps: Steps
+) -> VerificationResult:
+    """Say whether whoever speaks most in `waveform` is the person of `voiceprint`.
+
+    Raises
+    ------
+    NoSpeech, TooLittleSpeech, InvalidVoiceprint
+    """
+    voice = make_voiceprint(waveform, nets, steps)
+    comparison = compare(voice.voiceprint, voiceprint, nets.embedder.card.calibration)
+    return VerificationResult(comparison=comparison, operating_point=point, voice=voice)
