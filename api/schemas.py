@@ -353,13 +353,14 @@ class JobCreated(Schema):
 
 
 class JobState(Schema):
-    """A job, its step while it runs, and its output once it has ended."""
+    """A job, its step and progress while it runs, and its output once it has ended."""
 
     jobId = fields.String(required=True)
     status = fields.String(required=True, validate=validate.OneOf(list(Status)))
     createdAt = fields.String(required=True)
     updatedAt = fields.String(required=True)
     step = fields.String(metadata={"description": "The step a running job is in."})
+    progress = fields.Integer(metadata={"description": "How much of a running diarize or identify job is done, in %."})
     output = fields.Dict(metadata={"description": "The result; for a failed job `error` and `code`."})
 
 

@@ -23,8 +23,8 @@ class JobStore(Protocol):
     def claim(self, job_id: str) -> Claim | None:
         """Lease a created job to the caller; None when there is nothing to do (a repeated doorbell, say)."""
 
-    def beat(self, claim: Claim, step: str | None = None) -> bool:
-        """Renew the lease and note the step; False when the claim was lost and work must stop."""
+    def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
+        """Renew the lease and note step and progress (%); False when the claim was lost and work must stop."""
 
     def finish(self, claim: Claim, status: Status, output: dict[str, Any]) -> bool:
         """End the job; False, and nothing written, when the claim was lost."""

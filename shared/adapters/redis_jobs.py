@@ -1,8 +1,8 @@
 """The job record in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
 
 ==============================  ===================================================================================
-`timbre:job:{id}`               hash: client, command, media, webhook, host, status_only, status, step, attempt,
-                                fence, claimed_by, ended_by, created, updated, output
+`timbre:job:{id}`               hash: client, command, media, webhook, host, status_only, status, step, progress,
+                                attempt, fence, claimed_by, ended_by, created, updated, output
 `timbre:queued`                 waiting jobs, scored by the time (ms) of their last doorbell
 `timbre:running`                leased jobs, scored by the time (ms) their lease ends
 `timbre:unfinished`             both, scored by the time (ms) they were created
@@ -147,9 +147,11 @@ class RedisJobs:
             job_id=job_id, client_id=client_id, command=self._command(job_id, command), attempt=attempt, fence=fence
         )
 
-    def beat(self, claim: Claim, step: str | None = None) -> bool:
-        """Renew the lease and note the step; False when the claim was lost and work must stop."""
-        return bool(self._scripts("beat", claim.job_id, claim.fence, self._lease_ms, step or ""))
+    def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
+        """Renew the lease and note step and progress (%); False when the claim was lost and work must stop."""
+        notes = {"step": step, "progress": progress}
+        noted = [part for name, value in notes.items() if value is not None for part in (name, value)]
+        return bool(self._scripts("beat", claim.job_id, claim.fence, self._lease_ms, *noted))
 
     def finish(self, claim: Claim, status: Status, output: dict[str, Any]) -> bool:
         """End the job with its output in wire form; False, and nothing written, when the claim was lost."""
@@ -206,6 +208,7 @@ class RedisJobs:
             updated_at=_time(record["updated"]),
             command=self._command(job_id, record["command"]) if "command" in record else None,
             step=record.get("step"),
+            progress=int(record["progress"]) if "progress" in record else None,
             media_key=record["media"] or None,
             output=json.loads(self._envelope.open(record["output"], job_id)) if "output" in record else None,
         )

@@ -80,6 +80,8 @@ class Job:
     command: Command | None
     #: Which step a running job is in.
     step: str | None = None
+    #: How much of a running job is done, in %; None where it is not worth telling.
+    progress: int | None = None
     #: Name of the upload it is made from, without `media://`; None when it is not made from one.
     media_key: str | None = None
     #: Wire form of the result or the error; None until the job ends.

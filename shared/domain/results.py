@@ -11,6 +11,9 @@ from shared.domain.quality import Quality
 from shared.domain.verification import Comparison, Comparisons, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 
+#: Resolution of a confidence that follows a recording, in seconds.
+FRAME_S = 0.02
+
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceprintResult:
@@ -48,7 +51,7 @@ class RecordingDiarization:
     diarization: Diarization
     #: For each turn, the probability of each speaker in %, 0 to 100.
     turn_confidence: Sequence[Mapping[str, int]]
-    #: How sure the diarization is of every 20 ms of the recording, in %, uint8 (num_frames,).
+    #: How sure the diarization is of every `FRAME_S` of the recording, in %, uint8 (num_frames,).
     frame_confidence: NDArray[np.uint8]
     #: The voiceprint of each speaker; empty unless asked for.
     voices: Mapping[str, Voiceprint]

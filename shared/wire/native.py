@@ -6,16 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from shared.domain.audio import Segment
-from shared.domain.commands import MEDIA_SCHEME
+from shared.domain.commands import MEDIA_SCHEME, Diarize, Identify
 from shared.domain.delivery import DeliveryState, LogEntry
+from shared.domain.diarization import Diarization
 from shared.domain.errors import JobFailure
 from shared.domain.jobs import Backlog, Job, JobSummary, Receipt, Status
 from shared.domain.media import MediaPage
 from shared.domain.models import ListedModel
 from shared.domain.quality import Quality
-from shared.domain.results import VerificationResult, VoiceprintResult
+from shared.domain.results import FRAME_S, Identification, RecordingDiarization, VerificationResult, VoiceprintResult
 
-_UNCALIBRATED = "The model is not calibrated: its scores mean nothing but an order, so nothing is decided."
+_UNCALIBRATED = "The model is not calibrated: its scores mean nothing but an order, so there is no confidence."
 
 
 def list_body(jobs: Iterable[JobSummary]) -> list[dict[str, Any]]:
@@ -30,7 +31,7 @@ def created_body(job: Job, warning: str | None = None) -> dict[str, Any]:
 
 
 def job_body(job: Job) -> dict[str, Any]:
-    """Return what polling a job gives: `step` only while it runs, `output` only once it has ended."""
+    """Return what polling a job gives: `step` and `progress` only while it runs, `output` only once it has ended."""
     body: dict[str, Any] = {
         "jobId": job.id,
         "status": job.status.value,
@@ -39,6 +40,8 @@ def job_body(job: Job) -> dict[str, Any]:
     }
     if job.step is not None:
         body["step"] = job.step
+    if job.progress is not None:
+        body["progress"] = job.progress
     if job.output is not None:
         body["output"] = job.output
     return body
@@ -93,23 +96,75 @@ def failed_output(failure: JobFailure) -> dict[str, Any]:
 
 def voiceprint_output(result: VoiceprintResult) -> dict[str, Any]:
     """Return the output of a voiceprint job; all times in seconds."""
-    seconds = result.diarization.seconds()
     output = {
         "voiceprint": result.voiceprint.encode(),
         "model": result.voiceprint.model_id,
         "dimension": len(result.voiceprint.vector),
         "audioSeconds": round(result.audio_s, 3),
         "speechSeconds": round(result.speech_s, 3),
-        "netSpeechSeconds": round(seconds[result.dominant_speaker], 3),
+        "netSpeechSeconds": round(result.voiceprint.capture.net_speech_s, 3),
         "dominantSpeaker": result.dominant_speaker,
         "segments": [_span(segment) for segment in result.diarization.segments(result.dominant_speaker)],
-        "speakers": [{"speaker": speaker, "seconds": round(s, 3)} for speaker, s in seconds.items()],
+        "speakers": _speakers(result.diarization),
         "diarization": [{"speaker": turn.speaker, **_span(turn.segment)} for turn in result.diarization.turns],
         "quality": _quality(result.quality),
         "calibrated": result.calibrated,
         "timings": _timings(result.timings_s),
     }
     return output | _warning(result.quality.warning)
+
+
+def diarization_output(result: RecordingDiarization, command: Diarize) -> dict[str, Any]:
+    """Return the output of a diarize job, with what `command` asks for besides."""
+    turns = [{"speaker": turn.speaker, **_span(turn.segment)} for turn in result.diarization.turns]
+    output: dict[str, Any] = {"diarization": _with_confidence(turns, result, command.turn_confidence)}
+    if command.exclusive:
+        output["exclusiveDiarization"] = output["diarization"]
+    if command.frame_confidence:
+        output["confidence"] = {"score": result.frame_confidence.tolist(), "resolution": FRAME_S}
+    output |= {
+        "audioSeconds": round(result.audio_s, 3),
+        "speechSeconds": round(result.speech_s, 3),
+        "speakers": _speakers(result.diarization),
+        "timings": _timings(result.timings_s),
+    }
+    return output | _warning(result.warning)
+
+
+def identification_output(result: Identification, command: Identify) -> dict[str, Any]:
+    """Return the output of an identify job: that of a diarize job, and who is whom."""
+    recording = result.recording
+    named = [
+        {"speaker": result.matches[turn.speaker] or turn.speaker, **_span(turn.segment)}
+        | {"diarizationSpeaker": turn.speaker, "match": result.matches[turn.speaker]}
+        for turn in recording.diarization.turns
+    ]
+    output = diarization_output(recording, command) | {
+        "identification": _with_confidence(named, recording, command.turn_confidence),
+        "voiceprints": [_voice(speaker, result) for speaker in recording.diarization.speakers],
+        "calibrated": result.calibrated,
+    }
+    return output | _warning(recording.warning, None if result.calibrated else _UNCALIBRATED)
+
+
+def _voice(speaker: str, result: Identification) -> dict[str, Any]:
+    comparisons = result.comparisons[speaker]
+    return {
+        "speaker": speaker,
+        "match": result.matches[speaker],
+        "confidence": {label: comparison.confidence for label, comparison in comparisons.items()},
+        "score": {label: round(comparison.score, 4) for label, comparison in comparisons.items()},
+    }
+
+
+def _with_confidence(turns: list[dict[str, Any]], result: RecordingDiarization, wanted: bool) -> list[dict[str, Any]]:
+    if not wanted:
+        return turns
+    return [turn | {"confidence": dict(sure)} for turn, sure in zip(turns, result.turn_confidence, strict=True)]
+
+
+def _speakers(diarization: Diarization) -> list[dict[str, Any]]:
+    return [{"speaker": speaker, "seconds": round(s, 3)} for speaker, s in diarization.seconds().items()]
 
 
 def verification_output(result: VerificationResult) -> dict[str, Any]:

@@ -8,7 +8,7 @@ leave(id, redis.call('HGET', job, 'client'))
 redis.call('HSET', job, 'status', ARGV[3], 'output', ARGV[4], 'ended_by', ARGV[9], 'updated', now)
 local found = redis.call('HMGET', job, 'webhook', 'host', 'status_only', 'client')
 -- What may hold a signed address is not kept longer than it is needed.
-redis.call('HDEL', job, 'command', 'step', 'webhook')
+redis.call('HDEL', job, 'command', 'step', 'progress', 'webhook')
 redis.call('PEXPIRE', job, ARGV[5])
 if found[1] and found[1] ~= '' then
   local delivery = delivery_key(id)

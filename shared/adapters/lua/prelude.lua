@@ -39,7 +39,7 @@ local function unschedule(id, host) redis.call('ZREM', due_key(host), id) end
 local function requeue(id)
   redis.call('ZREM', RUNNING, id)
   redis.call('HSET', job_key(id), 'status', 'created', 'updated', now)
-  redis.call('HDEL', job_key(id), 'step')
+  redis.call('HDEL', job_key(id), 'step', 'progress')
   redis.call('ZADD', QUEUED, 0, id)
 end
 
