@@ -65,7 +65,7 @@ def delete_media(key: str) -> dict[str, Any]:
 def put_media(token: str) -> Response:
     """Store the body of the request as the file that its signed address stands for."""
     client_id, key = services().addresses.read("upload", token)
-    _local().save(client_id, key, _limited_body(services().settings.max_file_bytes))
+    _local().save(client_id, key, _limited_body(services().settings.max_upload_bytes()))
     return Response(status=200)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain.addresses import AddressRules
 from shared.domain.errors import SettingsError
+from shared.domain.limits import Limits
 
 PREFIX = "TIMBRE_"
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -68,9 +69,18 @@ class Settings:
     )
     weights_dir: Path = _setting("Folder of installed models.", default=_REPOSITORY / "models" / "weights")
 
-    max_audio_s: float = _setting("Longest recording, in seconds of decoded sound.", default=30.0)
-    max_file_bytes: int = _setting("Largest file, downloaded or uploaded.", default=100 * 1024 * 1024)
-    download_timeout_s: float = _setting("Longest download, in seconds of wall clock.", default=60.0)
+    max_audio_s: float = _setting("Longest recording of a voiceprint, in seconds of decoded sound.", default=30.0)
+    max_file_bytes: int = _setting("Largest file of a voiceprint's recording.", default=100 * 1024 * 1024)
+    download_timeout_s: float = _setting("Longest download of it, in seconds of wall clock.", default=60.0)
+    max_diarize_s: float = _setting(
+        "Longest recording to diarize or to identify speakers in, in seconds of decoded sound.", default=7200.0
+    )
+    max_diarize_bytes: int = _setting(
+        "Largest file of such a recording. The larger of the two sizes is that of an upload.", default=1024**3
+    )
+    diarize_download_timeout_s: float = _setting(
+        "Longest download of such a recording, in seconds of wall clock.", default=600.0
+    )
     allowed_ports: str = _setting(
         "Ports that clients' addresses may have, ranges too: `80,443,9000-9010`.", default="80,443"
     )
@@ -141,6 +151,24 @@ class Settings:
     def address_rules(self) -> AddressRules:
         """Return which of the addresses that clients give may be opened."""
         return AddressRules.parse(self.allowed_ports, self.allowed_hosts)
+
+    def voiceprint_limits(self) -> Limits:
+        """Return what may be made a voiceprint of."""
+        return Limits(
+            max_audio_s=self.max_audio_s, max_bytes=self.max_file_bytes, download_timeout_s=self.download_timeout_s
+        )
+
+    def diarize_limits(self) -> Limits:
+        """Return what may be diarized, and speakers be identified in."""
+        return Limits(
+            max_audio_s=self.max_diarize_s,
+            max_bytes=self.max_diarize_bytes,
+            download_timeout_s=self.diarize_download_timeout_s,
+        )
+
+    def max_upload_bytes(self) -> int:
+        """Return the size of the largest upload: it may be for either kind of job."""
+        return max(self.max_file_bytes, self.max_diarize_bytes)
 
     def source_buckets(self) -> frozenset[str]:
         """Return the buckets that `s3://` addresses may name."""

@@ -11,6 +11,10 @@ import av
 import numpy as np
 from pydub import AudioSegment
 
+from shared.domain.audio import Waveform
+from worker.av_reader import write_sound
+from worker.decode_protocol import HEADER, SAMPLE_RATE_HZ
+
 DATA = Path(__file__).parent / "data"
 RATE = 16_000
 
@@ -48,6 +52,14 @@ def read(path: Path) -> AudioSegment:
         frames = [*container.decode(audio=0), None]
         pcm = b"".join(out.to_ndarray().tobytes() for frame in frames for out in resampler.resample(frame))
     return AudioSegment(pcm, frame_rate=RATE, sample_width=2, channels=1)
+
+
+def waveform(path: Path, max_s: float = 3600.0) -> Waveform:
+    """Return a recording as the worker hears it."""
+    sound = io.BytesIO()
+    with path.open("rb") as file:
+        write_sound(file, sound, max_s)
+    return Waveform(np.frombuffer(sound.getvalue(), np.float32, offset=HEADER.size), SAMPLE_RATE_HZ)
 
 
 def join(clips: list[AudioSegment], gap_ms: int = 300) -> AudioSegment:

@@ -5,6 +5,7 @@ files and addresses, are not among the formats, and no protocol is allowed it at
 taken over by what it reads, so this runs in a process of its own (`worker/decode_child.py`).
 """
 
+import math
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import av
 import numpy as np
 
 from shared.domain.audio import Samples
-from worker.decode_protocol import SAMPLE_RATE_HZ, Refusal
+from worker.decode_protocol import HEADER, SAMPLE_RATE_HZ, Refusal
 
 _FORMATS = "wav,w64,mp3,flac,ogg,mov,matroska,aac,amr,aiff,au,caf"
 #: What lossy codecs add: an encoder's delay and the last frame's padding, up to some frames of 2048 samples at
@@ -30,25 +31,27 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-def read_samples(file: BinaryIO, max_s: float) -> Samples:
-    """Return the first audio stream of `file` in [-1, 1], mono at 16 kHz; `max_s` is judged on decoded samples.
+def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float) -> None:
+    """Write the header and then, as they are decoded, the samples of the first audio stream of `file`.
+
+    The samples are float32 in [-1, 1], mono at 16 kHz; `max_s` is judged on them.
 
     Raises
     ------
     Refused
     """
     try:
-        samples = _read(file, max_s)
+        num_samples = _write(file, pipe, max_s)
     except (av.FFmpegError, OSError, EOFError, ValueError, UnicodeError, MemoryError):
         raise Refused(Refusal.NOT_AUDIO) from None
-    if len(samples) == 0:
+    if num_samples == 0:
         raise Refused(Refusal.DAMAGED)
-    # Float formats may hold anything, not-a-number included.
-    return np.clip(np.nan_to_num(samples), -1.0, 1.0)
 
 
-def _read(file: BinaryIO, max_s: float) -> Samples:
+def _write(file: BinaryIO, pipe: BinaryIO, max_s: float) -> int:
+    """Return how many samples there were."""
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+    count, most = 0, round(max_s * SAMPLE_RATE_HZ)
     with av.open(file, mode="r", container_options=options) as container:
         stream = next(iter(container.streams.audio), None)
         # A stream of a codec that nobody knows has no context to decode it in.
@@ -56,20 +59,21 @@ def _read(file: BinaryIO, max_s: float) -> Samples:
             raise Refused(Refusal.NOT_AUDIO)
         # The child may start no thread.
         stream.codec_context.thread_count = 1
-        return _limited(_resampled(container, stream), max_s)
+        pipe.write(HEADER.pack(_claimed_s(container, stream)))
+        for block in _resampled(container, stream):
+            # Float formats may hold anything, not-a-number included.
+            pipe.write(np.clip(np.nan_to_num(block[: max(0, most - count)]), -1.0, 1.0).tobytes())
+            count += len(block)
+            if count > most + CODEC_PADDING_S * SAMPLE_RATE_HZ:
+                raise Refused(Refusal.TOO_LONG)
+    pipe.flush()
+    return count
 
 
-def _limited(blocks: Iterator[Samples], max_s: float) -> Samples:
-    """Join `blocks` up to the limit; raise as soon as there is more, having decoded no further."""
-    kept: list[Samples] = []
-    count, most = 0, round((max_s + CODEC_PADDING_S) * SAMPLE_RATE_HZ)
-    for block in blocks:
-        kept.append(block)
-        count += len(block)
-        if count > most:
-            raise Refused(Refusal.TOO_LONG)
-    joined = np.concatenate([np.empty(0, np.float32), *kept])
-    return joined[: round(max_s * SAMPLE_RATE_HZ)]
+def _claimed_s(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else math.nan
 
 
 def _resampled(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[Samples]:

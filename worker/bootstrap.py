@@ -18,10 +18,10 @@ from shared.ports import MediaStore
 from shared.settings import Settings
 from worker.decode import ProcessDecoder
 from worker.deliver import Deliverer
-from worker.download import Downloader
 from worker.egress import Egress
 from worker.fetch import SourceFetcher
 from worker.pipelines.voiceprint import Nets
+from worker.recipes import Recipes
 from worker.run import Runner
 
 #: A worker waits for a Redis that restarts, some 15 s, rather than lose what it has done.
@@ -40,11 +40,8 @@ def make_media(settings: Settings) -> MediaStore:
 
 def make_fetcher(settings: Settings) -> SourceFetcher:
     """Return what gets recordings."""
-    downloader = Downloader(
-        egress=make_egress(settings), max_bytes=settings.max_file_bytes, timeout_s=settings.download_timeout_s
-    )
     return SourceFetcher(
-        downloader=downloader,
+        egress=make_egress(settings),
         media=make_media(settings),
         buckets=open_sources(settings),
         scratch=settings.data_dir / "scratch",
@@ -110,14 +107,19 @@ def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Cal
 
     `interrupt` must make a job whose lease is lost stop; `stopping` says that jobs must be handed back.
     """
-    decoder = ProcessDecoder(settings.max_audio_s)
+    decoder = ProcessDecoder()
     # It gets ready while the networks are loaded.
     decoder.start()
-    return Runner(
-        jobs=make_jobs(settings),
+    recipes = Recipes(
         fetcher=make_fetcher(settings),
         decoder=decoder,
         nets=make_nets(settings),
+        voiceprint_limits=settings.voiceprint_limits(),
+        diarize_limits=settings.diarize_limits(),
+    )
+    return Runner(
+        jobs=make_jobs(settings),
+        follow=recipes.follow,
         beat_s=settings.lease_s / 3,
         interrupt=interrupt,
         stopping=stopping,

@@ -8,7 +8,7 @@ open files, dial   no: no file descriptor is left for it       the same         
 network            none: a network namespace of its own        no descriptor for it       no descriptor for it
 write files        no: RLIMIT_FSIZE 0                          the same                   the same
 memory             some 240 MiB: RLIMIT_AS                     the same                   not enforced by macOS
-processor          10 s: RLIMIT_CPU                            the same                   the same
+processor          seconds, by length: RLIMIT_CPU              the same                   the same
 other processes    none: RLIMIT_NPROC 0, not for root          the same                   the same
 new privileges     none: no_new_privs                          the same                   no such thing
 =================  ==========================================  =========================  =====================
@@ -38,15 +38,15 @@ def leave_network() -> bool:
     return unshare(_CLONE_NEWNET) == 0 or unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
 
 
-def confine() -> None:
-    """Give up, for good, whatever reading an open file does not need."""
+def confine(cpu_s: int = CPU_S) -> None:
+    """Give up, for good, whatever reading an open file does not need, and all processor time beyond `cpu_s`."""
     _drop_root()
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
         prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         _limit(resource.RLIMIT_AS, _address_space() + MEMORY_BYTES)
-    _limit(resource.RLIMIT_CPU, CPU_S)
+    _limit(resource.RLIMIT_CPU, cpu_s)
     for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
         _limit(what, 0)
 

@@ -1,5 +1,6 @@
 """Recordings become sound in a process that may do nothing else, so that a hostile file harms nobody."""
 
+import math
 import os
 import select
 import signal
@@ -16,15 +17,19 @@ from typing import BinaryIO
 import numpy as np
 import structlog
 
-from shared.domain.audio import Waveform
+from shared.domain.audio import Samples, Stream, Waveform
 from shared.domain.errors import AudioTooLong, JobFailure, NotAudio
-from worker.decode_protocol import ISOLATED, REPORT, SAMPLE_RATE_HZ, Refusal
+from worker.decode_protocol import HEADER, ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, Refusal
 
-#: Longest decoding, in seconds of wall clock.
+#: Longest wait for a block of sound, in seconds of wall clock.
 WALL_S = 15.0
+#: Length of a block.
+BLOCK_S = 30.0
 _START_S = 60.0
 _REPOSITORY = Path(__file__).resolve().parent.parent
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 16
+_SAMPLE_BYTES = np.dtype(np.float32).itemsize
+_BLOCK_BYTES = round(BLOCK_S * SAMPLE_RATE_HZ) * _SAMPLE_BYTES
 
 _SENTENCES: dict[int, str] = {
     Refusal.NOT_AUDIO: "The file is not audio in a format that is accepted: wav, flac, mp3, m4a/aac, ogg, opus, webm, "
@@ -37,74 +42,89 @@ log = structlog.get_logger()
 
 
 class ProcessDecoder:
-    """`Decoder` in child processes; for one thread at a time. `max_s` is the longest recording, in decoded seconds."""
+    """`Decoder` in child processes; for one thread at a time."""
 
-    def __init__(self, max_s: float, wall_s: float = WALL_S) -> None:
-        self._max_s, self._wall_s = max_s, wall_s
-        self._helper: DecodeHelper | None = None
+    def __init__(self, wall_s: float = WALL_S) -> None:
+        self._wall_s = wall_s
+        #: Who decodes the next file; a helper at work belongs to its file alone.
+        self._idle: DecodeHelper | None = None
 
     def start(self) -> None:
         """Begin to start the process that the first file will need, without waiting for it."""
-        self._helper = self._helper or DecodeHelper(self._max_s)
+        self._idle = self._idle or DecodeHelper()
 
     def stop(self) -> None:
         """End what was started."""
-        if self._helper:
-            self._helper.kill()
-            self._helper = None
+        if self._idle:
+            self._idle.kill()
+            self._idle = None
 
-    def decode(self, file: BinaryIO) -> Waveform:
-        """Return the first audio stream of `file`, an open file of the system, mono at 16 kHz.
+    def decode(self, file: BinaryIO, max_s: float) -> Waveform:
+        """Return the first audio stream of `file`, an open file of the system, whole; raises what `stream` does."""
+        with self.stream(file, max_s) as stream:
+            return Waveform(np.concatenate([np.empty(0, np.float32), *stream.blocks]), SAMPLE_RATE_HZ)
+
+    @contextmanager
+    def stream(self, file: BinaryIO, max_s: float) -> Iterator[Stream]:
+        """Open the first audio stream of `file`, an open file of the system; it is decoded as its blocks are taken.
+
+        Whoever leaves early leaves no process behind.
 
         Raises
         ------
         NotAudio
             Not a file of an accepted format, without an audio stream, damaged beyond use, or made to harm.
         AudioTooLong
-            It lasts longer than the limit, whatever its header says.
+            It lasts longer than `max_s` seconds, whatever its header says. Either may be raised as late as in place of
+            the last block.
         """
         if os.fstat(file.fileno()).st_size == 0:
             raise NotAudio("The file is empty; there is nothing to hear.")
         self.start()
-        assert self._helper is not None
+        helper, self._idle = self._idle, None
+        assert helper is not None
         try:
-            end = self._helper.decode(file, self._wall_s, self._most_bytes)
-        except (Overrun, TimeoutError):
-            self.stop()
-            log.warning("a file was too much for its decoder")
-            raise NotAudio("The file took too long to decode; it is damaged, or not what it claims to be.") from None
-        except BaseException:
-            # Somebody interrupted: what the helper still has to say must not be taken for the next file.
-            self.stop()
-            raise
-        if end.status != 0:
-            raise self._failure(end.status)
-        return Waveform(np.frombuffer(end.samples, np.float32), SAMPLE_RATE_HZ)
+            with helper.decoding(file, max_s, self._wall_s) as decoding:
+                yield Stream(_blocks(decoding, max_s), decoding.claimed_s)
+        finally:
+            self._take_back(helper)
 
-    @property
-    def _most_bytes(self) -> int:
-        return round(self._max_s * SAMPLE_RATE_HZ) * np.dtype(np.float32).itemsize
-
-    def _failure(self, status: int) -> JobFailure:
-        if status == Refusal.TOO_LONG:
-            return AudioTooLong(
-                f"The recording is longer than {self._max_s:g} seconds; send a part of it where the speaker talks."
-            )
-        if status not in _SENTENCES:
-            log.warning("a file ended its decoder", status=status)
-        return NotAudio(_SENTENCES.get(status, _SENTENCES[Refusal.NOT_AUDIO]))
+    def _take_back(self, helper: "DecodeHelper") -> None:
+        # What a helper that was interrupted still has to say must not be taken for the next file.
+        if helper.idle and not self._idle:
+            self._idle = helper
+        else:
+            helper.kill()
 
 
-class Overrun(Exception):
+def _blocks(decoding: "Decoding", max_s: float) -> Iterator[Samples]:
+    while raw := decoding.read(_BLOCK_BYTES):
+        yield np.frombuffer(raw[: len(raw) // _SAMPLE_BYTES * _SAMPLE_BYTES], np.float32)
+    status = decoding.end().status
+    if status != 0:
+        raise _failure(status, max_s)
+
+
+def _failure(status: int, max_s: float) -> JobFailure:
+    if status == Refusal.TOO_LONG:
+        return AudioTooLong(f"The recording is longer than {max_s:g} seconds; send a part of it.")
+    if status not in _SENTENCES:
+        log.warning("a file ended its decoder", status=status)
+    return NotAudio(_SENTENCES.get(status, _SENTENCES[Refusal.NOT_AUDIO]))
+
+
+class Overrun(NotAudio):
     """More time, or more samples, than there can be."""
+
+    def __init__(self) -> None:
+        super().__init__("The file took too long to decode; it is damaged, or not what it claims to be.")
+        log.warning("a file was too much for its decoder")
 
 
 @dataclass(frozen=True)
 class End:
     """How the child of one file ended."""
 
-    #: float32 samples, as bytes.
-    samples: bytearray
     #: Exit status, or minus the signal.
     status: int
     max_rss_bytes: int
@@ -113,12 +133,11 @@ class End:
 class DecodeHelper:
     """`worker.decode_child` and the socket to it; it and its children are a process group of their own."""
 
-    def __init__(self, max_s: float) -> None:
+    def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "worker.decode_child", str(theirs.fileno()), str(max_s)]
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "worker.decode_child", str(theirs.fileno())],
                 cwd=_REPOSITORY,
                 # None of ours: neither secrets nor credentials may be where hostile files are read.
                 env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -128,25 +147,32 @@ class DecodeHelper:
             )
         #: Whether it has a network namespace of its own; unknown until it is ready.
         self.isolated: bool | None = None
+        #: Whether it has nothing to do and nothing to say.
+        self.idle = True
 
-    def decode(self, file: BinaryIO, wall_s: float, most_bytes: int) -> End:
-        """Return what came of a file.
+    @contextmanager
+    def decoding(self, file: BinaryIO, max_s: float, wall_s: float) -> Iterator["Decoding"]:
+        """Have a file decoded; no wait for it is longer than `wall_s`.
 
         Raises
         ------
-        Overrun, TimeoutError
+        Overrun
             The file is too much.
         ConnectionError
             The helper itself has died, which no file can bring about.
         """
         self._await_ready()
-        ends_at = time.monotonic() + wall_s
+        self.idle = False
         with _pipe() as (reading, writing):
-            socket.send_fds(self._control, [b"f"], [file.fileno(), writing.fileno()])
+            socket.send_fds(self._control, [REQUEST.pack(max_s)], [file.fileno(), writing.fileno()])
             writing.close()
-            raw = _read(reading.fileno(), most_bytes, ends_at)
-        status, max_rss = REPORT.unpack(self._receive(REPORT.size, ends_at))
-        return End(raw, status, max_rss)
+            yield Decoding(self, reading.fileno(), max_s, wall_s)
+
+    def end(self, wall_s: float) -> End:
+        """Wait for the child to end."""
+        status, max_rss_bytes = REPORT.unpack(self._receive(REPORT.size, wall_s))
+        self.idle = True
+        return End(status, max_rss_bytes)
 
     def kill(self) -> None:
         """End it, and whatever it decodes."""
@@ -157,15 +183,54 @@ class DecodeHelper:
 
     def _await_ready(self) -> None:
         if self.isolated is None:
-            self.isolated = self._receive(1, time.monotonic() + _START_S) == ISOLATED
+            self.isolated = self._receive(1, _START_S) == ISOLATED
             log.info("decoder ready", network_namespace=self.isolated)
 
-    def _receive(self, count: int, ends_at: float) -> bytes:
-        self._control.settimeout(max(0.001, ends_at - time.monotonic()))
+    def _receive(self, count: int, seconds: float) -> bytes:
+        self._control.settimeout(max(0.001, seconds))
         received = self._control.recv(count, socket.MSG_WAITALL)
         if len(received) < count:
             raise ConnectionError
         return received
+
+
+class Decoding:
+    """One file on its way through the child of a helper."""
+
+    def __init__(self, helper: DecodeHelper, pipe: int, max_s: float, wall_s: float) -> None:
+        self._helper, self._pipe, self._wall_s = helper, pipe, wall_s
+        self._left_bytes = round(max_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES + HEADER.size
+        #: The length that the file claims; None if it claims none, or is no sound.
+        self.claimed_s = _claimed(self.read(HEADER.size))
+
+    def read(self, count: int) -> bytearray:
+        """Return the next `count` bytes, fewer at the end only; float32 samples."""
+        ends_at = time.monotonic() + self._wall_s
+        found = bytearray()
+        while len(found) < count and (chunk := self._next(count - len(found), ends_at)):
+            found += chunk
+        self._left_bytes -= len(found)
+        if self._left_bytes < 0:
+            raise Overrun
+        return found
+
+    def end(self) -> End:
+        """Return how the child ended, once everything is read."""
+        try:
+            return self._helper.end(self._wall_s)
+        except TimeoutError:
+            raise Overrun from None
+
+    def _next(self, most: int, ends_at: float) -> bytes:
+        ready, _, _ = select.select([self._pipe], [], [], max(0.0, ends_at - time.monotonic()))
+        if not ready:
+            raise Overrun
+        return os.read(self._pipe, min(most, _CHUNK_BYTES))
+
+
+def _claimed(header: bytearray) -> float | None:
+    (seconds,) = HEADER.unpack(header) if len(header) == HEADER.size else (math.nan,)
+    return seconds if 0.0 < seconds < math.inf else None
 
 
 @contextmanager
@@ -173,18 +238,3 @@ def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as writer:
         yield reader, writer
-
-
-def _read(descriptor: int, most: int, ends_at: float) -> bytearray:
-    """Read until the other side closes."""
-    found = bytearray()
-    while True:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, ends_at - time.monotonic()))
-        if not ready:
-            raise Overrun
-        chunk = os.read(descriptor, _CHUNK_BYTES)
-        if not chunk:
-            return found
-        found += chunk
-        if len(found) > most:
-            raise Overrun

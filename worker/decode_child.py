@@ -1,11 +1,12 @@
-"""`python -m worker.decode_child FD SECONDS`: reads hostile files, each in a process of its own that then ends.
+"""`python -m worker.decode_child FD`: reads hostile files, each in a process of its own that then ends.
 
 The program imports libav once and forks for each file, so that a file costs a fork and not a start of Python. It
-knows nothing: no settings, no secrets, no network. Over the socket FD it is handed, per file, the open file and the
-pipe to write samples to, and it answers with how the child ended.
+knows nothing: no settings, no secrets, no network. Over the socket FD it is handed, per file, the longest recording,
+the open file and the pipe to write samples to, and it answers with how the child ended.
 """
 
 import io
+import math
 import os
 import socket
 import sys
@@ -13,24 +14,28 @@ import wave
 from contextlib import suppress
 from typing import NoReturn
 
-from worker.av_reader import Refused, read_samples
-from worker.confinement import confine, leave_network
-from worker.decode_protocol import ISOLATED, REPORT, SAMPLE_RATE_HZ, SHARED
+from worker.av_reader import Refused, write_sound
+from worker.confinement import CPU_S, confine, leave_network
+from worker.decode_protocol import ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, SHARED
 
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+_BUFFER_BYTES = 1 << 16
 #: Exit status of a child that met something nobody thought of.
 UNEXPECTED = 99
+#: Seconds of sound that must be decoded in a second of processor time, beyond what every file gets.
+_LEAST_SPEED = 100
 
 
-def serve(control: socket.socket, max_s: float) -> None:
+def serve(control: socket.socket) -> None:
     """Decode what comes over `control` until it is closed."""
-    _warm_up(max_s)
+    _warm_up()
     control.sendall(ISOLATED if leave_network() else SHARED)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+        message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 2)
         if not message:
             return
         file, pipe = descriptors
+        (max_s,) = REQUEST.unpack(message)
         control.sendall(_decode(control, file, pipe, max_s))
 
 
@@ -51,11 +56,9 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
         opened = os.fdopen(file, "rb")
         # What libraries print may hold words of the file.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        confine()
+        confine(CPU_S + math.ceil(max_s / _LEAST_SPEED))
         opened.seek(0)
-        samples = memoryview(read_samples(opened, max_s).tobytes())
-        while samples:
-            samples = samples[os.write(pipe, samples) :]
+        write_sound(opened, os.fdopen(pipe, "wb", _BUFFER_BYTES), max_s)
         status = 0
     except Refused as refused:
         status = refused.refusal
@@ -64,17 +67,17 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
         os._exit(status)
 
 
-def _warm_up(max_s: float) -> None:
+def _warm_up() -> None:
     """Decode once, so that whatever is loaded at first use is loaded: a confined child can open no file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
         sound.writeframes(bytes(3200))
-    read_samples(io.BytesIO(file.getvalue()), max_s)
+    write_sound(io.BytesIO(file.getvalue()), io.BytesIO(), 1.0)
     for bad in (b"", b"RIFF"):
         with suppress(Refused):
-            read_samples(io.BytesIO(bad), max_s)
+            write_sound(io.BytesIO(bad), io.BytesIO(), 1.0)
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), float(sys.argv[2]))
+    serve(socket.socket(fileno=int(sys.argv[1])))

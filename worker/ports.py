@@ -1,12 +1,14 @@
 """What the work needs of neural networks and of the outside; `worker/bootstrap.py` supplies it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Samples, Segment, Waveform
+from shared.domain.audio import Samples, Segment, Stream, Waveform
+from shared.domain.limits import Limits
 from shared.domain.models import ModelCard
 
 #: Frame features of a recording, whatever shape their model gives them; one frame per 10 ms.
@@ -40,15 +42,18 @@ class Embedder(Protocol):
 class Fetcher(Protocol):
     """Gets recordings."""
 
-    def fetch(self, client_id: str, url: str) -> BinaryIO:
+    def fetch(self, client_id: str, url: str, limits: Limits) -> BinaryIO:
         """Return the recording as an open file; raises a JobFailure."""
 
 
 class Decoder(Protocol):
     """Makes sound of files."""
 
-    def decode(self, file: BinaryIO) -> Waveform:
+    def decode(self, file: BinaryIO, max_s: float) -> Waveform:
         """Return mono 16 kHz sound; raises a JobFailure."""
+
+    def stream(self, file: BinaryIO, max_s: float) -> AbstractContextManager[Stream]:
+        """Open mono 16 kHz sound, decoded as it is taken; raises a JobFailure, and so do the blocks."""
 
 
 class Hook(Protocol):

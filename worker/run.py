@@ -8,16 +8,11 @@ from typing import Any
 
 import structlog
 
-from shared.domain.audio import Waveform
-from shared.domain.commands import Command, CreateVoiceprint, Verify
-from shared.domain.errors import InternalError, JobFailure, ModelNotAvailable
+from shared.domain.commands import Command
+from shared.domain.errors import InternalError, JobFailure
 from shared.domain.jobs import Claim, Status
-from shared.domain.voiceprints import Voiceprint
 from shared.ports import JobStore
-from shared.wire.native import failed_output, verification_output, voiceprint_output
-from worker.pipelines.verify import verify
-from worker.pipelines.voiceprint import Nets, make_voiceprint
-from worker.ports import Decoder, Fetcher
+from shared.wire.native import failed_output
 from worker.steps import Steps
 
 log = structlog.get_logger()
@@ -32,9 +27,8 @@ class Runner:
     """Does jobs, one at a time."""
 
     jobs: JobStore
-    fetcher: Fetcher
-    decoder: Decoder
-    nets: Nets
+    #: Does what a client's command asks for, see `Recipes.follow`.
+    follow: Callable[[str, Command, Steps], dict[str, Any]]
     #: Seconds between heartbeats, a fraction of the lease.
     beat_s: float
     #: Called when a heartbeat finds the lease lost, from its thread: makes the work stop before its next step.
@@ -70,41 +64,11 @@ class Runner:
             return Status.FAILED, failed_output(InternalError())
 
     def _work(self, claim: Claim) -> dict[str, Any]:
-        def announce(step: str) -> None:
-            if not self.jobs.beat(claim, step):
+        def announce(step: str | None, progress: int | None) -> None:
+            if not self.jobs.beat(claim, step, progress):
                 raise LeaseLostError
 
-        self._require_model(claim.command.model)
-        recipe = _RECIPES[type(claim.command)]
-        return recipe(self, claim, claim.command, Steps(announce))
-
-    def make_voiceprint(self, claim: Claim, command: CreateVoiceprint, steps: Steps) -> dict[str, Any]:
-        """Do a voiceprint job; returns its output in wire form, as all recipes do."""
-        return voiceprint_output(make_voiceprint(self._hear(claim, steps), self.nets, steps))
-
-    def verify(self, claim: Claim, command: Verify, steps: Steps) -> dict[str, Any]:
-        """Do a verify job."""
-        voiceprint = self._readable(command.voiceprint)
-        waveform = self._hear(claim, steps)
-        return verification_output(verify(waveform, voiceprint, command.operating_point, self.nets, steps))
-
-    def _hear(self, claim: Claim, steps: Steps) -> Waveform:
-        """Get a short recording."""
-        with steps("download"):
-            file = self.fetcher.fetch(claim.client_id, claim.command.url)
-        with file, steps("decode"):
-            return self.decoder.decode(file)
-
-    def _readable(self, text: str) -> Voiceprint:
-        """Read a voiceprint string before any work is done that it would make useless."""
-        voiceprint = Voiceprint.decode(text)
-        voiceprint.require_model(self.nets.embedder.card.model_id)
-        return voiceprint
-
-    def _require_model(self, handle: str | None) -> None:
-        card = self.nets.embedder.card
-        if handle not in (None, card.handle, card.model_id):
-            raise ModelNotAvailable(f"Model {handle} is not served here; leave `model` out or ask for {card.handle}.")
+        return self.follow(claim.client_id, claim.command, Steps(announce))
 
     @contextmanager
     def _beating(self, claim: Claim) -> Iterator[None]:
@@ -134,9 +98,3 @@ class Runner:
         except Exception as error:
             log.warning("heartbeat failed", error=type(error).__name__)
             return True
-
-
-_RECIPES: dict[type[Command], Callable[..., dict[str, Any]]] = {
-    CreateVoiceprint: Runner.make_voiceprint,
-    Verify: Runner.verify,
-}

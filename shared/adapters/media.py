@@ -20,7 +20,7 @@ def open_media(settings: Settings) -> "DirMedia | S3Media":
         s3_client(settings),
         settings.s3_bucket,
         ttl_s=settings.media_ttl_s,
-        max_bytes=settings.max_file_bytes,
+        max_bytes=settings.max_upload_bytes(),
         scratch=settings.data_dir / "scratch",
     )
 
@@ -34,6 +34,6 @@ def open_sources(settings: Settings) -> "S3Sources | None":
     return S3Sources(
         s3_client(settings),
         settings.source_buckets(),
-        max_bytes=settings.max_file_bytes,
+        max_bytes=settings.max_upload_bytes(),
         scratch=settings.data_dir / "scratch",
     )

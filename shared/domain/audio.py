@@ -1,6 +1,6 @@
 """Sound as values: a waveform and segments of time."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,16 @@ class Waveform:
     def join(self, segments: Iterable[Segment]) -> Samples:
         """Return the samples of all `segments`, end to end, shape (num_samples,)."""
         return np.concatenate([self.crop(segment) for segment in segments])
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Mono sound at 16 kHz that comes block by block, so that no recording is too long for memory."""
+
+    #: Arrays of shape (num_samples,), end to end.
+    blocks: Iterator[Samples]
+    #: How long the recording is, if its file says so, in seconds; nothing but a hint.
+    claimed_s: float | None = None
 
 
 def total_s(segments: Iterable[Segment]) -> float:

@@ -45,6 +45,7 @@ def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "lease_s": 1.5,
         "download_timeout_s": 1.5,
         "max_file_bytes": 200_000,
+        "max_diarize_bytes": 200_000,
         "worker_processes": 1,
         "max_unfinished_jobs": 3,
     }

@@ -12,16 +12,16 @@ import wave
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from tests import sounds
 from tests.hostile.origins import ok, origin, says
-from worker.decode import WALL_S, DecodeHelper, Overrun
+from worker.decode import WALL_S, DecodeHelper, End, Overrun
 from worker.decode_protocol import Refusal
 
 MAX_S = 30.0
-MOST_BYTES = int(MAX_S * 16_000 * 4)
 _EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
 
@@ -128,7 +128,7 @@ class Fuzz:
 
     def __init__(self) -> None:
         self.figures = Figures()
-        self._helper = DecodeHelper(MAX_S)
+        self._helper = DecodeHelper()
 
     def decode(self, content: bytes) -> int | None:
         """Decode a file and count; returns its exit status."""
@@ -138,8 +138,8 @@ class Fuzz:
             file.write(content)
             file.flush()
             try:
-                end = self._helper.decode(file, WALL_S, MOST_BYTES)
-            except (Overrun, TimeoutError):
+                end = self._end(file)
+            except Overrun:
                 figures.over_wall += 1
                 return self._restart()
             except ConnectionError:
@@ -153,9 +153,15 @@ class Fuzz:
             figures.children_ended[end.status] += 1
         return end.status
 
+    def _end(self, file: BinaryIO) -> End:
+        with self._helper.decoding(file, MAX_S, WALL_S) as decoding:
+            while decoding.read(1 << 20):
+                pass
+            return decoding.end()
+
     def _restart(self) -> None:
         self._helper.kill()
-        self._helper = DecodeHelper(MAX_S)
+        self._helper = DecodeHelper()
 
     def close(self) -> None:
         """End the decoder."""

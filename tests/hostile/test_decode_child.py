@@ -20,7 +20,7 @@ from tests import sounds
 from tests.client import eventually
 from tests.hostile import fuzz_decode
 from tests.hostile.origins import ok, origin, says
-from worker.decode import DecodeHelper, ProcessDecoder
+from worker.decode import ProcessDecoder
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
 #: Runs in a confined process and writes, as JSON, what it managed to do.
@@ -83,7 +83,7 @@ def test_a_confined_process_can_read_its_file_and_write_its_pipe_and_nothing_els
 
 @pytest.fixture(scope="module")
 def decoder():
-    decoder = ProcessDecoder(max_s=30.0)
+    decoder = ProcessDecoder()
     yield decoder
     decoder.stop()
 
@@ -92,7 +92,7 @@ def decode(decoder, content):
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()
-        return decoder.decode(file)
+        return decoder.decode(file, 30.0)
 
 
 def test_the_decoder_knows_nothing_of_our_environment(decoder):
@@ -177,17 +177,17 @@ def test_a_movie_that_refers_to_another_file_does_not_show_it(decoder, tmp_path)
 
 def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_decoded():
     before = children()
-    hasty = ProcessDecoder(max_s=30.0, wall_s=0.0)
+    hasty = ProcessDecoder(wall_s=0.0)
     with pytest.raises(NotAudio, match="too long"):
         decode(hasty, sounds.encode(sounds.read(CLIP), "mp3"))
     assert children() == before
-    patient = ProcessDecoder(max_s=30.0)
+    patient = ProcessDecoder()
     assert decode(patient, sounds.encode(sounds.read(CLIP)[:500], "mp3")).duration_s > 0.4
     patient.stop()
 
 
 def test_when_the_helper_itself_dies_the_file_is_not_blamed_and_the_next_one_is_decoded():
-    decoder = ProcessDecoder(max_s=30.0)
+    decoder = ProcessDecoder()
     clip = sounds.encode(sounds.read(CLIP)[:500], "wav")
     decode(decoder, clip)
     (newest,) = [path for path in children() if path.name == max((p.name for p in children()), key=int)]
@@ -199,9 +199,7 @@ def test_when_the_helper_itself_dies_the_file_is_not_blamed_and_the_next_one_is_
 
 
 def test_a_helper_ends_with_the_process_that_started_it():
-    code = (
-        "from worker.decode import DecodeHelper; import os; h = DecodeHelper(1.0); print(h._process.pid); os._exit(0)"
-    )
+    code = "from worker.decode import DecodeHelper; import os; h = DecodeHelper(); print(h._process.pid); os._exit(0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     eventually(lambda: not alive(int(done.stdout)))
 
@@ -228,16 +226,16 @@ def test_five_hundred_damaged_files_harm_nobody():
 
 
 def test_a_file_costs_little_more_than_its_decoding(tmp_path):
-    helper = DecodeHelper(30.0)
     path = tmp_path / "clip.wav"
     path.write_bytes(sounds.encode(sounds.lasting(sounds.read(CLIP), 30.0), "wav"))
     with path.open("rb") as file:
-        helper.decode(file, 15.0, 1_920_000)
+        decoder = ProcessDecoder()
+        decoder.decode(file, 30.0)
         times = []
         for _ in range(5):
             started = time.perf_counter()
-            assert helper.decode(file, 15.0, 1_920_000).status == 0
+            decoder.decode(file, 30.0)
             times.append(time.perf_counter() - started)
-    helper.kill()
+    decoder.stop()
     # Measured: some 15 ms more than in the process itself, which takes 40.
     assert min(times) < 0.2

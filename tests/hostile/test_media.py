@@ -12,6 +12,7 @@ from tests.hostile.apis import api
 @pytest.fixture(scope="module")
 def client(tmp_path_factory, redis_server):
     limits = {"posts_per_minute": 10**6, "reads_per_minute": 10**6, "max_file_bytes": 100_000}
+    limits |= {"max_diarize_bytes": 100_000}
     with api(tmp_path_factory.mktemp("media"), redis_server.url, **limits) as client:
         yield client
 

@@ -56,6 +56,7 @@ def settings(endpoint, s3, tmp_path):
         s3_bucket="uploads",
         s3_source_buckets="calls",
         max_file_bytes=10**6,
+        max_diarize_bytes=10**6,
     )
 
 

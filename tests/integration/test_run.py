@@ -13,17 +13,20 @@ from shared.domain.audio import Segment, Waveform
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import MediaNotFound
 from shared.domain.jobs import Order, Status, new_job_id
+from shared.domain.limits import Limits
 from shared.domain.voiceprints import Voiceprint
 from tests.unit.test_diarization import ToyEmbedder, voices
 from worker.pipelines.voiceprint import Nets
+from worker.recipes import Recipes
 from worker.run import Runner
 
 ENVELOPE = Envelope(b"s" * 32)
 LEASE_S = 0.3
+LIMITS = Limits(max_audio_s=30.0, max_bytes=10**6, download_timeout_s=10.0)
 
 
 class ToyFetcher:
-    def fetch(self, client_id, url):
+    def fetch(self, client_id, url, limits):
         if url == "media://gone":
             raise MediaNotFound("It is gone.")
         if url == "media://bug":
@@ -36,7 +39,7 @@ class ToyDecoder:
     entered: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
 
-    def decode(self, file):
+    def decode(self, file, max_s):
         self.entered.set()
         assert self.go_on.wait(10)
         return Waveform(np.zeros(10 * 16_000, np.float32), 16_000)
@@ -70,7 +73,8 @@ def decoder():
 @pytest.fixture
 def runner(jobs, decoder):
     nets = Nets(ToyVad(), OneVoice())
-    return Runner(jobs=jobs, fetcher=ToyFetcher(), decoder=decoder, nets=nets, beat_s=LEASE_S / 3)
+    recipes = Recipes(fetcher=ToyFetcher(), decoder=decoder, nets=nets, voiceprint_limits=LIMITS, diarize_limits=LIMITS)
+    return Runner(jobs=jobs, follow=recipes.follow, beat_s=LEASE_S / 3)
 
 
 def submit(jobs, url="media://a", model=None):

@@ -1,12 +1,10 @@
 """The whole recipe with the bundled model on the real speech that is kept with the tests."""
 
-from pathlib import Path
-
 from models.embedder import Embedder
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
 from tests.models.speech import DATA, Clip
-from worker.av_reader import read_samples
+from tests.sounds import waveform
 from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.steps import Steps
 
@@ -17,13 +15,11 @@ def test_one_speaker_is_not_split_however_short_the_recording(
     for clip in clips:
         result = make_voiceprint(Waveform(clip.samples, 16_000), Nets(vad, ge2e), Steps())
         assert result.quality.num_speakers == 1
-        assert not result.quality.narrowband
+        assert not result.voiceprint.capture.narrowband
 
 
 def test_the_dominant_speaker_of_a_conversation_is_found(ge2e: Embedder, vad: SileroVad, clips: list[Clip]) -> None:
-    with Path(DATA / "conversation.flac").open("rb") as file:
-        waveform = Waveform(read_samples(file, 30.0), 16_000)
-    result = make_voiceprint(waveform, Nets(vad, ge2e), Steps())
+    result = make_voiceprint(waveform(DATA / "conversation.flac"), Nets(vad, ge2e), Steps())
     scores = {clip.speaker: float(ge2e.embed(clip.samples) @ result.voiceprint.vector) for clip in clips}
     assert result.quality.num_speakers == 2
     assert max(scores, key=scores.__getitem__) == "1688"

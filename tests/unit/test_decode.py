@@ -13,13 +13,13 @@ CLIP = sounds.DATA / "3080-5032-0003.flac"
 
 @pytest.fixture(scope="module")
 def decode():
-    decoder = ProcessDecoder(max_s=30.0)
+    decoder = ProcessDecoder()
 
     def from_bytes(content):
         with tempfile.TemporaryFile() as file:
             file.write(content)
             file.flush()
-            return decoder.decode(file)
+            return decoder.decode(file, 30.0)
 
     yield from_bytes
     decoder.stop()

@@ -1,0 +1,71 @@
+"""What each command needs done, from the recording's address to the output on the wire."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from shared.domain.audio import Waveform
+from shared.domain.commands import Command, CreateVoiceprint, Verify
+from shared.domain.errors import ModelNotAvailable
+from shared.domain.limits import Limits
+from shared.domain.voiceprints import Voiceprint
+from shared.wire.native import verification_output, voiceprint_output
+from worker.pipelines.verify import verify
+from worker.pipelines.voiceprint import Nets, make_voiceprint
+from worker.ports import Decoder, Fetcher
+from worker.steps import Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """Everything a worker can do with a recording."""
+
+    fetcher: Fetcher
+    decoder: Decoder
+    nets: Nets
+    voiceprint_limits: Limits
+    diarize_limits: Limits
+
+    def follow(self, client_id: str, command: Command, steps: Steps) -> dict[str, Any]:
+        """Do what `command` asks for; returns the job's output in wire form.
+
+        Raises
+        ------
+        JobFailure
+        """
+        self._require_model(command.model)
+        return _RECIPES[type(command)](self, client_id, command, steps)
+
+    def make_voiceprint(self, client_id: str, command: CreateVoiceprint, steps: Steps) -> dict[str, Any]:
+        """Make the voiceprint of whoever speaks most."""
+        return voiceprint_output(make_voiceprint(self._hear(client_id, command.url, steps), self.nets, steps))
+
+    def verify(self, client_id: str, command: Verify, steps: Steps) -> dict[str, Any]:
+        """Compare whoever speaks most with a voiceprint."""
+        voiceprint = self._readable(command.voiceprint)
+        waveform = self._hear(client_id, command.url, steps)
+        return verification_output(verify(waveform, voiceprint, command.operating_point, self.nets, steps))
+
+    def _hear(self, client_id: str, url: str, steps: Steps) -> Waveform:
+        """Get a short recording, whole."""
+        with steps("download"):
+            file = self.fetcher.fetch(client_id, url, self.voiceprint_limits)
+        with file, steps("decode"):
+            return self.decoder.decode(file, self.voiceprint_limits.max_audio_s)
+
+    def _require_model(self, handle: str | None) -> None:
+        card = self.nets.embedder.card
+        if handle not in (None, card.handle, card.model_id):
+            raise ModelNotAvailable(f"Model {handle} is not served here; leave `model` out or ask for {card.handle}.")
+
+    def _readable(self, text: str) -> Voiceprint:
+        """Read a voiceprint string, before any work is done that it would make useless."""
+        voiceprint = Voiceprint.decode(text)
+        voiceprint.require_model(self.nets.embedder.card.model_id)
+        return voiceprint
+
+
+_RECIPES: dict[type[Command], Callable[..., dict[str, Any]]] = {
+    CreateVoiceprint: Recipes.make_voiceprint,
+    Verify: Recipes.verify,
+}
