@@ -52,16 +52,17 @@ class _Handler(BaseHTTPRequestHandler):
         word, _, argument = line.partition(" ")
         if word.isdecimal():
             self._answer(int(word), argument)
+        elif word == "echo":
+            self._answer(200, "", body)
         else:
             with suppress(OSError):
                 getattr(self, word)(argument)
 
-    def _answer(self, status: int, header: str) -> None:
+    def _answer(self, status: int, header: str, answer: bytes = b"the receiver's answer") -> None:
         self.send_response(status)
         if header:
             name, _, value = header.partition(":")
             self.send_header(name, value.strip())
-        answer = b"the receiver's answer"
         if status != 204:
             self.send_header("Content-Length", str(len(answer)))
         self.end_headers()

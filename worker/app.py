@@ -12,7 +12,7 @@ from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.domain.errors import ModelInstallError
 from shared.settings import Settings
 from worker import alive, tasks
-from worker.bootstrap import make_jobs, make_media, make_model_list, require_model
+from worker.bootstrap import make_forgetting, make_jobs, make_media, make_model_list, require_model
 from worker.housekeeping import Housekeeping
 
 settings = Settings.from_env()
@@ -47,6 +47,7 @@ _housekeeping = Housekeeping(
     make_jobs(settings),
     CeleryQueue(app),
     make_media(settings),
+    forget=make_forgetting(settings),
     mark_alive=_show_up,
     lease_s=settings.lease_s,
 )

@@ -8,6 +8,7 @@ from models.vad import SileroVad
 from shared.adapters.media import open_media, open_sources
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
+from shared.adapters.redis_file import RedisFile
 from shared.adapters.redis_jobs import RedisJobs, open_jobs
 from shared.adapters.redis_models import RedisModels
 from shared.adapters.sealing import Envelope
@@ -31,6 +32,11 @@ WORKER_RETRIES = 10
 def make_jobs(settings: Settings) -> RedisJobs:
     """Return the job store."""
     return open_jobs(connect(settings.redis_url, retries=WORKER_RETRIES), settings)
+
+
+def make_forgetting(settings: Settings) -> Callable[[], None]:
+    """Return what sees to it that deleted results leave Redis's files."""
+    return RedisFile(connect(settings.redis_url, retries=WORKER_RETRIES)).forget
 
 
 def make_media(settings: Settings) -> MediaStore:

@@ -16,7 +16,7 @@ from shared.domain.delivery import Delivery
 from shared.ports import DeliveryStore
 from shared.settings import Settings
 from worker import alive
-from worker.bootstrap import make_deliverer, make_deliveries, make_jobs, make_media
+from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_jobs, make_media
 from worker.deliver import Deliverer
 from worker.housekeeping import Housekeeping
 
@@ -83,6 +83,7 @@ def main() -> None:
         make_jobs(settings),
         CeleryQueue(celery_app(settings.redis_url)),
         make_media(settings),
+        forget=make_forgetting(settings),
         mark_alive=partial(alive.mark, settings.data_dir, "courier"),
         lease_s=settings.lease_s,
     )

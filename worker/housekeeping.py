@@ -1,4 +1,4 @@
-"""What every worker does beside its jobs: take back the jobs of dead workers, and remove old uploads."""
+"""What every worker does beside its jobs: take back the jobs of dead workers, remove what is old."""
 
 import threading
 import time
@@ -22,9 +22,15 @@ class Housekeeping:
     """A thread of the worker's parent process. Any number may run at once: each round is idempotent."""
 
     def __init__(
-        self, jobs: JobStore, queue: Queue, media: MediaStore, mark_alive: Callable[[], None], lease_s: float
+        self,
+        jobs: JobStore,
+        queue: Queue,
+        media: MediaStore,
+        forget: Callable[[], None],
+        mark_alive: Callable[[], None],
+        lease_s: float,
     ) -> None:
-        self._jobs, self._queue, self._media = jobs, queue, media
+        self._jobs, self._queue, self._media, self._forget = jobs, queue, media, forget
         self._mark_alive, self._every_s = mark_alive, min(_ROUND_S, lease_s / 3)
         self._swept_at = float("-inf")
         self._stopped = threading.Event()
@@ -50,6 +56,7 @@ class Housekeeping:
         """Do everything that is due once."""
         reap(self._jobs, self._queue)
         self._mark_alive()
+        self._forget()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._media.sweep()
             self._swept_at = time.monotonic()

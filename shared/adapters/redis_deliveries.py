@@ -5,7 +5,7 @@
 `timbre:due:{host}`              job ids, scored by the time (ms) their next try is due
 `timbre:delivery:{job}`          hash: client, url, host, state, try, sent, reason; kept seven days
 `timbre:delivery:{job}:body`     the bytes to send; kept as long as the result
-`timbre:delivery:{job}:log`      hash of tries, as JSON, by their number; kept seven days
+`timbre:delivery:{job}:log`      hash of tries, as sealed JSON, by their number; kept seven days
 `timbre:inflight:{host}`         tries on their way to a host, scored by when to give up on their courier
 ===============================  ==================================================================================
 
@@ -35,7 +35,10 @@ LOG_LENGTH = 100
 
 
 class RedisDeliveries:
-    """`DeliveryStore` on Redis; addresses and bodies are sealed there, see `redis_jobs.py`."""
+    """`DeliveryStore` on Redis; addresses, bodies and tries are sealed there, see `redis_jobs.py`.
+
+    A try holds the first bytes of the receiver's answer, and some receivers answer with what they got.
+    """
 
     def __init__(self, redis: Redis, envelope: Envelope, *, clock: Clock = redis_clock) -> None:
         self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
@@ -61,7 +64,7 @@ class RedisDeliveries:
         """Log a try and note what follows; a courier that was too slow is logged only."""
         record = json.dumps(asdict(entry) | {"at": entry.at.isoformat()})
         delay = "" if then.delay_s is None else round(then.delay_s * 1000)
-        outcome = (record, then.state, entry.reason or "", delay)
+        outcome = (self._envelope.seal(record, delivery.job_id), then.state, entry.reason or "", delay)
         keep = (LOG_TTL_S * 1000, LOG_LENGTH)
         self._scripts("settle", delivery.job_id, delivery.sent, *outcome, delivery.host, *keep)
 
@@ -78,7 +81,8 @@ class RedisDeliveries:
         if record.get("client") != client_id:
             raise _NONE
         lines: dict[str, str] = self._redis.hgetall(f"{key}:log")  # type: ignore[assignment]
-        return DeliveryState(record["state"]), [_entry(json.loads(lines[n])) for n in sorted(lines, key=int)]
+        tries = [self._envelope.open(lines[number], job_id) for number in sorted(lines, key=int)]
+        return DeliveryState(record["state"]), [_entry(json.loads(text)) for text in tries]
 
     def redeliver(self, client_id: str, job_id: str) -> None:
         """Make a job's webhook due again at once, with all its tries.

@@ -9,6 +9,8 @@
 `timbre:unfinished:{client}`    the same of one client, as a set
 `timbre:jobs:{client}`          all of a client's jobs, scored by the time (ms) they were created
 `timbre:idempotency:{...}`      hash: job, fingerprint
+`timbre:leaving`                ended jobs, scored by the time (ms) their records must be gone, see `redis_file.py`
+`timbre:forgetting`             when the last rewrite of Redis's file was begun, for as long as none may follow
 ==============================  ===================================================================================
 
 Repeated doorbells, and workers that come back from the dead, cannot harm a record: what ends a job carries the claim's

@@ -4,8 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from redis import Redis
 from standardwebhooks import Webhook
 
 from shared.local.stack import Stack
@@ -151,6 +154,26 @@ def test_a_running_job_can_be_deleted(small: Client, host: AudioHost) -> None:
     assert small.send("DELETE", f"/v1/jobs/{job_id}").json()["removed"] == {}
     assert small.send("GET", f"/v1/jobs/{job_id}").status_code == 404
     assert small.run("media://nothing")["output"]["code"] == "media_not_found"
+
+
+def test_a_deleted_result_is_gone_from_every_file_too(client: Client, stack: Stack) -> None:
+    job_id = client.run(client.upload("to-be-forgotten", CLIP))["jobId"]
+    with Redis.from_url(stack.settings.redis_url) as redis:
+        sealed = redis.hget(f"timbre:job:{job_id}", "output")
+        assert isinstance(sealed, bytes)
+        wrapped_key, voice = sealed[:80], sealed[80:160]
+        eventually(lambda: on_disk(stack, voice) and on_disk(stack, wrapped_key))
+        client.send("DELETE", f"/v1/jobs/{job_id}")
+        # Other tests have deleted jobs a moment ago, and the file is not rewritten for each.
+        redis.delete("timbre:forgetting")
+    eventually(lambda: not on_disk(stack, voice) and not on_disk(stack, wrapped_key))
+
+
+def on_disk(stack: Stack, needle: bytes) -> list[Path]:
+    files = [path for path in stack.settings.data_dir.rglob("*") if path.is_file()]
+    with suppress(FileNotFoundError):
+        return [path for path in files if needle in path.read_bytes()]
+    return [stack.settings.data_dir]
 
 
 def keyed(client: Client, key: str, **body: object) -> Json:

@@ -33,6 +33,15 @@ def test_pages_lead_through_all_jobs_newest_first(newcomer: Client) -> None:
     assert pages(newcomer, 10) == [ids[1:]]
 
 
+def test_the_page_behind_a_job_that_was_deleted_meanwhile_is_the_same(newcomer: Client) -> None:
+    ids = [newcomer.run("media://nothing")["jobId"] for _ in range(4)][::-1]
+    cursor = newcomer.send("GET", "/v2/jobs", params={"limit": 2}).json()["nextCursor"]
+    newcomer.send("DELETE", f"/v1/jobs/{cursor}")
+    page = newcomer.send("GET", "/v2/jobs", params={"limit": 2, "cursor": cursor}).json()
+    assert [item["id"] for item in page["items"]] == ids[2:]
+    assert pages(newcomer, 10) == [[ids[0], *ids[2:]]]
+
+
 def test_an_item_has_id_status_and_time_and_can_be_chosen_by_status(newcomer: Client) -> None:
     job = newcomer.run("media://nothing")
     items = newcomer.send("GET", "/v2/jobs", params={"status": "failed"}).json()["items"]

@@ -32,7 +32,7 @@ def traces(vector):
 def run(tmp_path_factory):
     """A run with every kind of secret in it; gives the folder, the Redis dump, error bodies, and the secrets."""
     folder = tmp_path_factory.mktemp("secrets")
-    with running(folder, worker_processes=1, **LOOPBACK) as stack, receiving("200") as hook:
+    with running(folder, worker_processes=1, **LOOPBACK) as stack, receiving("echo") as hook:
         client = first_client(stack)
         bodies, secrets = [], {client.key, CANARY}
         secrets.add(client.post("/v1/webhook-secret", overlapSeconds=0).json()["secret"])
@@ -77,7 +77,7 @@ def everything(redis, key):
 def test_the_secrets_of_a_run_are_found_nowhere_that_it_wrote(run):
     folder, dump, bodies, secrets, printed = run
     needles = [secret.encode() for secret in secrets]
-    needles += [print.encode().encode() for print in printed] + [t for p in printed for t in traces(p.vector)]
+    needles += [print.encode().encode()[40:100] for print in printed] + [t for p in printed for t in traces(p.vector)]
     places = {"the Redis dump": dump, "error bodies": bodies.encode()}
     for path in folder.rglob("*"):
         # What is kept on purpose, for the operator alone.

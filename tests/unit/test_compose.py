@@ -40,6 +40,11 @@ def test_redis_neither_forgets_nor_evicts(compose):
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
 
 
+def test_redis_keeps_no_snapshots_of_what_was_deleted(compose):
+    command = compose["services"]["redis"]["command"]
+    assert command[command.index("--save") + 1] == ""
+
+
 def test_only_known_settings_are_set(compose):
     for service in compose["services"].values():
         environment = {k: re.sub(r"\$\{\w+:-(.*)\}", r"\1", v) for k, v in service.get("environment", {}).items()}

@@ -1,10 +1,11 @@
--- Remove every trace of a job. ARGV: id, client. Returns 0 when there is none of the client's.
+-- Remove a job. ARGV: id, client. Returns 0 when there is none of the client's. Its bare id stays among the client's
+-- for a while, since a list may be on the page behind it.
 local id, job, delivery = ARGV[1], job_key(ARGV[1]), delivery_key(ARGV[1])
 -- The log of a webhook outlives its job.
 local owner = redis.call('HGET', job, 'client') or redis.call('HGET', delivery, 'client')
 if owner ~= ARGV[2] then return 0 end
 leave(id, owner)
-redis.call('ZREM', jobs_key(owner), id)
 unschedule(id, redis.call('HGET', delivery, 'host') or '')
 redis.call('DEL', job, delivery, delivery .. ':body', delivery .. ':log')
+redis.call('ZADD', LEAVING, now, id)
 return 1

@@ -10,6 +10,7 @@ local found = redis.call('HMGET', job, 'webhook', 'host', 'status_only', 'client
 -- What may hold a signed address is not kept longer than it is needed.
 redis.call('HDEL', job, 'command', 'step', 'progress', 'webhook')
 redis.call('PEXPIRE', job, ARGV[5])
+redis.call('ZADD', LEAVING, now + ARGV[5], id)
 if found[1] and found[1] ~= '' then
   local delivery = delivery_key(id)
   redis.call('SET', delivery .. ':body', found[3] == '1' and ARGV[7] or ARGV[6], 'PX', ARGV[5])

@@ -7,6 +7,7 @@ if not now then
 end
 
 local QUEUED, RUNNING, UNFINISHED, DUE = 'timbre:queued', 'timbre:running', 'timbre:unfinished', 'timbre:due'
+local LEAVING, FORGETTING = 'timbre:leaving', 'timbre:forgetting'
 
 local function job_key(id) return 'timbre:job:' .. id end
 local function delivery_key(id) return 'timbre:delivery:' .. id end

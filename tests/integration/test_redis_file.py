@@ -1,0 +1,141 @@
+"""What was deleted is gone from Redis's files too: the sealed value and the key that stood beside it."""
+
+import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_file import RedisFile
+from shared.adapters.redis_jobs import RedisJobs
+from shared.adapters.sealing import Envelope
+from shared.domain.commands import CreateVoiceprint
+from shared.domain.jobs import Order, Status, Webhook, new_job_id
+from shared.local.stack import RedisServer
+from tests.client import eventually
+
+ENVELOPE = Envelope(b"s" * 32)
+ORDER = Order(command=CreateVoiceprint(url="https://example.org/a?signed"), webhook=Webhook("https://example.org/hook"))
+#: Characters of a sealed value in base64 that are its wrapped key.
+KEY = 80
+TTL_S = 3600
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = RedisServer(tmp_path / "data", tmp_path / "redis.log")
+    server.wait()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis(server):
+    with connect(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def jobs(redis):
+    return RedisJobs(redis, envelope=ENVELOPE, lease_s=60, ttl_s=TTL_S, deadline_s=3600, max_unfinished=100)
+
+
+def ended(jobs, redis):
+    """Make a job and end it; returns its id, and the keys and sealed texts of all that was stored of it."""
+    job_id = jobs.create(new_job_id(), "client", ORDER).id
+    command, webhook = redis.hmget(f"timbre:job:{job_id}", "command", "webhook")
+    assert jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, {"voiceprint": "x" * 300})
+    output, body = redis.hget(f"timbre:job:{job_id}", "output"), redis.get(f"timbre:delivery:{job_id}:body")
+    sealed = (command, output, body, webhook)
+    return job_id, [part.encode() for text in sealed for part in (text[:KEY], text[KEY:])]
+
+
+def on_disk(redis, needles):
+    """Count those that are in any of the server's files."""
+    folder = Path(redis.config_get("dir")["dir"])
+    content = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return sum(needle in content for needle in needles)
+
+
+def forget(file, redis):
+    """Have the file rewritten and the rewrite noted."""
+    file.forget()
+    eventually(lambda: file.forget() or redis.zcount("timbre:leaving", "-inf", time.time() * 1000) == 0)
+
+
+def test_a_deleted_job_leaves_the_file_with_its_keys_and_the_others_stay(jobs, redis, server):
+    deleted, needles = ended(jobs, redis)
+    kept, others = ended(jobs, redis)
+    assert jobs.delete("client", deleted)
+    eventually(lambda: on_disk(redis, needles) == len(needles) == 8)
+    forget(RedisFile(redis), redis)
+    eventually(lambda: on_disk(redis, needles) == 0)
+    assert on_disk(redis, others) > 0
+    server.kill()
+    server.start()
+    server.wait()
+    assert jobs.find("client", kept).output == {"voiceprint": "x" * 300}
+    assert jobs.find("client", deleted) is None
+
+
+# Its webhook's address stays with the delivery log.
+def test_a_job_past_its_time_leaves_the_file_even_if_redis_has_not_come_across_it(jobs, redis):
+    job_id, (*needles, _, _) = ended(jobs, redis)
+    now = [round(time.time() * 1000) + 1000 * TTL_S - 5000]
+    file = RedisFile(redis, clock=lambda: now[0])
+    file.forget()
+    assert jobs.find("client", job_id)
+    now[0] += 10_000
+    file.forget()
+    eventually(lambda: on_disk(redis, needles) == 0)
+    eventually(lambda: file.forget() or not redis.exists("timbre:leaving"))
+
+
+def test_the_file_is_rewritten_once_for_all_and_not_again_for_a_while(jobs, redis):
+    files = [RedisFile(redis) for _ in range(3)]
+    for file in files:
+        file.forget()
+    assert redis.info()["aof_rewrites"] == 0
+    for _ in range(2):
+        for _ in range(3):
+            jobs.delete("client", ended(jobs, redis)[0])
+        for file in files:
+            file.forget()
+        eventually(lambda: not redis.info()["aof_rewrite_in_progress"])
+    assert redis.info()["aof_rewrites"] == 1
+
+
+def test_a_rewrite_that_broke_off_is_done_again(jobs, redis, server):
+    job_id, needles = ended(jobs, redis)
+    jobs.delete("client", job_id)
+    file = RedisFile(redis, every_s=0.001)
+    file.forget()
+    server.kill()
+    server.start()
+    server.wait()
+    with capture_logs() as logs:
+        file.forget()
+    assert "tried again" in logs[0]["event"]
+    assert redis.zcard("timbre:leaving") == 1
+    forget(file, redis)
+    eventually(lambda: on_disk(redis, needles) == 0)
+
+
+def test_a_server_that_forbids_it_is_told_in_the_log_and_asked_again(jobs, redis):
+    jobs.delete("client", ended(jobs, redis)[0])
+    redis.acl_setuser("default", commands=["-bgrewriteaof"], enabled=True, nopass=True)
+    file = RedisFile(redis, every_s=0.001)
+    for _ in range(2):
+        with capture_logs() as logs:
+            file.forget()
+        assert "stays, sealed" in logs[0]["event"]
+        time.sleep(0.002)
+    assert redis.zcard("timbre:leaving") == 1
+
+
+def test_without_an_append_only_file_there_is_nothing_to_rewrite(jobs, redis):
+    jobs.delete("client", ended(jobs, redis)[0])
+    redis.config_set("appendonly", "no")
+    RedisFile(redis).forget()
+    assert redis.zcard("timbre:leaving") == 0
