@@ -92,6 +92,9 @@ class Settings:
 
     s3_bucket: str | None = _setting("S3 bucket for uploads. Unset: the data folder.", default=None)
     s3_endpoint_url: str | None = _setting("Address of an S3-compatible server. Unset: AWS.", default=None)
+    s3_public_url: str | None = _setting(
+        "That server's address as clients see it, for presigned addresses. Unset: the same.", default=None
+    )
     s3_region: str = _setting("Region of the buckets.", default="us-east-1")
     s3_source_buckets: str | None = _setting(
         "Buckets whose recordings any client may name as `s3://BUCKET/KEY`, read with the workers' credentials: "

@@ -19,6 +19,7 @@ def open_media(settings: Settings) -> "DirMedia | S3Media":
     return S3Media(
         s3_client(settings),
         settings.s3_bucket,
+        signer=s3_client(settings, settings.s3_public_url),
         ttl_s=settings.media_ttl_s,
         max_bytes=settings.max_upload_bytes(),
         scratch=settings.data_dir / "scratch",

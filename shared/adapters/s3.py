@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,17 +32,18 @@ _SWEEP_EVERY_S = 600.0
 _UNKNOWN = ("404", "NoSuchKey", "NotFound", "NoSuchBucket")
 
 
-def s3_client(settings: Settings) -> "S3Client":
-    """Return a client that gives up in seconds."""
+def s3_client(settings: Settings, url: str | None = None) -> "S3Client":
+    """Return a client that gives up in seconds, for the server that the settings name, or for `url`."""
+    url = url or settings.s3_endpoint_url
     config = Config(
         signature_version="s3v4",
         connect_timeout=5,
         read_timeout=10,
         retries={"max_attempts": 2},
         # Servers of one's own rarely have a name for each bucket.
-        s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+        s3={"addressing_style": "path" if url else "auto"},
     )
-    return boto3.client("s3", endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, config=config)
+    return boto3.client("s3", endpoint_url=url, region_name=settings.s3_region, config=config)
 
 
 class S3Media:
@@ -52,13 +53,16 @@ class S3Media:
     ----------
     client : boto3's.
     bucket : where uploads go.
+    signer : boto3's too, for the address at which clients see the server.
     ttl_s : seconds an upload is kept.
-    max_bytes : largest upload that is read; a presigned PUT cannot limit what is sent.
+    max_bytes : largest upload that is read and kept; a presigned PUT cannot limit what is sent.
     scratch : folder for what is being read.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, *, ttl_s: float, max_bytes: int, scratch: Path) -> None:
-        self._s3, self._bucket, self._scratch = client, bucket, scratch
+    def __init__(
+        self, client: "S3Client", bucket: str, *, signer: "S3Client", ttl_s: float, max_bytes: int, scratch: Path
+    ) -> None:
+        self._s3, self._bucket, self._signer, self._scratch = client, bucket, signer, scratch
         self._ttl_s, self._max_bytes = ttl_s, max_bytes
         self._swept_at = 0.0
 
@@ -101,33 +105,45 @@ class S3Media:
         return MediaPage(uploads, objects[-1]["Key"].removeprefix(prefix) if found["IsTruncated"] else None)
 
     def remove(self, client_id: str, key: str) -> str | None:
-        """Remove an upload; returns the hexadecimal SHA-256 of what was removed, None when there was nothing."""
-        digest, name = hashlib.sha256(), _name(client_id, key)
+        """Remove an upload; returns the hexadecimal SHA-256 of what was removed, None when there was nothing.
+
+        What is over the limit counts as nothing: it goes unread, without a receipt.
+        """
+        name = _name(client_id, key)
         try:
             with _answered(key):
-                for chunk in self._s3.get_object(Bucket=self._bucket, Key=name)["Body"].iter_chunks(_CHUNK_BYTES):
-                    digest.update(chunk)
+                digest = self._digest(name)
                 self._s3.delete_object(Bucket=self._bucket, Key=name)
         except MediaNotFound:
             return None
+        return digest
+
+    def _digest(self, name: str) -> str | None:
+        found, digest = self._s3.get_object(Bucket=self._bucket, Key=name), hashlib.sha256()
+        with closing(found["Body"]) as body:
+            if found["ContentLength"] > self._max_bytes:
+                return None
+            for chunk in body.iter_chunks(_CHUNK_BYTES):
+                digest.update(chunk)
         return digest.hexdigest()
 
     def sweep(self) -> int:
-        """Remove uploads that are past their time, at most every ten minutes; return how many."""
+        """Remove uploads that are past their time or too large, at most every ten minutes; return how many."""
         if time.monotonic() - self._swept_at < _SWEEP_EVERY_S and self._swept_at:
             return 0
         self._swept_at = time.monotonic()
         limit = datetime.fromtimestamp(time.time() - self._ttl_s, UTC)
         with _answered(""):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=_PREFIX)
-            old = [o["Key"] for page in pages for o in page.get("Contents", []) if o["LastModified"] < limit]
-            for name in old:
+            objects = [o for page in pages for o in page.get("Contents", [])]
+            unwanted = [o["Key"] for o in objects if o["LastModified"] < limit or o["Size"] > self._max_bytes]
+            for name in unwanted:
                 self._s3.delete_object(Bucket=self._bucket, Key=name)
-        return len(old)
+        return len(unwanted)
 
     def _presigned(self, method: str, client_id: str, key: str) -> str:
         where = {"Bucket": self._bucket, "Key": _name(client_id, key)}
-        return self._s3.generate_presigned_url(method, Params=where, ExpiresIn=ADDRESS_LIFE_S)
+        return self._signer.generate_presigned_url(method, Params=where, ExpiresIn=ADDRESS_LIFE_S)
 
 
 class S3Sources:

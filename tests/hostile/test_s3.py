@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
@@ -19,6 +20,7 @@ from shared.settings import Settings
 from tests.acceptance.conftest import first_client, running
 from tests.acceptance.test_readme import ROOT, blocks
 from tests.client import put, voiceprint
+from tests.hostile.origins import origin, says
 from tests.receiver import receiving, wait_for
 from tests.sounds import DATA
 
@@ -113,23 +115,53 @@ def test_uploads_are_listed_page_by_page(media):
     assert seen == keys
 
 
-def test_an_upload_over_the_limit_is_not_read(media):
+def test_an_upload_over_the_limit_is_not_read_and_swept_away(settings, media):
     put(media.put_address("a", "big"), b"x" * (10**6 + 1))
+    put(media.put_address("a", "limit"), b"x" * 10**6)
     with pytest.raises(FileTooLarge):
         media.open("a", "big")
-    media.remove("a", "big")
+    assert open_media(settings).sweep() == 1
+    assert not media.contains("a", "big")
+    assert media.remove("a", "limit")
+
+
+def test_an_upload_over_the_limit_is_removed_unread_and_without_a_receipt(media):
+    put(media.put_address("a", "big"), b"x" * (10**6 + 1))
+    assert media.remove("a", "big") is None
+    assert not media.contains("a", "big")
+
+
+def test_not_a_byte_of_what_is_too_large_is_waited_for(settings):
+    # A store that announces what it then does not send: whoever reads on waits for ten seconds.
+    with origin(says(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\n\r\n")) as store:
+        media = open_media(replace(settings, s3_endpoint_url=f"http://127.0.0.1:{store.port}"))
+        with pytest.raises(FileTooLarge):
+            media.open("a", "big")
+        assert media.remove("a", "big") is None
+        assert [request.split(b" ")[0] for request in store.requests] == [b"GET", b"GET", b"DELETE"]
+
+
+def test_clients_are_sent_to_the_address_at_which_they_see_the_server(settings, s3):
+    public = settings.s3_endpoint_url.replace("127.0.0.1", "localhost")
+    media = open_media(replace(settings, s3_public_url=public))
+    assert media.put_address("a", "seen").startswith(f"{public}/uploads/timbre/a/")
+    assert put(media.put_address("a", "seen"), b"x").status_code == 200
+    assert requests.get(media.get_address("a", "seen"), timeout=5).content == b"x"
+    # The service itself stays with its own address.
+    away = replace(settings, s3_public_url="http://127.0.0.1:9")
+    assert open_media(away).remove("a", "seen") == hashlib.sha256(b"x").hexdigest()
 
 
 def test_uploads_past_their_time_are_swept(settings, media):
     put(media.put_address("a", "old"), b"x")
     assert media.sweep() == 0
-    hasty = open_media(Settings(**vars(settings) | {"media_ttl_s": -5}))
+    hasty = open_media(replace(settings, media_ttl_s=-5))
     assert hasty.sweep() >= 1
     assert not media.contains("a", "old")
 
 
 def test_a_store_that_is_away_is_said_to_be_so_in_seconds(settings):
-    away = open_media(Settings(**vars(settings) | {"s3_endpoint_url": "http://127.0.0.1:9"}))
+    away = open_media(replace(settings, s3_endpoint_url="http://127.0.0.1:9"))
     started = time.monotonic()
     for action in (lambda: away.open("a", "k"), lambda: away.list("a", "", 1), lambda: away.remove("a", "k")):
         with pytest.raises(Unavailable):
