@@ -1,11 +1,10 @@
 """`python -m tests.bench [--threads N] [--repeats N] [--without-nemo]`: ratios, one run, the same cores and sound.
 
-A full-size titanet_large with random weights is built through NeMo (once, kept under build/bench): time does not
-depend on the weights. Which voices are found does, so for one speaker splitting is forbidden, and for three it is
-forced: the path that encodes the dominant speaker again is taken. The least of several repeats counts.
+A full-size titanet_large with random weights is built through NeMo (once, kept in the folder): time does not depend
+on the weights. Which voices are found does, so for one speaker splitting is forbidden, and for three it is forced: the
+path that encodes the dominant speaker again is taken. The least of several repeats counts.
 """
 
-import io
 import itertools
 import json
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -21,100 +20,153 @@ import numpy as np
 import soundfile
 
 from models import registry
+from models.embedder import Embedder
 from models.features import titanet_features
 from models.install import install
 from models.titanet import TitaNet
 from models.vad import SileroVad
-from worker.decode import AvDecoder
+from shared.domain.audio import Segment, Waveform
+from tests.models.speech import DATA
+from worker.decode import ProcessDecoder
 from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.steps import Steps
 
-FOLDER = Path("build/bench")
-_DATA = Path(__file__).parents[1] / "data"
-_SECONDS = 30
+_SECONDS = 30.0
+_RATE_HZ = 16_000
+#: Jobs of a process whose throughput is measured, after the one that warms it up.
+_JOBS = 3
+#: Name of a recording -> the most speakers that may be found in it.
+_RECORDINGS = {"one speaker": 1, "three speakers": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What is measured with: a folder that holds the network and the recordings, threads, repeats."""
+
+    folder: Path
+    threads: int
+    repeats: int
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights"
+
+    @property
+    def nemo_file(self) -> Path:
+        return self.folder / "titanet_large.nemo"
+
+    def recording(self, name: str) -> Path:
+        return self.folder / f"{name}.flac"
 
 
 @click.command()
 @click.option("--threads", default=2, show_default=True, help="Of onnxruntime and of torch.")
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--without-nemo", is_flag=True, help="Leave NeMo's pipeline and torch's forward out.")
-def main(threads: int, repeats: int, without_nemo: bool) -> None:
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path("build/bench"))
+def main(threads: int, repeats: int, without_nemo: bool, folder: Path) -> None:
     """Print how long each thing takes, and the ratios."""
     warnings.simplefilter("ignore")
-    weights = _weights()
-    card = registry.installed_card("titanet_large", weights)
-    report: dict[str, object] = {"threads": threads, "worker": _worker_start(weights, threads)}
-    for name, most in (("one speaker", 1), ("three speakers", 4)):
-        forced = replace(card.clustering, max_speakers=most, split_gate=-2.0, merge_cosine=2.0, min_speaker_s=0.0)
-        nets = Nets(
-            SileroVad(threads=threads), TitaNet(replace(card, clustering=forced), weights / card.handle, threads)
-        )
-        report[name] = _measure(_flac(name), nets, repeats)
+    bench = Bench(folder=folder, threads=threads, repeats=repeats)
+    _prepare(bench)
+    report: dict[str, object] = {"threads": threads, "worker": _worker_start(bench)}
+    report["throughput"] = {f"{p}x{t}": _throughput(bench, p, t) for p, t in ((1, 2), (2, 1))}
+    for name in _RECORDINGS:
+        report[name] = _measure(bench, name)
         if not without_nemo:
-            report[name] |= _measure_nemo(_flac(name), threads, repeats)
-    report["throughput"] = {f"{p}x{t}": _throughput(weights, p, t) for p, t in ((1, 2), (2, 1))}
-    _show(report)
-    (FOLDER / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+            report[name] |= _measure_nemo(bench, name)
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    print("\n".join(_lines(report)))
 
 
-def _weights() -> Path:
-    """Return a weights folder with the full-size network, made on first use."""
-    weights, nemo_file = FOLDER / "weights", FOLDER / "titanet_large.nemo"
-    if registry.installed(weights)[0].handle != "titanet_large":
+def _prepare(bench: Bench) -> None:
+    """Make the full-size network, unless the folder has one, and the recordings."""
+    if registry.default_card(bench.weights).handle != "titanet_large":
         from tests.models.titanet_nemo import build_titanet_nemo
 
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        build_titanet_nemo(nemo_file, filters=1024, channels=3072)
-        install(registry.entry("titanet_large"), str(nemo_file), weights, lambda line: print(line, file=sys.stderr))
-    return weights
+        bench.folder.mkdir(parents=True, exist_ok=True)
+        build_titanet_nemo(bench.nemo_file, filters=1024, channels=3072)
+        titanet = registry.entry("titanet_large")
+        install(titanet, str(bench.nemo_file), bench.weights, lambda line: print(line, file=sys.stderr))
+    for name in _RECORDINGS:
+        soundfile.write(bench.recording(name), _sound(name), _RATE_HZ)
 
 
-def _flac(name: str) -> bytes:
-    """Return 30 s of speech of the tests' clips as a FLAC file: of one speaker, or of three in turn."""
-    clips = sorted(_DATA.glob("[0-9]*.flac"))
+def _sound(name: str) -> np.ndarray:
+    """Return 30 s of speech of the tests' clips: of one speaker, or of three in turn."""
+    clips = sorted(DATA.glob("[0-9]*.flac"))
     chosen = clips if name == "three speakers" else [clip for clip in clips if clip.name.startswith("1688")]
     sounds = itertools.cycle([soundfile.read(clip, dtype="float32")[0] for clip in chosen])
-    joined = np.concatenate([next(sounds) for _ in range(12)])[: _SECONDS * 16_000]
-    file = io.BytesIO()
-    soundfile.write(file, joined, 16_000, format="FLAC")
-    return file.getvalue()
+    return np.concatenate([next(sounds) for _ in range(12)])[: round(_SECONDS * _RATE_HZ)]
 
 
-def _measure(flac: bytes, nets: Nets, repeats: int) -> dict[str, object]:
-    waveform = AvDecoder(30.0).decode(io.BytesIO(flac))
+def _decode(decoder: ProcessDecoder, path: Path) -> Waveform:
+    with path.open("rb") as file:
+        return decoder.decode(file)
+
+
+def _measure(bench: Bench, name: str) -> dict[str, object]:
+    """Time our path, step by step, and the bare network; in turn, so that a busy neighbour slows all alike."""
+    decoder = ProcessDecoder(_SECONDS)
+    waveform = _decode(decoder, bench.recording(name))
+    titanet, ge2e = (
+        _titanet(bench, _RECORDINGS[name]),
+        registry.load(registry.entry("ge2e").card, threads=bench.threads),
+    )
+    vad = SileroVad(threads=bench.threads)
+    taken: dict[str, list[dict[str, float]]] = {"titanet_large": [], "ge2e": []}
+
+    def whole_path(embedder: Embedder) -> None:
+        steps = Steps()
+        with steps("decode"):
+            decoded = _decode(decoder, bench.recording(name))
+        make_voiceprint(decoded, Nets(vad, embedder), steps)
+        taken[embedder.card.handle].append(steps.seconds)
+
     features = titanet_features(waveform.samples)[np.newaxis]
-    encoder = nets.embedder._encoder
-    steps: list[dict[str, float]] = []
-
-    def whole_path() -> None:
-        taken = Steps()
-        with taken("decode"):
-            decoded = AvDecoder(30.0).decode(io.BytesIO(flac))
-        make_voiceprint(decoded, nets, taken)
-        steps.append(taken.seconds)
-
-    # In turn, so that a busy neighbour slows all alike.
-    bare, ours = _least([lambda: encoder.run(["frames"], {"features": features}), whole_path], repeats)
+    bare, encoder, ours, bundled = _least(
+        [
+            lambda: titanet.pool(titanet._encoder.run(None, {"features": features})[0][0], [Segment(0.0, _SECONDS)]),
+            lambda: titanet._encoder.run(None, {"features": features}),
+            lambda: whole_path(titanet),
+            lambda: whole_path(ge2e),
+        ],
+        bench.repeats,
+    )
+    decoder.stop()
     return {
         "ours_s": ours,
         "bare_onnxruntime_s": bare,
-        "steps_s": min(steps, key=lambda s: sum(s.values())),
-        "speech_s": sum(s.duration_s for s in nets.vad.speech_segments(waveform.samples)),
+        "bare_encoder_s": encoder,
+        "bundled_s": bundled,
+        "steps_s": _fastest(taken["titanet_large"]),
+        "bundled_steps_s": _fastest(taken["ge2e"]),
+        "speech_s": sum(s.duration_s for s in vad.speech_segments(waveform.samples)),
     }
 
 
-def _measure_nemo(flac: bytes, threads: int, repeats: int) -> dict[str, float]:
+def _titanet(bench: Bench, speakers: int) -> TitaNet:
+    card = registry.installed_card("titanet_large", bench.weights)
+    forced = replace(card.clustering, max_speakers=speakers, split_gate=-2.0, merge_cosine=2.0, min_speaker_s=0.0)
+    return TitaNet(replace(card, clustering=forced), bench.weights / card.handle, bench.threads)
+
+
+def _fastest(runs: list[dict[str, float]]) -> dict[str, float]:
+    return min(runs, key=lambda steps: sum(steps.values()))
+
+
+def _measure_nemo(bench: Bench, name: str) -> dict[str, float]:
     import torch
 
     from tests.bench.nemo_pipeline import NemoPipeline
 
-    torch.set_num_threads(threads)
-    waveform = AvDecoder(30.0).decode(io.BytesIO(flac))
-    nemo = NemoPipeline(FOLDER / "titanet_large.nemo", FOLDER / "nemo")
+    torch.set_num_threads(bench.threads)
+    decoder = ProcessDecoder(_SECONDS)
+    waveform = _decode(decoder, bench.recording(name))
+    decoder.stop()
+    nemo = NemoPipeline(bench.nemo_file, bench.folder / "nemo")
     diarizer = nemo.prepare(waveform, SileroVad().speech_segments(waveform.samples))
-    forward, pipeline = _least(
-        [lambda: nemo.forward(waveform.samples), lambda: nemo.run(diarizer, waveform)], max(1, repeats - 1)
-    )
+    forward, pipeline = _least([lambda: nemo.forward(waveform.samples), lambda: nemo.run(diarizer, waveform)], 1)
     return {"nemo_pipeline_s": pipeline, "bare_torch_s": forward}
 
 
@@ -129,72 +181,68 @@ def _least(things: list[Callable[[], object]], repeats: int) -> list[float]:
     return [min(taken[1:]) for taken in seconds]
 
 
-_START = """
-import sys, time
-started = time.perf_counter()
-from worker.bootstrap import make_nets
-import worker.app
-from shared.settings import Settings
-nets = make_nets(Settings.from_env())
-ready = time.perf_counter() - started
-import io, pathlib
-from worker.decode import AvDecoder
-from worker.pipelines.voiceprint import make_voiceprint
-from worker.steps import Steps
-flac = pathlib.Path(sys.argv[1]).read_bytes()
-took = []
-for _ in range(int(sys.argv[2])):
-    begun = time.perf_counter()
-    make_voiceprint(AvDecoder(30.0).decode(io.BytesIO(flac)), nets, Steps())
-    took.append(time.perf_counter() - begun)
-status = dict(line.split(":") for line in open("/proc/self/status"))
-memory = {name: int(status[name].split()[0]) // 1024 for name in ("VmRSS", "VmHWM")}
-print(ready, memory["VmRSS"], memory["VmHWM"], sum(took))
-"""
+def _worker_start(bench: Bench) -> dict[str, float]:
+    return min(
+        (_said(_worker(bench, bench.threads, 1)) for _ in range(bench.repeats)), key=lambda worker: worker["ready_s"]
+    )
 
 
-def _start(weights: Path, threads: int, jobs: int) -> subprocess.Popen[str]:
-    sound = FOLDER / "one.flac"
-    sound.write_bytes(_flac("one speaker"))
+def _throughput(bench: Bench, processes: int, threads: int) -> float:
+    """Return jobs of 30 s a second, of `processes` with `threads` each."""
+    running = [_worker(bench, threads, _JOBS) for _ in range(processes)]
+    return sum(_JOBS / _said(process)["jobs_s"] for process in running)
+
+
+def _worker(bench: Bench, threads: int, jobs: int) -> subprocess.Popen[str]:
     environment = {
-        "PATH": "/usr/bin:/bin", "TIMBRE_WEIGHTS_DIR": str(weights.resolve()), "TIMBRE_INFERENCE_THREADS": str(threads),
-    }  # fmt: skip
-    command = [sys.executable, "-c", _START, str(sound), str(jobs)]
+        "PATH": "/usr/bin:/bin",
+        "TIMBRE_WEIGHTS_DIR": str(bench.weights.resolve()),
+        "TIMBRE_INFERENCE_THREADS": str(threads),
+    }
+    command = [sys.executable, "-m", "tests.bench.worker", str(bench.recording("one speaker")), str(jobs)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def _worker_start(weights: Path, threads: int) -> dict[str, float]:
-    said = [_start(weights, threads, 2).communicate()[0].split() for _ in range(2)]
-    best = min(said, key=lambda words: float(words[0]))
-    return {"ready_s": float(best[0]), "rss_mb": int(best[1]), "peak_rss_mb": int(best[2])}
+def _said(process: subprocess.Popen[str]) -> dict[str, float]:
+    # The last line; those before it are the log's.
+    return json.loads(process.communicate()[0].splitlines()[-1])
 
 
-def _throughput(weights: Path, processes: int, threads: int) -> float:
-    """Return jobs of 30 s a second, of `processes` with `threads` each."""
-    jobs = 4
-    running = [_start(weights, threads, jobs) for _ in range(processes)]
-    longest = max(float(process.communicate()[0].split()[3]) for process in running)
-    return processes * jobs / longest
-
-
-def _show(report: dict) -> None:
+def _lines(report: dict) -> list[str]:
     worker = report["worker"]
-    print(f"random weights of full size, {report['threads']} threads, {_SECONDS} s of sound, least of several runs")
-    print(
-        f"worker ready after {worker['ready_s']:.1f} s, "
-        f"RSS {worker['rss_mb']} MB after two jobs, peak {worker['peak_rss_mb']}"
-    )
-    for name in ("one speaker", "three speakers"):
-        found = report[name]
-        ours, bare = found["ours_s"], found["bare_onnxruntime_s"]
-        print(f"\n{name}, {found['speech_s']:.1f} s of speech: ours (c) {ours:.2f} s")
-        if "nemo_pipeline_s" in found:
-            nemo, torch = found["nemo_pipeline_s"], found["bare_torch_s"]
-            print(f"  (a) NeMo's pipeline {nemo:.2f} s: ours is {nemo / ours:.1f} times as fast")
-            print(f"  (b) torch's bare forward {torch:.2f} s: ours takes {ours / torch:.2f} of it")
-        print(f"  (b') onnxruntime's bare encoder pass {bare:.2f} s: ours takes {ours / bare:.2f} of it")
-        print("  (d) " + ", ".join(f"{step} {s:.3f}" for step, s in found["steps_s"].items()))
-    print("\njobs a second: " + ", ".join(f"{key} {value:.2f}" for key, value in report["throughput"].items()))
+    lines = [
+        f"random weights of full size, {report['threads']} threads, {_SECONDS:g} s of sound, least of several runs",
+        f"worker ready after {worker['ready_s']:.1f} s, RSS {worker['rss_mb']} MB after two jobs, "
+        f"peak {worker['peak_rss_mb']}",
+        "jobs a second, processes x threads: "
+        + ", ".join(f"{key} {value:.2f}" for key, value in report["throughput"].items()),
+    ]
+    for name in _RECORDINGS:
+        lines += _recording_lines(name, report[name])
+    return lines
+
+
+def _recording_lines(name: str, found: dict) -> list[str]:
+    ours, bare = found["ours_s"], found["bare_onnxruntime_s"]
+    lines = ["", f"{name}, {found['speech_s']:.1f} s of speech"]
+    if "nemo_pipeline_s" in found:
+        nemo, torch = found["nemo_pipeline_s"], found["bare_torch_s"]
+        lines += [
+            f"  (a) NeMo's pipeline {nemo:.2f} s: ours is {nemo / ours:.1f} times as fast",
+            f"  (b) torch's bare forward {torch:.2f} s: ours takes {ours / torch:.2f} of it",
+        ]
+    return [
+        *lines,
+        f"  (b) onnxruntime's bare pass {bare:.2f} s (encoder {found['bare_encoder_s']:.2f}): "
+        f"ours takes {ours / bare:.2f} of it",
+        f"  (c) ours {ours:.2f} s",
+        f"  (d) {_described(found['steps_s'])}",
+        f"  bundled ge2e {found['bundled_s']:.2f} s: {_described(found['bundled_steps_s'])}",
+    ]
+
+
+def _described(steps: dict[str, float]) -> str:
+    return ", ".join(f"{step} {s:.3f}" for step, s in steps.items())
 
 
 if __name__ == "__main__":

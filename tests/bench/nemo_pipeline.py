@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 import torch
 from nemo.collections.asr.models import ClusteringDiarizer, EncDecSpeakerLabelModel
+from nemo.utils import logging as nemo_logging
 from omegaconf import OmegaConf
 
 from shared.domain.audio import Segment, Waveform
@@ -20,6 +21,7 @@ class NemoPipeline:
     """
 
     def __init__(self, nemo_file: Path, folder: Path) -> None:
+        nemo_logging.setLevel(nemo_logging.ERROR)
         self._file, self._folder = nemo_file, folder
         folder.mkdir(parents=True, exist_ok=True)
         self._model = EncDecSpeakerLabelModel.restore_from(nemo_file, map_location="cpu").eval()

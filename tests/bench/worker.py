@@ -1,0 +1,44 @@
+"""`python -m tests.bench.worker RECORDING JOBS`: start as a worker process does, do jobs, say what it took."""
+
+import time
+
+started = time.perf_counter()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import worker.app  # noqa: E402, F401
+from shared.settings import Settings  # noqa: E402
+from worker.bootstrap import make_nets  # noqa: E402
+from worker.decode import ProcessDecoder  # noqa: E402
+from worker.pipelines.voiceprint import make_voiceprint  # noqa: E402
+from worker.steps import Steps  # noqa: E402
+
+
+def main(recording: Path, jobs: int) -> None:
+    settings = Settings.from_env()
+    decoder = ProcessDecoder(settings.max_audio_s)
+    decoder.start()
+    nets = make_nets(settings)
+    ready_s = time.perf_counter() - started
+
+    def job() -> None:
+        with recording.open("rb") as file:
+            make_voiceprint(decoder.decode(file), nets, Steps())
+
+    job()
+    begun = time.perf_counter()
+    for _ in range(jobs):
+        job()
+    jobs_s = time.perf_counter() - begun
+    decoder.stop()
+    print(json.dumps({"ready_s": ready_s, "jobs_s": jobs_s, **_memory()}))
+
+
+def _memory() -> dict[str, int]:
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: int(status[key].split()[0]) // 1024 for name, key in (("rss_mb", "VmRSS"), ("peak_rss_mb", "VmHWM"))}
+
+
+main(Path(sys.argv[1]), int(sys.argv[2]))
