@@ -58,6 +58,9 @@ def main(
     pairs = [_halves(row, nets) for row in rows if row.dataset in fit_on]
     calibration = fit([pair for pair in pairs if pair], data or ", ".join(fit_on))
     report(calibration, [row for row in rows if row.dataset in test_on], nets)
+    fitted, tested = ({row.speaker for row in rows if row.dataset in chosen} for chosen in (fit_on, test_on))
+    if both := fitted & tested:
+        print(f"These figures flatter: fitted and tested on {', '.join(sorted(both))}.")
     if not dry_run:
         store(card.handle, calibration, registry.MANIFEST)
         print(f"Stored in {registry.MANIFEST.name}.")
