@@ -54,7 +54,7 @@ def read(path: Path) -> AudioSegment:
     return AudioSegment(pcm, frame_rate=RATE, sample_width=2, channels=1)
 
 
-def waveform(path: Path, max_s: float = 3600.0) -> Waveform:
+def read_waveform(path: Path, max_s: float = 3600.0) -> Waveform:
     """Return a recording as the worker hears it."""
     sound = io.BytesIO()
     with path.open("rb") as file:

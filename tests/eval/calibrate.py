@@ -23,7 +23,8 @@ from shared.domain.audio import Waveform, total_s
 from shared.domain.calibration import NUM_FEATURES, Calibration, features
 from shared.domain.quality import Condition
 from tests.eval import metrics
-from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, read, read_manifest
+from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, read_manifest
+from tests.sounds import read_waveform
 from worker.pipelines.voiceprint import Nets
 
 #: Weight of the penalty on large weights; directions taken out; how much of each half is heard.
@@ -71,7 +72,7 @@ Halves = tuple[dict[str, Heard], dict[str, Heard]]
 
 def _halves(row: Row, nets: Nets) -> Halves | None:
     """Hear both halves of a recording through each channel; None when there is too little speech."""
-    samples = read(row.path).samples
+    samples = read_waveform(row.path).samples
     speech = nets.vad.speech_segments(samples)
     if total_s(speech) < 6.0:
         return None
@@ -146,7 +147,7 @@ def report(calibration: Calibration, rows: list[Row], nets: Nets) -> None:
 
 
 def _through(row: Row, channel: str, nets: Nets) -> Heard | None:
-    return listen(row.speaker, Waveform(CHANNELS[channel](read(row.path).samples), RATE_HZ), nets)
+    return listen(row.speaker, Waveform(CHANNELS[channel](read_waveform(row.path).samples), RATE_HZ), nets)
 
 
 def _scored(calibration: Calibration, enrolled: list, tried: list) -> tuple[np.ndarray, np.ndarray]:

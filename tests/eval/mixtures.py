@@ -10,7 +10,8 @@ import numpy as np
 from shared.domain.audio import Segment, Waveform, total_s
 from shared.domain.diarization import Diarization
 from shared.domain.errors import JobFailure
-from tests.eval.recordings import Heard, Row, read
+from tests.eval.recordings import Heard, Row
+from tests.sounds import read_waveform
 from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.steps import Steps
 
@@ -64,7 +65,7 @@ def _enrolments(heard: dict[str, Heard]) -> dict[str, np.ndarray]:
 
 
 def _outcome(row: Row, enrolments: dict[str, np.ndarray], nets: Nets) -> Outcome:
-    whole = read(row.path)
+    whole = read_waveform(row.path)
     # What the service takes: recordings of the set run a little over.
     waveform = Waveform(whole.samples[: round(_MAX_S * whole.sample_rate_hz)], whole.sample_rate_hz)
     result = make_voiceprint(waveform, nets, Steps())

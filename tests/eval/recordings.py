@@ -10,12 +10,10 @@ import scipy.signal
 
 from shared.domain.audio import Samples, Segment, Waveform, total_s
 from shared.domain.voiceprints import Voiceprint
-from worker.av_reader import read_samples
 from worker.pipelines.voiceprint import Nets, measure
 
 RATE_HZ = 16_000
 #: Longest recording that is read, in seconds.
-_MOST_S = 3600.0
 _MU = 255.0
 _NOISE_DB = 10.0
 
@@ -47,11 +45,6 @@ def read_manifest(path: Path) -> list[Row]:
                 row.get("kind") or "single", dict(p.split("=", 1) for p in (row.get("note") or "").split() if "=" in p))
             for row in csv.DictReader(file)
         ]  # fmt: skip
-
-
-def read(path: Path) -> Waveform:
-    with path.open("rb") as file:
-        return Waveform(read_samples(file, _MOST_S), RATE_HZ)
 
 
 def clean(samples: Samples) -> Samples:

@@ -11,7 +11,8 @@ import numpy as np
 from shared.domain.audio import Waveform
 from shared.domain.calibration import Calibration
 from tests.eval import metrics
-from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, hear, read
+from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, hear
+from tests.sounds import read_waveform
 from worker.pipelines.voiceprint import Nets
 
 DURATIONS_S = (10.0, 5.0, 3.0, 1.6)
@@ -56,7 +57,7 @@ def hear_all(rows: list[Row], nets: Nets) -> dict[str, dict[str, Heard]]:
     """Return what is heard of each file, by condition and file; durations are of clean speech."""
     heard: dict[str, dict[str, Heard]] = {name: {} for name in [*CHANNELS, *(f"{s:g} s" for s in DURATIONS_S)]}
     for row in rows:
-        samples = read(row.path).samples
+        samples = read_waveform(row.path).samples
         for name, alter in CHANNELS.items():
             waveform = Waveform(alter(samples), RATE_HZ)
             speech = nets.vad.speech_segments(waveform.samples)

@@ -34,6 +34,6 @@ def test_an_installed_titanet_is_the_default_and_its_voiceprint_is_nemos_own(cli
     assert output["model"] == voiceprint.model_id
     assert output["dimension"] == 192
     # Random weights hear one person as two now and then; what was embedded is what the output says.
-    speech = sounds.waveform(ONE_PERSON).join([Segment(span["start"], span["end"]) for span in output["segments"]])
+    speech = sounds.read_waveform(ONE_PERSON).join([Segment(span["start"], span["end"]) for span in output["segments"]])
     nemo = reference_embedding(restore(nemo_file, entry("titanet_large").card), speech)
     assert float(voiceprint.vector @ (nemo / np.linalg.norm(nemo))) >= 0.9999

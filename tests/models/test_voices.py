@@ -4,7 +4,7 @@ from models.embedder import Embedder
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
 from tests.models.speech import DATA, Clip
-from tests.sounds import waveform
+from tests.sounds import read_waveform
 from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.steps import Steps
 
@@ -19,7 +19,7 @@ def test_one_speaker_is_not_split_however_short_the_recording(
 
 
 def test_the_dominant_speaker_of_a_conversation_is_found(ge2e: Embedder, vad: SileroVad, clips: list[Clip]) -> None:
-    result = make_voiceprint(waveform(DATA / "conversation.flac"), Nets(vad, ge2e), Steps())
+    result = make_voiceprint(read_waveform(DATA / "conversation.flac"), Nets(vad, ge2e), Steps())
     scores = {clip.speaker: float(ge2e.embed(clip.samples) @ result.voiceprint.vector) for clip in clips}
     assert result.quality.num_speakers == 2
     assert max(scores, key=scores.__getitem__) == "1688"
