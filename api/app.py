@@ -9,11 +9,24 @@ from flask_smorest import Api
 from werkzeug.routing import BaseConverter
 
 import api
-from api import errors, health, jobs, media, models, recordings, webhooks
+from api import description, docs, errors, health, jobs, media, models, recordings, webhooks
 from api.schemas import Error
 from api.services import Services
 from shared.domain.errors import LengthRequired
 
+#: In the order in which they are described.
+BLUEPRINTS = (
+    health.blueprint,
+    recordings.blueprint,
+    jobs.blueprint,
+    jobs.cursor_blueprint,
+    media.blueprint,
+    media.signed_blueprint,
+    models.blueprint,
+    webhooks.blueprint,
+    health.probes,
+    docs.blueprint,
+)
 #: Largest JSON body, in bytes.
 MAX_JSON_BYTES = 64 * 1024
 
@@ -22,7 +35,7 @@ log = structlog.get_logger()
 
 def create_app(services: Services) -> Flask:
     """Return the WSGI application on `services`."""
-    app = Flask("timbre")
+    app = Flask("timbre", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["timbre"] = services
     app.config.update(
@@ -30,8 +43,6 @@ def create_app(services: Services) -> Flask:
         API_TITLE="Timbre",
         API_VERSION="v1",
         OPENAPI_VERSION="3.1.1",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH="openapi.json",
         API_SPEC_OPTIONS={
             "info": {"description": api.__doc__},
             "security": [{"key": []}],
@@ -42,7 +53,7 @@ def create_app(services: Services) -> Flask:
     app.before_request(_refuse_chunked_json)
     app.after_request(_close_request)
     app.url_map.converters["job"] = JobIdConverter
-    _TimbreApi(app)
+    _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
     return app
 
 
@@ -54,14 +65,19 @@ class JobIdConverter(BaseConverter):
 
 class _TimbreApi(Api):
     ERROR_SCHEMA = Error
+    DEFAULT_ERROR_RESPONSE_NAME = None
 
     def init_app(self, app: Flask, **kwargs: object) -> None:
         super().init_app(app, **kwargs)
-        for module in (health, recordings, jobs, media, models, webhooks):
-            self.register_blueprint(module.blueprint)
-        self.register_blueprint(jobs.cursor_blueprint)
-        self.register_blueprint(media.signed_blueprint)
-        self.register_blueprint(health.probes)
+        self.ma_plugin.converter.add_attribute_function(description.one_of)
+        self.ma_plugin.converter.add_attribute_function(description.ecma_pattern)
+        self.register_converter(JobIdConverter, lambda _: {"type": "string", "format": "uuid"})
+        for blueprint in BLUEPRINTS:
+            self.register_blueprint(blueprint)
+        self.spec.options["webhooks"] = description.webhooks(self.spec)
+
+    def _register_pagination_header(self) -> None:
+        """Leave out what is for pages by header, which there are none of."""
 
     def _register_error_handlers(self) -> None:
         errors.register(self._app)

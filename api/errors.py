@@ -4,6 +4,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, g, jsonify
+from gunicorn.http.errors import ParseException
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -72,6 +73,7 @@ def register(app: Flask) -> None:
     """Answer every error of `app` in the envelope."""
     app.register_error_handler(RequestError, answer)
     app.register_error_handler(HTTPException, _answer_framework)
+    app.register_error_handler(ParseException, _answer_broken_body)
     app.register_error_handler(RedisError, _answer_away)
     app.register_error_handler(OperationalError, _answer_away)
     app.register_error_handler(PoolTimeoutError, _answer_away)
@@ -96,6 +98,11 @@ def _answer_framework(error: HTTPException) -> Response:
     return response
 
 
+def _answer_broken_body(_error: ParseException) -> Response:
+    """Say what is only found out while a chunked body is read."""
+    return answer(InvalidRequest(("body", "The body is not well chunked; send it again.")))
+
+
 def _answer_away(error: Exception) -> Response:
     log.error("a dependency is away", error=type(error).__name__)
     return answer(Unavailable("The service cannot reach its storage right now; try again in a few seconds."))
@@ -117,6 +124,8 @@ def _envelope(error: TimbreError, status: int, errors: Any = ()) -> Response:
 
 class RequestParser(FlaskParser):
     """Reads request bodies; what is wrong with one becomes an `InvalidRequest`, field by field."""
+
+    DEFAULT_VALIDATION_STATUS = STATUS[InvalidRequest]
 
     def load_json(self, req: Any, schema: Any) -> Any:
         """Read the body, which must say that it is JSON (curl's `-d` alone does not); no body is an empty object."""

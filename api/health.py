@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import guarded
 from api.errors import RETRY_AFTER
-from api.schemas import ConnectionTest
+from api.schemas import ConnectionTest, Liveness, Readiness
 from api.services import services
 from shared.domain.jobs import Backlog
 from shared.wire.native import backlog_body
@@ -26,14 +26,15 @@ def test_connection() -> dict[str, str]:
 
 
 @probes.route("/healthz")
-@probes.response(200)
+@probes.response(200, Liveness)
 def healthz() -> dict[str, str]:
     """Say that the process is alive."""
     return {"status": "ok"}
 
 
 @probes.route("/readyz")
-@probes.response(200)
+@probes.response(200, Readiness)
+@probes.alt_response(503, schema=Readiness, headers={"Retry-After": {"$ref": "#/components/headers/Retry-After"}})
 def readyz() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Say whether jobs can be accepted: 200 when Redis and the database answer, else 503; and how much is waiting."""
     backlog, database = _backlog(), _database_answers()

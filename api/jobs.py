@@ -5,8 +5,10 @@ from typing import Any
 from flask import g
 
 from api.auth import guarded
+from api.description import raises
 from api.schemas import CursorQuery, DeliveryLog, JobPage, JobState, OffsetQuery, ReceiptBody
 from api.services import services
+from shared.domain.errors import DeliveryPending, JobEnded, NoWebhook, ResultGone
 from shared.domain.jobs import Page
 from shared.usecases import cancel, delete, find
 from shared.wire.native import deliveries_body, job_body, list_body, receipt_body
@@ -21,7 +23,7 @@ cursor_blueprint = guarded("job-list", "List jobs.", version=2)
 def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
     """List jobs, newest first, by numbers: skip some, take some."""
     page = Page(take=query["take"], skip=query["skip"])
-    return {"items": list_body(services().jobs.page(g.client.id, query["status"], page))}
+    return {"items": list_body(services().jobs.page(g.client.id, query.get("status"), page))}
 
 
 @cursor_blueprint.route("/jobs")
@@ -30,7 +32,7 @@ def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
 def list_jobs_by_cursor(query: dict[str, Any]) -> dict[str, Any]:
     """List jobs, newest first, page by page: `nextCursor` leads from one to the next."""
     limit = query["limit"]
-    found = services().jobs.page(g.client.id, query["status"], Page(take=limit + 1, behind=query["cursor"]))
+    found = services().jobs.page(g.client.id, query.get("status"), Page(take=limit + 1, behind=query.get("cursor")))
     more = len(found) > limit
     return {"items": list_body(found[:limit]), "nextCursor": found[limit - 1].id if more else None}
 
@@ -51,6 +53,7 @@ def delete_job(job_id: str) -> dict[str, Any]:
 
 @blueprint.route("/jobs/<job:job_id>/cancel", methods=["POST"])
 @blueprint.response(200, JobState)
+@raises(JobEnded)
 def cancel_job(job_id: str) -> dict[str, Any]:
     """Cancel a job that has not ended; its worker stops, and its webhook says `canceled`."""
     return job_body(cancel(services().jobs, g.client.id, job_id))
@@ -58,6 +61,7 @@ def cancel_job(job_id: str) -> dict[str, Any]:
 
 @blueprint.route("/jobs/<job:job_id>/deliveries")
 @blueprint.response(200, DeliveryLog)
+@raises(NoWebhook)
 def get_deliveries(job_id: str) -> dict[str, Any]:
     """Get every try to deliver a job's webhook; kept for seven days, also after the result is gone."""
     return deliveries_body(job_id, *services().deliveries.log(g.client.id, job_id))
@@ -65,6 +69,7 @@ def get_deliveries(job_id: str) -> dict[str, Any]:
 
 @blueprint.route("/jobs/<job:job_id>/redeliver", methods=["POST"])
 @blueprint.response(202, DeliveryLog)
+@raises(NoWebhook, ResultGone, DeliveryPending)
 def redeliver(job_id: str) -> dict[str, Any]:
     """Deliver a job's webhook once more, the same bytes under the same `webhook-id`."""
     services().deliveries.redeliver(g.client.id, job_id)

@@ -7,6 +7,7 @@ from flask import Response, g, request, send_file
 from flask_smorest import Blueprint
 
 from api.auth import guarded
+from api.description import raises
 from api.schemas import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
 from api.services import services
 from shared.adapters.dir_media import DirMedia
@@ -16,6 +17,7 @@ from shared.ports import MediaAddresses
 from shared.wire.native import media_body
 
 _CHUNK_BYTES = 1 << 16
+_BYTES = {"type": "string", "format": "binary"}
 
 blueprint = guarded("media", "Store recordings.")
 #: The signed addresses of the local store: the signature stands in for a key.
@@ -33,6 +35,7 @@ def create_media_input(body: dict[str, str]) -> dict[str, str]:
 @blueprint.route("/media/output", methods=["POST"])
 @blueprint.arguments(MediaRequest)
 @blueprint.response(201, MediaAddress)
+@raises(NotFound)
 def create_media_output(body: dict[str, str]) -> dict[str, str]:
     """Get an address to download a stored recording from."""
     key = _key(body)
@@ -62,6 +65,8 @@ def delete_media(key: str) -> dict[str, Any]:
 
 @signed_blueprint.route("/upload/<string:token>", methods=["PUT"])
 @signed_blueprint.response(200)
+@signed_blueprint.doc(requestBody={"content": {"application/octet-stream": {"schema": _BYTES}}})
+@raises(InvalidRequest, RequestTooLarge)
 def put_media(token: str) -> Response:
     """Store the body of the request as the file that its signed address stands for."""
     client_id, key = services().addresses.read("upload", token)
@@ -70,7 +75,7 @@ def put_media(token: str) -> Response:
 
 
 @signed_blueprint.route("/download/<string:token>")
-@signed_blueprint.response(200, {"type": "string", "format": "binary"}, content_type="application/octet-stream")
+@signed_blueprint.response(200, _BYTES, content_type="application/octet-stream")
 def get_media(token: str) -> Response:
     """Give the file that the signed address stands for."""
     client_id, key = services().addresses.read("download", token)

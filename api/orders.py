@@ -6,17 +6,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import g, request
+from flask_smorest import Blueprint
 
 from api.schemas import Submission
 from api.services import services
 from shared.domain.commands import S3_SCHEME, Command, Identify, Verify
-from shared.domain.errors import InvalidRequest, InvalidVoiceprint
+from shared.domain.errors import IdempotencyMismatch, InvalidRequest, InvalidVoiceprint, TooManyJobs
 from shared.domain.jobs import IdempotencyKey, Order
 from shared.domain.voiceprints import Voiceprint
 from shared.usecases import submit
 from shared.wire.native import created_body
 
 _MAX_KEY_LENGTH = 255
+_KEY_HEADER = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "description": "A name of your own for this request: for 24 h, the same key and body give the same job.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": _MAX_KEY_LENGTH},
+}
+
+#: Decorates the views that end in `place`, which reads a header and has errors of its own.
+places_job = Blueprint.doc(parameters=[_KEY_HEADER], errors=(IdempotencyMismatch, TooManyJobs))
 
 
 def place(submission: Submission) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.auth import guarded
-from api.orders import place
+from api.orders import place, places_job
 from api.schemas import JobCreated, Submission, VerifyRequest, VoiceprintRequest
 
 blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name and verify them.")
@@ -12,6 +12,7 @@ blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name a
 @blueprint.route("/voiceprint", methods=["POST"])
 @blueprint.arguments(VoiceprintRequest)
 @blueprint.response(200, JobCreated)
+@places_job
 def create_voiceprint(submission: Submission) -> dict[str, Any]:
     """Make the voiceprint of a recording's dominant speaker.
 
@@ -24,6 +25,7 @@ def create_voiceprint(submission: Submission) -> dict[str, Any]:
 @blueprint.route("/verify", methods=["POST"])
 @blueprint.arguments(VerifyRequest)
 @blueprint.response(200, JobCreated)
+@places_job
 def verify(submission: Submission) -> dict[str, Any]:
     """Say whether the dominant speaker of a recording is the person of a voiceprint."""
     return place(submission)

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from api.outputs import OUTPUTS, OneOf
 from shared.domain.commands import MEDIA_SCHEME, Command, CreateVoiceprint, Diarize, Identify, Verify
 from shared.domain.delivery import DeliveryState
-from shared.domain.errors import InvalidVoiceprint
+from shared.domain.errors import InternalError, InvalidVoiceprint, RequestError, concrete_errors
 from shared.domain.jobs import Status, Webhook
 from shared.domain.verification import OperatingPoint
 from shared.domain.voiceprints import Voiceprint
@@ -24,6 +25,7 @@ _HANDLE = re.compile(r"[\w.@-]{1,100}\Z", re.ASCII)
 _VENDOR_MODEL = re.compile(r"(precision|community)-\d+")
 _LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
 
+_ID, _TIME = {"format": "uuid"}, {"format": "date-time"}
 _MAX_VOICEPRINT_LENGTH = 20_000
 #: How many unknown fields a warning names, and how much of each name.
 _SHOWN, _SHOWN_LENGTH = 5, 50
@@ -116,7 +118,11 @@ class JobRequest(Schema):
     url = fields.String(
         required=True,
         validate=[validate.Length(max=4096), _check_source],
-        metadata={"description": "Public http(s) address of the recording, media:// for an upload, or s3://."},
+        metadata={
+            "description": "Public http(s) address of the recording, media:// for an upload, or s3://.",
+            "pattern": "^(https?|media|s3)://",
+            "examples": ["https://example.com/voice.wav"],
+        },
     )
     model = fields.String(
         allow_none=True,
@@ -212,6 +218,7 @@ class LabelledVoiceprint(Schema):
             validate.Length(1, 100),
             validate.Regexp(_LABEL, error="Must not start with SPEAKER_, as the names of strangers do."),
         ],
+        metadata={"pattern": "^(?![sS][pP][eE][aA][kK][eE][rR]_)", "examples": ["Ada"]},
     )
     voiceprint = _voiceprint()
 
@@ -291,14 +298,18 @@ class MediaRequest(Schema):
     url = fields.String(
         required=True,
         validate=[validate.Length(max=255), _check_media_url],
-        metadata={"description": "media:// and a key of your own choice."},
+        metadata={
+            "description": "media:// and a key of your own choice.",
+            "pattern": f"^{_MEDIA_URL.pattern}$",
+            "examples": ["media://voice.wav"],
+        },
     )
 
 
 class MediaAddress(Schema):
     """Where to PUT the file to, or GET it from."""
 
-    url = fields.String(metadata={"description": "Good for an hour, without further authorization."})
+    url = fields.String(required=True, metadata={"description": "Good for an hour, without further authorization."})
 
 
 class MediaQuery(Schema):
@@ -320,7 +331,7 @@ class StoredMedia(Schema):
 
     url = fields.String(required=True)
     bytes = fields.Integer(required=True)
-    storedAt = fields.String(required=True)
+    storedAt = fields.String(required=True, metadata=_TIME)
 
 
 class MediaList(Schema):
@@ -340,14 +351,30 @@ class MediaReceipt(Schema):
 class ConnectionTest(Schema):
     """Proof that address and key are right."""
 
-    status = fields.String()
-    message = fields.String()
+    status = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class Liveness(Schema):
+    """Proof that the process lives."""
+
+    status = fields.String(required=True)
+
+
+class Readiness(Liveness):
+    """Whether jobs can be accepted, and how many there are; what is waiting is known to Redis only."""
+
+    redis = fields.Boolean(required=True)
+    database = fields.Boolean(required=True)
+    jobsWaiting = fields.Integer()
+    jobsRunning = fields.Integer()
+    oldestJobSeconds = fields.Float()
 
 
 class JobCreated(Schema):
     """A job that was accepted."""
 
-    jobId = fields.String(required=True)
+    jobId = fields.String(required=True, metadata=_ID)
     status = fields.String(required=True, validate=validate.OneOf(list(Status)))
     warning = fields.String(metadata={"description": "What was not taken literally in the request."})
 
@@ -355,13 +382,13 @@ class JobCreated(Schema):
 class JobState(Schema):
     """A job, its step and progress while it runs, and its output once it has ended."""
 
-    jobId = fields.String(required=True)
+    jobId = fields.String(required=True, metadata=_ID)
     status = fields.String(required=True, validate=validate.OneOf(list(Status)))
-    createdAt = fields.String(required=True)
-    updatedAt = fields.String(required=True)
+    createdAt = fields.String(required=True, metadata=_TIME)
+    updatedAt = fields.String(required=True, metadata=_TIME)
     step = fields.String(metadata={"description": "The step a running job is in."})
     progress = fields.Integer(metadata={"description": "How much of a running diarize or identify job is done, in %."})
-    output = fields.Dict(metadata={"description": "The result; for a failed job `error` and `code`."})
+    output = OneOf(*OUTPUTS, metadata={"description": "What a job that has ended gives."})
 
 
 class ListQuery(Schema):
@@ -370,14 +397,14 @@ class ListQuery(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    status = fields.Enum(Status, by_value=True, load_default=None, metadata={"description": "Only jobs that stand so."})
+    status = fields.Enum(Status, by_value=True, metadata={"description": "Only jobs that stand so."})
 
 
 class CursorQuery(ListQuery):
     """A page behind a job."""
 
     limit = fields.Integer(load_default=10, validate=validate.Range(1, 100))
-    cursor = fields.String(load_default=None, metadata={"description": "`nextCursor` of the page before."})
+    cursor = fields.String(metadata={"description": "`nextCursor` of the page before."})
 
 
 class OffsetQuery(ListQuery):
@@ -390,9 +417,9 @@ class OffsetQuery(ListQuery):
 class ListedJob(Schema):
     """A job as lists show it."""
 
-    id = fields.String(required=True)
+    id = fields.String(required=True, metadata=_ID)
     status = fields.String(required=True, validate=validate.OneOf(list(Status)))
-    createdAt = fields.String(required=True)
+    createdAt = fields.String(required=True, metadata=_TIME)
 
 
 class JobPage(Schema):
@@ -405,8 +432,8 @@ class JobPage(Schema):
 class ReceiptBody(Schema):
     """Proof of what was removed with a job."""
 
-    jobId = fields.String(required=True)
-    deletedAt = fields.String(required=True)
+    jobId = fields.String(required=True, metadata=_ID)
+    deletedAt = fields.String(required=True, metadata=_TIME)
     removed = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
@@ -418,18 +445,22 @@ class ReceiptBody(Schema):
 class DeliveryTry(Schema):
     """One try to deliver a webhook."""
 
-    attempt = fields.Integer(metadata={"description": "Which try of the schedule, from 1."})
-    at = fields.String()
-    status = fields.Integer(allow_none=True, metadata={"description": "HTTP status, when an answer came."})
-    reason = fields.String(allow_none=True, metadata={"description": "Why it failed; null when it succeeded."})
-    durationMs = fields.Integer()
-    answer = fields.String(metadata={"description": "The first bytes of the answer."})
+    attempt = fields.Integer(required=True, metadata={"description": "Which try of the schedule, from 1."})
+    at = fields.String(required=True, metadata=_TIME)
+    status = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "HTTP status, when an answer came."}
+    )
+    reason = fields.String(
+        required=True, allow_none=True, metadata={"description": "Why it failed; null when it succeeded."}
+    )
+    durationMs = fields.Integer(required=True)
+    answer = fields.String(required=True, metadata={"description": "The first bytes of the answer."})
 
 
 class DeliveryLog(Schema):
     """A job's webhook: where it stands and every try so far."""
 
-    jobId = fields.String(required=True)
+    jobId = fields.String(required=True, metadata=_ID)
     state = fields.String(required=True, validate=validate.OneOf(list(DeliveryState)))
     tries = fields.List(fields.Nested(DeliveryTry), required=True)
 
@@ -456,34 +487,44 @@ class Secret(Schema):
 class Model(Schema):
     """A speaker model."""
 
-    handle = fields.String(metadata={"description": "Its name, as `model` of a request takes it."})
-    version = fields.String(allow_none=True, metadata={"description": "Null while it is not installed."})
-    dimension = fields.Integer(metadata={"description": "Length of its vectors."})
-    sampleRate = fields.Integer(metadata={"description": "In Hz."})
-    minSpeechSeconds = fields.Float(metadata={"description": "Least speech of the main speaker for a voiceprint."})
-    licence = fields.String()
-    installed = fields.Boolean()
-    calibrated = fields.Boolean(metadata={"description": "Whether scores can be turned into a confidence."})
-    default = fields.Boolean()
+    handle = fields.String(required=True, metadata={"description": "Its name, as `model` of a request takes it."})
+    version = fields.String(required=True, allow_none=True, metadata={"description": "Null while it is not installed."})
+    dimension = fields.Integer(required=True, metadata={"description": "Length of its vectors."})
+    sampleRate = fields.Integer(required=True, metadata={"description": "In Hz."})
+    minSpeechSeconds = fields.Float(
+        required=True, metadata={"description": "Least speech of the main speaker for a voiceprint."}
+    )
+    licence = fields.String(required=True)
+    installed = fields.Boolean(required=True)
+    calibrated = fields.Boolean(
+        required=True, metadata={"description": "Whether scores can be turned into a confidence."}
+    )
+    default = fields.Boolean(required=True)
 
 
 class ModelList(Schema):
     """The models of this service, the preferred first."""
 
-    models = fields.List(fields.Nested(Model))
+    models = fields.List(fields.Nested(Model), required=True)
 
 
 class FieldError(Schema):
     """What is wrong with one field."""
 
-    field = fields.String()
-    message = fields.String()
+    field = fields.String(required=True)
+    message = fields.String(required=True)
 
 
 class Error(Schema):
     """Any answer from 400 up."""
 
-    requestId = fields.String()
-    code = fields.String()
-    message = fields.String()
-    errors = fields.List(fields.Nested(FieldError))
+    requestId = fields.UUID(required=True)
+    code = fields.String(
+        required=True,
+        validate=validate.OneOf(sorted({InternalError.code} | {error.code for error in concrete_errors(RequestError)})),
+        metadata={"description": "For programs; it is stable."},
+    )
+    message = fields.String(required=True, metadata={"description": "A sentence for people; it may change."})
+    errors = fields.List(
+        fields.Nested(FieldError), metadata={"description": "With `invalid_request`: everything that is wrong."}
+    )

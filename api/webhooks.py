@@ -3,8 +3,10 @@
 from flask import g
 
 from api.auth import guarded
+from api.description import raises
 from api.schemas import Secret, SecretRotation
 from api.services import services
+from shared.domain.errors import SecretRotating
 
 blueprint = guarded("webhooks", "Verify that a webhook is ours.")
 
@@ -12,6 +14,7 @@ blueprint = guarded("webhooks", "Verify that a webhook is ours.")
 @blueprint.route("/webhook-secret", methods=["POST"])
 @blueprint.arguments(SecretRotation)
 @blueprint.response(201, Secret)
+@raises(SecretRotating)
 def rotate_secret(body: dict[str, int]) -> dict[str, str]:
     """Make a new webhook secret and show it, this once; the one before signs along for the overlap."""
     return {"secret": services().clients.rotate_webhook_secret(g.client.id, body["overlapSeconds"])}

@@ -1,6 +1,8 @@
 """Stored recordings over HTTP: put, listed, downloaded, removed, by signed addresses that are good for one thing."""
 
 import hashlib
+import socket
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -74,3 +76,15 @@ def test_a_body_over_the_limit_is_refused_while_it_is_read_and_leaves_the_old_on
         assert put(client.address(url), body).status_code == 413
     assert put(client.address(url), iter([b"new", b"er"])).status_code == 200
     assert requests.get(client.post("/v1/media/output", url=url).json()["url"], timeout=5).content == b"newer"
+
+
+@pytest.mark.parametrize("body", [b"zz\r\nabc\r\n0\r\n\r\n", b"3\r\nabcdef\r\n0\r\n\r\n", b"-3\r\nabc\r\n0\r\n\r\n"])
+def test_a_body_that_is_not_well_chunked_is_refused_and_not_stored(body, client):
+    address = urlsplit(client.address("media://chunks.wav"))
+    head = f"PUT {address.path} HTTP/1.1\r\nHost: host\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        connection.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"invalid_request"' in answer
+    assert "media://chunks.wav" not in [item["url"] for item in items(client)["items"]]

@@ -56,9 +56,8 @@ def test_error_codes_are_unique_and_every_request_error_has_a_status():
 
 def test_every_endpoint_is_documented(app):
     for rule in app.url_map.iter_rules():
-        if rule.endpoint != "static":
-            path = re.sub(r"<\w+:(\w+)>", r"{\1}", rule.rule).replace("job_id", "jobId")
-            assert f"{(rule.methods - {'HEAD', 'OPTIONS'}).pop()} {path}" in README
+        path = re.sub(r"<\w+:(\w+)>", r"{\1}", rule.rule).replace("job_id", "jobId")
+        assert f"{(rule.methods - {'HEAD', 'OPTIONS'}).pop()} {path}" in README
 
 
 def test_every_model_of_the_manifest_is_documented():
