@@ -54,11 +54,14 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
     status = UNEXPECTED
     try:
         opened = os.fdopen(file, "rb")
-        # What libraries print may hold words of the file.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        sound = os.fdopen(pipe, "wb", _BUFFER_BYTES)
+        # What libraries print may hold words of the file, and our log is no place to write to for who took them over.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nothing, stream.fileno())
         confine(CPU_S + math.ceil(max_s / _LEAST_SPEED))
         opened.seek(0)
-        write_sound(opened, os.fdopen(pipe, "wb", _BUFFER_BYTES), max_s)
+        write_sound(opened, sound, max_s)
         status = 0
     except Refused as refused:
         status = refused.refusal

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -23,13 +24,28 @@ from tests.hostile.origins import ok, origin, says
 from worker.decode import ProcessDecoder
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
-#: Runs in a confined process and writes, as JSON, what it managed to do.
+#: Has a secret in memory, forks, and the child writes, as JSON, what it still managed to do when it was confined; then
+#: it waits to be looked at. Both are of one user, as in a container.
 ATTEMPTS = """
-import json, os, resource, socket, sys
+import ctypes, json, os, resource, socket, sys
 from worker.confinement import MEMORY_BYTES, confine, leave_network
-leave_network()
-pipe = os.dup(1)
+"loaded".encode("idna")
 file = open(sys.argv[1], "r+b", buffering=0)
+libc = ctypes.CDLL(None, use_errno=True)
+secret, seen = ctypes.create_string_buffer(b"a secret"), ctypes.create_string_buffer(8)
+class Part(ctypes.Structure):
+    _fields_ = (("at", ctypes.c_void_p), ("length", ctypes.c_size_t))
+here, there = (ctypes.byref(Part(ctypes.addressof(buffer), 8)) for buffer in (seen, secret))
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    libc.prctl(4, 1, 0, 0, 0)
+victim = os.getpid()
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+isolated = leave_network()
+pipe = os.dup(1)
 confine()
 
 def attempt(action):
@@ -38,6 +54,10 @@ def attempt(action):
     except (OSError, MemoryError, ValueError, RuntimeError):
         return False
     return True
+
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
 
 def fork():
     if os.fork() == 0:
@@ -52,33 +72,75 @@ done = {
     "pipe": attempt(os.pipe),
     "run": attempt(lambda: os.posix_spawn("/bin/true", ["true"], {})),
     "fork": attempt(fork),
+    "signal": attempt(lambda: os.kill(victim, 0)),
     # What was mapped and is free again since may be used once more, so the very last megabytes are not certain.
     "memory": attempt(lambda: bytearray(MEMORY_BYTES + 16 * 1024 * 1024)),
     "more files": attempt(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))),
     "read": attempt(lambda: file.read(1)),
-    "processor seconds": resource.getrlimit(resource.RLIMIT_CPU)[0],
-    "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
-    "user": os.geteuid(),
 }
-os.write(pipe, json.dumps(done).encode())
+if sys.platform == "linux":
+    done["look"] = attempt(lambda: call("process_vm_readv", victim, here, 1, there, 1, 0))
+    done["debug"] = attempt(lambda: call("ptrace", 0x4206, victim, 0, 0))
+os.write(pipe, json.dumps([isolated, done]).encode() + b"\\n")
+os.read(0, 1)
+os._exit(0)
 """
+#: Runs what follows it as most containers do: with unshare refused.
+AS_IN_A_CONTAINER = """
+import os, sys
+from worker.confinement import ALLOW, REFUSE, filter_calls
+filter_calls([(272, 97)], REFUSE, ALLOW)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+CONTAINER = [sys.executable, "-c", AS_IN_A_CONTAINER, "-c"]
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="macOS has neither")
 
 
-def test_a_confined_process_can_read_its_file_and_write_its_pipe_and_nothing_else(tmp_path):
-    path = tmp_path / "recording"
-    path.write_bytes(b"content")
-    path.chmod(0o666)
+@pytest.mark.parametrize("start", [[sys.executable, "-c"], pytest.param(CONTAINER, marks=on_linux)])
+def test_a_confined_process_can_read_its_file_and_write_its_pipe_and_nothing_else(start, tmp_path):
+    recording = tmp_path / "recording"
+    recording.write_bytes(b"content")
     with origin(says(ok(b""))) as canary:
-        command = [sys.executable, "-c", ATTEMPTS, str(path), str(canary.port)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = [*start, ATTEMPTS, str(recording), str(canary.port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            isolated, could = json.loads(process.stdout.readline())
+            if sys.platform == "linux":
+                look_at(process.pid)
+            process.communicate()
+        assert process.returncode == 0
         assert canary.hits == 0
-    could = json.loads(done.stdout)
-    assert could.pop("user") != 0
-    assert could.pop("processor seconds") == 10
-    assert could.pop("core") == 0
     linux = sys.platform == "linux"
-    assert {name for name, managed in could.items() if managed} == ({"read"} if linux else {"read", "memory"})
-    assert path.read_bytes() == b"content"
+    assert isolated == (linux and start != CONTAINER)
+    assert {name for name, managed in could.items() if managed} <= ({"read"} if linux else {"read", "memory", "signal"})
+    assert could["read"]
+    assert recording.read_bytes() == b"content"
+
+
+def look_at(victim):
+    """Check, from outside, the limits of a victim's confined child."""
+    (child,) = Path(f"/proc/{victim}/task/{victim}/children").read_text().split()
+    limits = Path(f"/proc/{child}/limits").read_text()
+    assert re.search(r"Max cpu time +10 ", limits)
+    assert re.search(r"Max open files +0 ", limits)
+    assert re.search(r"Max core file size +0 ", limits)
+    status = Path(f"/proc/{child}/status").read_text()
+    assert not re.search(r"^Uid:\s+0", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1", status, re.MULTILINE)
+
+
+@on_linux
+def test_where_unshare_is_refused_files_are_decoded_all_the_same():
+    code = (
+        "import sys; from worker.decode import DecodeHelper; helper = DecodeHelper(30.0);"
+        "print(len(helper.decode(open(0, 'rb'), 15.0, 10**7).samples), helper.isolated); helper.kill()"
+    )
+    with tempfile.TemporaryFile() as file:
+        file.write(sounds.encode(sounds.read(CLIP)[:1600], "mp3"))
+        file.flush()
+        done = subprocess.run([*CONTAINER, code], stdin=file, capture_output=True, text=True, check=True)
+    count, isolated = done.stdout.split()[-2:]
+    assert int(count) > 6000
+    assert isolated == "False"
 
 
 @pytest.fixture(scope="module")
