@@ -3,7 +3,7 @@
 from flask import request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from shared.domain.errors import NotFound
+from shared.domain.errors import InvalidRequest, NotFound
 from shared.domain.media import ADDRESS_LIFE_S
 
 
@@ -40,5 +40,7 @@ class ServedAddresses:
         return client_id, key
 
     def _address(self, purpose: str, client_id: str, key: str) -> str:
+        if not self._public_url and not request.host:
+            raise InvalidRequest(("Host", "The request does not say where it was sent to."))
         base = self._public_url or request.host_url
         return f"{base.rstrip('/')}/v1/media/{purpose}/{self._signer.dumps([purpose, client_id, key])}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, g, jsonify
-from gunicorn.http.errors import ParseException
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData, ParseException
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -73,17 +73,18 @@ def register(app: Flask) -> None:
     """Answer every error of `app` in the envelope."""
     app.register_error_handler(RequestError, answer)
     app.register_error_handler(HTTPException, _answer_framework)
-    app.register_error_handler(ParseException, _answer_broken_body)
     app.register_error_handler(RedisError, _answer_away)
     app.register_error_handler(OperationalError, _answer_away)
     app.register_error_handler(PoolTimeoutError, _answer_away)
     app.register_error_handler(OSError, _answer_away)  # a full disk, say
+    app.register_error_handler(ParseException, _answer_unreadable)
+    app.register_error_handler(NoMoreData, _answer_unreadable)
     app.register_error_handler(Exception, _answer_bug)
 
 
 def answer(error: RequestError) -> Response:
     """Return the response for one of our own errors."""
-    response = _envelope(error, STATUS[type(error)], getattr(error, "errors", ()))
+    response = _envelope(error, STATUS[type(error)])
     response.headers.update(_HEADERS.get(type(error), {}))
     return response
 
@@ -98,9 +99,15 @@ def _answer_framework(error: HTTPException) -> Response:
     return response
 
 
-def _answer_broken_body(_error: ParseException) -> Response:
-    """Say what is only found out while a chunked body is read."""
-    return answer(InvalidRequest(("body", "The body is not well chunked; send it again.")))
+def unreadable(error: Exception) -> RequestError:
+    """Return what is said about a request that is not proper HTTP, or whose body turns out not to be."""
+    if isinstance(error, LimitRequestLine | LimitRequestHeaders):
+        return RequestTooLarge("The request's address or its headers are too long, or there are too many headers.")
+    return InvalidRequest(("request", "This is not proper HTTP; check how the request and its body are written."))
+
+
+def _answer_unreadable(error: Exception) -> Response:
+    return answer(unreadable(error))
 
 
 def _answer_away(error: Exception) -> Response:
@@ -113,13 +120,18 @@ def _answer_bug(error: Exception) -> Response:
     return _envelope(InternalError(), 500)
 
 
-def _envelope(error: TimbreError, status: int, errors: Any = ()) -> Response:
-    body: dict[str, Any] = {"requestId": g.request_id, "code": error.code, "message": str(error)}
-    if errors:
-        body["errors"] = [{"field": field, "message": message} for field, message in errors]
-    response = jsonify(body)
+def _envelope(error: TimbreError, status: int) -> Response:
+    response = jsonify(body(error, g.request_id))
     response.status_code = status
     return response
+
+
+def body(error: TimbreError, request_id: str) -> dict[str, Any]:
+    """Return an error in the form that all of them have."""
+    found: dict[str, Any] = {"requestId": request_id, "code": error.code, "message": str(error)}
+    if isinstance(error, InvalidRequest):
+        found["errors"] = [{"field": field, "message": message} for field, message in error.errors]
+    return found
 
 
 class RequestParser(FlaskParser):

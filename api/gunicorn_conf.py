@@ -1,12 +1,13 @@
 """gunicorn's settings: one process of threads, since a request only waits for Redis, the database or the disk."""
 
+from api.gunicorn_worker import Worker
 from api.keys import make_first_key
 from shared.settings import Settings
 
 _settings = Settings.from_env()
 
 bind = _settings.bind
-worker_class = "gthread"
+worker_class = Worker
 workers = 1
 threads = _settings.api_threads
 timeout = 60

@@ -1,0 +1,45 @@
+"""gunicorn's worker, which answers what is no HTTP, and so never reaches the application, as we answer all errors."""
+
+import json
+import uuid
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from gunicorn.http.errors import ParseException
+from gunicorn.util import write_nonblock
+from gunicorn.workers.gthread import ThreadWorker
+
+from api.errors import STATUS, body, unreadable
+from shared.domain.errors import InternalError
+
+log = structlog.get_logger()
+
+
+class Worker(ThreadWorker):
+    """gunicorn's worker of threads."""
+
+    def handle_error(self, _request: Any, client: Any, _address: Any, error: Exception) -> None:
+        """Answer in the envelope; gunicorn's own answer is HTML, and its log quotes the request."""
+        request_id = str(uuid.uuid4())
+        if isinstance(error, ParseException):
+            known = unreadable(error)
+            answer, status = body(known, request_id), HTTPStatus(STATUS[type(known)])
+        else:
+            log.exception("unhandled error", request_id=request_id, exc_info=error)
+            answer, status = body(InternalError(), request_id), HTTPStatus.INTERNAL_SERVER_ERROR
+        log.info("request", request_id=request_id, status=status.value, error=type(error).__name__)
+        with suppress(OSError):
+            write_nonblock(client, _response(status, request_id, json.dumps(answer).encode()))
+
+
+def _response(status: HTTPStatus, request_id: str, content: bytes) -> bytes:
+    lines = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+        f"X-Request-Id: {request_id}",
+    )
+    return "\r\n".join([*lines, "", ""]).encode() + content
