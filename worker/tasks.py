@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from multiprocessing.sharedctypes import RawValue
 from types import FrameType
 
@@ -27,6 +28,7 @@ def load_runner(settings: Settings) -> None:
     """Load the networks of this process. Called in each child after the fork: they do not survive one."""
     global _runner
     signal.signal(_INTERRUPT, _break_off)
+    sys.unraisablehook = report_unraisable
     _runner = make_runner(settings, lambda: os.kill(os.getpid(), _INTERRUPT), lambda: bool(_hand_back.value))
 
 
@@ -52,6 +54,12 @@ def _break_off(_signal: int, _frame: FrameType | None) -> None:
     """Raise in the main thread, wherever it is: in a slow download, say."""
     if _working:
         raise LeaseLostError
+
+
+def report_unraisable(failure: "sys.UnraisableHookArgs") -> None:
+    """Report what a finalizer raised, unless it is the signal that broke into it: the next heartbeat sends another."""
+    if not isinstance(failure.exc_value, LeaseLostError):
+        sys.__unraisablehook__(failure)
 
 
 def register(app: Celery) -> None:

@@ -17,3 +17,17 @@ def test_the_api_loads_no_neural_network_and_no_decoder():
 
 def test_the_worker_loads_neither_nemo_nor_torch_nor_what_reads_hostile_files():
     assert loaded_by("import worker.app, worker.tasks", "torch nemo onnx librosa av") == ""
+
+
+def test_a_lost_lease_that_breaks_into_a_finalizer_is_not_reported_and_a_bug_there_is():
+    code = (
+        "import sys; from worker.run import LeaseLostError; from worker.tasks import report_unraisable\n"
+        "sys.unraisablehook = report_unraisable\n"
+        "class Held:\n"
+        "    def __init__(self, error): self.error = error\n"
+        "    def __del__(self): raise self.error\n"
+        "Held(LeaseLostError()); Held(ValueError('a bug'))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert "LeaseLostError" not in done.stderr
+    assert "a bug" in done.stderr
