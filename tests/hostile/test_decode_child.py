@@ -131,8 +131,8 @@ def look_at(victim):
 @on_linux
 def test_where_unshare_is_refused_files_are_decoded_all_the_same():
     code = (
-        "import sys; from worker.decode import DecodeHelper; helper = DecodeHelper(30.0);"
-        "print(len(helper.decode(open(0, 'rb'), 15.0, 10**7).samples), helper.isolated); helper.kill()"
+        "from worker.decode import ProcessDecoder; decoder = ProcessDecoder(); decoder.start(); helper = decoder._idle;"
+        "print(len(decoder.decode(open(0, 'rb'), 30.0).samples), helper.isolated); decoder.stop()"
     )
     with tempfile.TemporaryFile() as file:
         file.write(sounds.encode(sounds.read(CLIP)[:1600], "mp3"))
