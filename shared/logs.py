@@ -38,8 +38,8 @@ def _without_secrets(_logger: object, _name: str, line: Any) -> str:
 def configure(level: str) -> None:
     """Send everything at `level` or above to stderr as JSON.
 
-    HTTP libraries are held at warning whatever the level: at debug they print whole request lines, and with them
-    the signatures of presigned addresses.
+    HTTP libraries print whole request lines, and with them the signatures of presigned addresses; urllib3 at warning
+    even quotes answers that are badly written.
     """
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -59,5 +59,6 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in ("urllib3", "celery.app.trace", "celery.worker.strategy", "kombu"):
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    for name in ("celery.app.trace", "celery.worker.strategy", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import itertools
+import random
 import resource
 import ssl
 import time
@@ -12,8 +13,9 @@ import pytest
 import trustme
 
 from shared.domain.addresses import AddressRules
-from shared.domain.errors import DownloadFailed, DownloadTimeout, FileTooLarge, UrlNotAllowed
+from shared.domain.errors import DownloadFailed, DownloadTimeout, FileTooLarge, JobFailure, UrlNotAllowed
 from tests.hostile.origins import drips, for_ever, ok, origin, redirects_to, says
+from worker import download
 from worker.download import Downloader
 from worker.egress import Egress
 
@@ -236,3 +238,38 @@ def test_a_redirect_from_https_to_http_is_refused(authority, ca_file):
         with origin(script, tls=tls) as host, pytest.raises(UrlNotAllowed, match="less safe"):
             secure(ca_file).download(f"https://files.example:{host.port}/a", io.BytesIO())
         assert plain.hits == 0
+
+
+ANSWERS = [
+    ok(b"0123456789"),
+    b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+    b"HTTP/1.1 100 Continue\r\n\r\n" + ok(b"abcd", "Content-Encoding: identity"),
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n5;x=y\r\nabcde\r\n0\r\nTrailer: x\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nabcde",
+    b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: http://xn--a/?\xc3\xa4\r\nContent-Length: 0\r\n\r\n",
+]
+
+
+def mutated(chance):
+    answer = bytearray(chance.choice(ANSWERS))
+    for _ in range(chance.randrange(5)):
+        at = chance.randrange(len(answer))
+        odd = bytes(chance.choices(b"\0\r\n 0123456789:;,-\xff", k=chance.randrange(1, 9)))
+        answer[at : at + chance.randrange(9)] = odd
+    return bytes(answer)
+
+
+# urllib3 leaves it to the garbage collector to close the connections of some of these.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_whatever_a_host_answers_the_job_ends_with_an_error_of_its_own(downloader, monkeypatch):
+    monkeypatch.setattr(download, "_PAUSE_S", 0.0)
+    chance, failed = random.Random(9), 0
+    with origin(lambda _, send: send(mutated(chance))) as host:
+        for _ in range(500):
+            try:
+                fetched(downloader, host)
+            except JobFailure as failure:
+                failed += 1
+                assert "Signature" not in str(failure)
+    assert 100 < failed < 500

@@ -44,6 +44,9 @@ def run(tmp_path_factory):
             ]
         with origin(says(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")) as broken:
             bodies.append(client.run(f"http://127.0.0.1:{broken.port}/a{query}", webhook=f"{hook.url}{query}"))
+        quoted = f"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n{CANARY}, no header\r\n{CANARY}: y\r\n\r\nbody".encode()
+        with origin(says(quoted)) as odd:
+            client.run(f"http://127.0.0.1:{odd.port}/a{query}")
         bodies += [client.run(f"https://no-such-host.invalid/a{query}"), client.run(f"http://127.0.0.1:1/a{query}")]
         # A job that nobody is left to finish: its command stays in Redis.
         wait_for(hook, 3)
