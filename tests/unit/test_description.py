@@ -1,0 +1,197 @@
+"""The API's description is whole: every route, field, header and error code is in it, and nothing else."""
+
+import base64
+import hashlib
+import html
+import re
+from pathlib import Path
+
+import pytest
+from marshmallow import Schema
+from openapi_spec_validator import validate
+
+import api.outputs
+import api.schemas
+from api.app import create_app
+from api.errors import STATUS
+from api.services import Services
+from shared.domain.errors import InternalError, JobFailure, MethodNotAllowed, RequestError, concrete_errors
+from shared.settings import Settings
+from tests.described import Description
+
+SOURCE = "\n".join(path.read_text() for path in (Path(__file__).parent.parent.parent / "api").glob("*.py"))
+#: What the framework reads, or what the description has another place for.
+ELSEWHERE = {"Authorization", "Transfer-Encoding", "Allow"}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    services = Services.from_settings(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    yield create_app(services)
+    services.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def description(app):
+    return Description(app.test_client().get("/openapi.json").json)
+
+
+@pytest.fixture(scope="module")
+def page(app):
+    return app.test_client().get("/docs")
+
+
+def test_it_is_openapi_3_1(description):
+    validate(description.document)
+    assert description.document["openapi"].startswith("3.1")
+
+
+def test_it_describes_every_route_and_no_other(app, description):
+    routes = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert {(operation.method, operation.path) for operation in description.operations()} == routes
+
+
+def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(description):
+    operations = list(description.operations())
+    assert len({operation.body["operationId"] for operation in operations}) == len(operations)
+    assert all(operation.body["summary"] for operation in operations)
+    names = {name for operation in operations for name in re.findall(r"{(\w+)}", operation.path)}
+    assert names == {one["name"] for operation in operations for one in operation.parameters("path")}
+
+
+def test_what_needs_no_key_says_so(description):
+    open_paths = {operation.path for operation in description.operations() if operation.body.get("security") == []}
+    assert open_paths == {
+        "/healthz", "/readyz", "/openapi.json", "/docs", "/v1/media/upload/{token}", "/v1/media/download/{token}",
+    }  # fmt: skip
+    for operation in description.operations():
+        assert (operation.path in open_paths) == ("401" not in description.answers(operation))
+
+
+def test_whatever_makes_a_job_can_be_repeated_safely_and_may_be_one_too_many(description):
+    makers = [
+        operation
+        for operation in description.operations()
+        if "JobCreated" in str(description.answers(operation).get("200"))
+    ]
+    assert makers
+    for operation in makers:
+        assert [one["name"] for one in operation.parameters("header")] == ["Idempotency-Key"]
+        assert description.codes(operation, "422") == ["idempotency_mismatch"]
+        assert "too_many_jobs" in description.codes(operation, "429")
+
+
+def test_every_error_of_the_tree_that_a_request_can_meet_is_described_with_its_status(description):
+    described = {
+        (int(status), code)
+        for operation in description.operations()
+        for status in description.answers(operation)
+        for code in description.codes(operation, status)
+    }
+    # No operation has the wrong method; the introduction tells of it.
+    wanted = {(status, error.code) for error, status in STATUS.items() if error is not MethodNotAllowed}
+    assert described == wanted | {(500, InternalError.code)}
+    assert MethodNotAllowed.code in description.document["info"]["description"]
+    assert set(description.schema("Error")["properties"]["code"]["enum"]) == {code for _, code in described} | {
+        MethodNotAllowed.code
+    }
+
+
+def test_every_error_of_the_tree_that_ends_a_job_is_described(description):
+    codes = {error.code for error in concrete_errors(JobFailure)}
+    assert set(description.schema("FailureOutput")["properties"]["code"]["enum"]) == codes
+
+
+def schemas(base=Schema):
+    for cls in base.__subclasses__():
+        if cls.__module__ in (api.schemas.__name__, api.outputs.__name__):
+            yield cls
+        yield from schemas(cls)
+
+
+@pytest.mark.parametrize("schema", sorted(set(schemas()), key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+def test_every_field_of_every_schema_is_described(schema, description):
+    family = [schema.__name__, *(cls.__name__ for cls in schemas(schema))]
+    bodies = [set(description.schema(name)["properties"]) for name in family if name in str(description.document)]
+    queries = [{one["name"] for one in operation.parameters("query")} for operation in description.operations()]
+    fields = set(schema().fields)
+    if schema.__name__ in ("DiarizeRequest", "IdentifyRequest", "LabelledVoiceprint", "Matching") and not bodies:
+        pytest.skip("not served yet")
+    assert any(fields <= described for described in bodies or queries)
+
+
+def test_every_header_that_is_read_or_written_is_described(description):
+    read = set(re.findall(r'request\.headers\.get\("([\w-]+)"', SOURCE)) - ELSEWHERE
+    assert read == {one["name"] for operation in description.operations() for one in operation.parameters("header")}
+    written = set(re.findall(r'headers(?:\.setdefault\(|\[)"([\w-]+)"', SOURCE)) - ELSEWHERE
+    assert written <= set(description.document["components"]["headers"])
+
+
+def test_patterns_are_ecmascripts(description):
+    patterns = re.findall(r"'pattern': '(.+?)'", str(description.document))
+    assert patterns
+    assert not [pattern for pattern in patterns if re.search(r"\\\\Z|\\\\A|\(\?[a-zP]", pattern) or pattern[0] != "^"]
+
+
+CLIENT_BODIES = [
+    ("/v1/voiceprint", {"url": "https://example.com/audio.wav"}),
+    ("/v1/voiceprint", {"url": "https://example.com/audio.wav", "webhook": "https://example.com/webhook"}),
+    ("/v1/voiceprint", {"url": "media://0cc175b9c0f1b6a831c399e269772661", "model": "precision-2"}),
+    ("/v1/voiceprint", {"url": "https://example.com/a.wav", "model": None, "webhookStatusOnly": True}),
+    ("/v1/diarize", {"url": "https://example.com/a.wav", "model": "precision-2", "numSpeakers": None,
+                     "minSpeakers": None, "maxSpeakers": None, "confidence": False, "turnLevelConfidence": False,
+                     "exclusive": False, "transcription": False}),
+    ("/v1/diarize", {"url": "https://example.com/a.wav", "webhook": "https://example.com/hook", "model": "community-1",
+                     "numSpeakers": 2, "turnLevelConfidence": None}),
+    ("/v1/identify", {"url": "media://a", "model": "precision-2", "numSpeakers": None, "minSpeakers": None,
+                      "maxSpeakers": None, "confidence": False, "turnLevelConfidence": False, "exclusive": False,
+                      "voiceprints": [{"label": "John Doe", "voiceprint": "U29tZUJhc2U2NERhdGE"}],
+                      "matching": {"exclusive": True, "threshold": 0.0}}),
+    ("/v1/identify", {"url": "media://a", "voiceprints": [{"label": "Ada", "voiceprint": "U29tZUJhc2U2NERhdGE"}],
+                      "matching": {"exclusive": None, "threshold": None}}),
+    ("/v1/media/input", {"url": "media://example/my-audio_1.wav"}),
+    ("/v1/media/output", {"url": "media://example/my-audio_1.wav"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body"), CLIENT_BODIES)
+def test_what_the_vendors_documents_and_its_sdk_send_is_valid(path, body, description):
+    if path not in description.document["paths"]:
+        pytest.skip("not served yet")
+    schema = description.operation("POST", path).body["requestBody"]["content"]["application/json"]["schema"]
+    assert description.errors(schema, body) == []
+    for broken in (body | {"url": 1}, body | {"url": "file:///etc/passwd"}):
+        assert description.errors(schema, broken)
+
+
+def test_the_page_shows_every_operation_error_and_schema(page, description):
+    text = html.unescape(page.text)
+    for operation in description.operations():
+        assert f'id="{operation.body["operationId"]}"' in text
+        assert operation.path in text
+    for error in concrete_errors():
+        if issubclass(error, RequestError | JobFailure):
+            row = re.search(f'<tr id="error-{error.code}">(.*?)</tr>', text, re.DOTALL)[1]
+            assert f"<td>{'yes' if error.retryable else 'no'}</td>" in row
+            assert str(STATUS.get(error, "job")) in row
+    for name in (*description.document["components"]["schemas"], *description.document["webhooks"]):
+        assert f">{name}<" in text or f"</span> {name}<" in text
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page):
+    policy = page.headers["Content-Security-Policy"]
+    style = re.search("<style>(.*?)</style>", page.text, re.DOTALL)[1]
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<script|<img|<link|src=|style=|url\(|@import", page.text)
+
+
+def test_every_link_of_the_page_leads_somewhere(page):
+    links = set(re.findall(r'href="(.*?)"', page.text))
+    ids = {f"#{name}" for name in re.findall(r'id="(.*?)"', page.text)}
+    assert links <= ids | {"openapi.json"}
