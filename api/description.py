@@ -32,9 +32,9 @@ from shared.domain.errors import (
 
 Json = dict[str, Any]
 
-_STRING, _SECONDS = {"type": "string"}, {"type": "integer", "minimum": 0}
+_STRING, _NUMBER = {"type": "string"}, {"type": "integer", "minimum": 0}
 #: Headers of answers.
-HEADERS: dict[str, Json] = {
+_HEADERS: dict[str, Json] = {
     "X-Request-Id": {
         "description": "Names the request, also in the service's log; an error's `requestId`.",
         "schema": {"type": "string", "format": "uuid"},
@@ -42,11 +42,11 @@ HEADERS: dict[str, Json] = {
     },
     "X-RateLimit-Limit": {
         "description": "Requests that this client may send to this address in a minute.",
-        "schema": _SECONDS,
+        "schema": _NUMBER,
     },
-    "X-RateLimit-Remaining": {"description": "How many of them are left.", "schema": _SECONDS},
-    "X-RateLimit-Reset": {"description": "Seconds until the minute is over.", "schema": _SECONDS},
-    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": _SECONDS, "required": True},
+    "X-RateLimit-Remaining": {"description": "How many of them are left.", "schema": _NUMBER},
+    "X-RateLimit-Reset": {"description": "Seconds until the minute is over.", "schema": _NUMBER},
+    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": _NUMBER, "required": True},
     "WWW-Authenticate": {"description": "`Bearer`.", "schema": _STRING, "required": True},
 }
 _COUNTED = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
@@ -74,7 +74,7 @@ class Operations(BasePlugin):
     def init_spec(self, spec: APISpec) -> None:
         """Begin a description with what all operations refer to."""
         self._components = spec.components
-        for name, header in HEADERS.items():
+        for name, header in _HEADERS.items():
             spec.components.header(name, header)
 
     def schema_helper(self, name: str, definition: Json, **kwargs: Any) -> Json:
@@ -203,14 +203,14 @@ _WEBHOOK_HEADERS: dict[str, Json] = {
     "webhook-timestamp": {
         "description": "When this try was sent, in seconds since 1970.",
         "required": True,
-        "schema": _SECONDS,
+        "schema": _NUMBER,
     },
     "webhook-signature": {
         "description": "`v1,` and a signature in base64; several, with blanks between, while a rotation lasts.",
         "required": True,
         "schema": {"type": "string", "pattern": "^v1,"},
     },
-    "X-Request-Timestamp": {"description": "The same as `webhook-timestamp`.", "required": True, "schema": _SECONDS},
+    "X-Request-Timestamp": {"description": "The same as `webhook-timestamp`.", "required": True, "schema": _NUMBER},
     "X-Signature": {
         "description": "In hex, or base64 where the service is set so; by the older secret while a rotation lasts.",
         "required": True,
