@@ -107,8 +107,8 @@ class Operations(BasePlugin):
 
 def _inherent_errors(rule: Rule, method: str, operation: Json, guarded: bool) -> Iterator[type[TimbreError]]:
     """Yield the errors that follow from what an operation is, whatever its view does."""
-    reads_json = "application/json" in operation.get("requestBody", {}).get("content", {})
-    yield InternalError
+    # Of the first two, anything that is hardly HTTP.
+    yield from (InvalidRequest, RequestTooLarge, InternalError)
     if guarded:
         yield from (Unauthorized, RateLimited)
     if guarded or rule.arguments:
@@ -117,10 +117,8 @@ def _inherent_errors(rule: Rule, method: str, operation: Json, guarded: bool) ->
         yield NotFound
     if method == "post":
         yield LengthRequired
-    if reads_json:
-        yield from (RequestTooLarge, UnsupportedMediaType)
-    if reads_json or "parameters" in operation:
-        yield InvalidRequest
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        yield UnsupportedMediaType
 
 
 def _status(error: type[TimbreError]) -> int:

@@ -66,7 +66,6 @@ def delete_media(key: str) -> dict[str, Any]:
 @signed_blueprint.route("/upload/<string:token>", methods=["PUT"])
 @signed_blueprint.response(200)
 @signed_blueprint.doc(requestBody={"content": {"application/octet-stream": {"schema": _BYTES}}})
-@raises(InvalidRequest, RequestTooLarge)
 def put_media(token: str) -> Response:
     """Store the body of the request as the file that its signed address stands for."""
     client_id, key = services().addresses.read("upload", token)

@@ -68,6 +68,8 @@ def states(client, redis_server, folder):
 def troubles(operation):
     """Yield requests that are wrong in ways that many operations share."""
     yield {"headers": {"Authorization": ""}}
+    yield {"headers": {"Transfer-Encoding": "zip"}}
+    yield {"headers": {"X": "x" * 10_000}}
     yield {"params": {one["name"]: "\n" for one in operation.parameters("query")}}
     if operation.method in ("POST", "PUT"):
         yield {"data": iter([b"{}"]), "headers": JSON}
