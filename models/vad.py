@@ -1,16 +1,18 @@
 """Voice activity detection with Silero's network (MIT licence), in onnxruntime and numpy.
 
-The `sequence` file takes all chunks of a recording at once, so 30 s cost one call.
+The `sequence` file takes many chunks of a recording at once, so 30 s cost one call.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from models.runtime import open_session
-from shared.domain.audio import Samples, Segment
+from shared.domain.audio import Piece, Samples, Segment, Waveform
 
 SAMPLE_RATE_HZ = 16_000
 #: Samples per probability: 32 ms.
@@ -26,6 +28,10 @@ _HYSTERESIS = 0.15
 _MIN_SPEECH_S = 0.25
 _MIN_SILENCE_S = 0.1
 
+#: Lengths of a piece of a long recording, in chunks: 60 to 120 s. It ends in the longest pause that there is between
+#: the two; where nobody pauses for 8 chunks, a quarter of a second, it ends at once.
+_LEAST_PIECE, _LONGEST_PIECE, _PAUSE = 1875, 3750, 8
+
 BUNDLED = Path(__file__).parent / "bundled" / "silero_vad_16k_sequence.onnx"
 
 
@@ -37,29 +43,148 @@ class SileroVad:
 
     def probabilities(self, samples: Samples) -> NDArray[np.float32]:
         """Return the probability of speech in each 32 ms of `samples` (16 kHz), shape (ceil(num_samples / 512),)."""
-        if len(samples) == 0:
-            return np.empty(0, np.float32)
-        state = np.zeros(_STATE_SHAPE, np.float32)
-        return self._session.run(["speech_probs"], {"input": _chunks(samples), "h": state, "c": state})[0]
+        ear = _Ear(self._session)
+        return np.concatenate([ear.hear(samples), ear.end()])
 
     def speech_segments(self, samples: Samples, *, threshold: float = 0.35, pad_s: float = 0.1) -> list[Segment]:
         """Return the speech in `samples` (16 kHz), in order and disjoint, widened by `pad_s` on each side."""
         runs = hysteresis(self.probabilities(samples), threshold, threshold - _HYSTERESIS)
-        speech = [s for s in close_gaps(runs, _MIN_SILENCE_S) if s.duration_s >= _MIN_SPEECH_S]
-        return close_gaps(widen(speech, pad_s, len(samples) / SAMPLE_RATE_HZ), 0.0)
+        return _speech(runs, pad_s, Segment(0.0, len(samples) / SAMPLE_RATE_HZ))
+
+    def listen(self, *, threshold: float = 0.35, pad_s: float = 0.1) -> "SpeechStream":
+        """Begin to listen to a recording that comes in blocks."""
+        return SpeechStream(_Ear(self._session), threshold, pad_s)
+
+
+class SpeechStream:
+    """Cuts a recording that comes in blocks into pieces, each with its speech.
+
+    How the blocks are cut makes no difference, and the speech is that which one pass over the whole recording finds.
+    """
+
+    def __init__(self, ear: "_Ear", threshold: float, pad_s: float) -> None:
+        self._ear, self._pad_s = ear, pad_s
+        self._runs = _Runs(threshold, threshold - _HYSTERESIS)
+        self._samples = np.empty(0, np.float32)
+        self._probabilities = np.empty(0, np.float32)
+        #: The chunk at which what has not been given out begins.
+        self._begin = 0
+
+    def hear(self, samples: Samples) -> list[Piece]:
+        """Take the next block (num_samples,) at 16 kHz; returns the pieces that it completes."""
+        self._samples = np.concatenate([self._samples, samples])
+        self._note(self._ear.hear(samples))
+        pieces = []
+        while len(self._probabilities) >= _LONGEST_PIECE:
+            pieces.append(self._piece(self._cut()))
+        return pieces
+
+    def end(self) -> Piece:
+        """Return the last piece."""
+        self._note(self._ear.end())
+        return self._piece(self._begin + len(self._probabilities), last=True)
+
+    def _note(self, probabilities: NDArray[np.float32]) -> None:
+        self._probabilities = np.concatenate([self._probabilities, probabilities])
+        self._runs.add(probabilities)
+
+    def _cut(self) -> int:
+        latest = self._begin + _LONGEST_PIECE
+        start, end = max(self._runs.pauses(self._begin + _LEAST_PIECE, latest), key=lambda p: p[1] - p[0])
+        return (start + end) // 2 if end - start >= _PAUSE else latest
+
+    def _piece(self, end: int, last: bool = False) -> Piece:
+        count = end - self._begin
+        span = Segment(
+            self._begin * CHUNK_S, self._begin * CHUNK_S + min(count * CHUNK, len(self._samples)) / SAMPLE_RATE_HZ
+        )
+        piece = Piece(
+            start_s=span.start_s,
+            waveform=Waveform(self._samples[: count * CHUNK], SAMPLE_RATE_HZ),
+            speech=_speech(self._runs.take(end), self._pad_s, span),
+            probabilities=self._probabilities[:count],
+            is_whole=last and self._begin == 0,
+        )
+        self._samples, self._probabilities = self._samples[count * CHUNK :], self._probabilities[count:]
+        self._begin = end
+        return piece
+
+
+class _Ear:
+    """The network, whose state goes on from block to block."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._h = self._c = np.zeros(_STATE_SHAPE, np.float32)
+        #: The samples before the next chunk that the network wants to see again, and those that fill no chunk yet.
+        self._rest = np.zeros(_CONTEXT, np.float32)
+
+    def hear(self, samples: Samples) -> NDArray[np.float32]:
+        """Return the probability of speech in each chunk that `samples` complete."""
+        heard = np.concatenate([self._rest, samples])
+        num_chunks = (len(heard) - _CONTEXT) // CHUNK
+        self._rest = heard[num_chunks * CHUNK :]
+        if num_chunks == 0:
+            return np.empty(0, np.float32)
+        # shape: (num_chunks, 576): the last 64 samples of the chunk before, then the chunk.
+        chunks = np.lib.stride_tricks.sliding_window_view(heard, _CONTEXT + CHUNK)[::CHUNK]
+        inputs = {"input": np.ascontiguousarray(chunks, np.float32), "h": self._h, "c": self._c}
+        probabilities, self._h, self._c = self._session.run(["speech_probs", "hn", "cn"], inputs)
+        return probabilities
+
+    def end(self) -> NDArray[np.float32]:
+        """Return the probability of speech in the last chunk, filled up with zeros, if it holds anything."""
+        left = (len(self._rest) - _CONTEXT) % CHUNK
+        return self.hear(np.zeros(CHUNK - left if left else 0, np.float32))
+
+
+class _Runs:
+    """Runs of speech, in chunks, that start at a probability of at least `on` and last until one is below `off`."""
+
+    def __init__(self, on: float, off: float) -> None:
+        self._on, self._off = on, off
+        self._ended: list[tuple[int, int]] = []
+        self._start: int | None = None
+        self._count = 0
+
+    def add(self, probabilities: NDArray[np.float32]) -> None:
+        """Go on."""
+        for i, probability in enumerate(probabilities.tolist(), self._count):
+            if self._start is None and probability >= self._on:
+                self._start = i
+            elif self._start is not None and probability < self._off:
+                self._ended.append((self._start, i))
+                self._start = None
+        self._count += len(probabilities)
+
+    def pauses(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield what is between the runs from `begin` to `end`; empty pauses too, at least one."""
+        edges = [begin, *chain.from_iterable(self._until(end)), end]
+        for start, stop in zip(edges[::2], edges[1::2], strict=True):
+            yield max(begin, start), max(begin, stop)
+
+    def take(self, end: int) -> list[Segment]:
+        """Return the runs before `end`, and forget them; one that goes on there is cut in two."""
+        taken = self._until(end)
+        self._ended = [(max(start, end), stop) for start, stop in self._ended if stop > end]
+        self._start = None if self._start is None else max(self._start, end)
+        return [Segment(start * CHUNK_S, stop * CHUNK_S) for start, stop in taken]
+
+    def _until(self, end: int) -> list[tuple[int, int]]:
+        runs = [*self._ended, *([] if self._start is None else [(self._start, self._count)])]
+        return [(start, min(stop, end)) for start, stop in runs if start < end]
 
 
 def hysteresis(probabilities: NDArray[np.float32], on: float, off: float) -> list[Segment]:
     """Return the runs that start at a probability of at least `on` and last until one is below `off`."""
-    runs: list[Segment] = []
-    start: int | None = None
-    for i, probability in enumerate([*probabilities.tolist(), -1.0]):
-        if start is None and probability >= on:
-            start = i
-        elif start is not None and probability < off:
-            runs.append(Segment(start * CHUNK_S, i * CHUNK_S))
-            start = None
-    return runs
+    runs = _Runs(on, off)
+    runs.add(probabilities)
+    return runs.take(len(probabilities))
+
+
+def _speech(runs: Iterable[Segment], pad_s: float, within: Segment) -> list[Segment]:
+    speech = [s for s in close_gaps(runs, _MIN_SILENCE_S) if s.duration_s >= _MIN_SPEECH_S]
+    return close_gaps(widen(speech, pad_s, within), 0.0)
 
 
 def close_gaps(segments: Iterable[Segment], min_gap_s: float) -> list[Segment]:
@@ -74,13 +199,6 @@ def close_gaps(segments: Iterable[Segment], min_gap_s: float) -> list[Segment]:
     return joined
 
 
-def widen(segments: Iterable[Segment], pad_s: float, duration_s: float) -> list[Segment]:
-    """Move both ends of each segment outwards by `pad_s`, within [0, duration_s)."""
-    return [Segment(max(0.0, s.start_s - pad_s), min(duration_s, s.end_s + pad_s)) for s in segments]
-
-
-def _chunks(samples: Samples) -> NDArray[np.float32]:
-    # shape: (num_chunks, 576): the last 64 samples of the chunk before, then the chunk, the last filled up with zeros.
-    num_chunks = -(-len(samples) // CHUNK)
-    padded = np.pad(samples, (_CONTEXT, num_chunks * CHUNK - len(samples)))
-    return np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + CHUNK)[::CHUNK].astype(np.float32)
+def widen(segments: Iterable[Segment], pad_s: float, within: Segment) -> list[Segment]:
+    """Move both ends of each segment outwards by `pad_s`, not beyond `within`."""
+    return [Segment(max(within.start_s, s.start_s - pad_s), min(within.end_s, s.end_s + pad_s)) for s in segments]

@@ -23,7 +23,7 @@ _BUFFER_BYTES = 1 << 16
 #: Exit status of a child that met something nobody thought of.
 UNEXPECTED = 99
 #: Seconds of sound that must be decoded in a second of processor time, beyond what every file gets.
-_LEAST_SPEED = 100
+_LEAST_SPEED = 20
 
 
 def serve(control: socket.socket) -> None:

@@ -58,6 +58,25 @@ class Stream:
     claimed_s: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """A piece of a long recording, cut at a pause."""
+
+    #: Where in the recording it begins, in seconds.
+    start_s: float
+    waveform: Waveform
+    #: Where in the recording somebody speaks in it, in order and disjoint.
+    speech: list[Segment]
+    #: How likely somebody speaks in each 32 ms of it, (num_chunks,).
+    probabilities: NDArray[np.float32]
+    #: Whether there are no other pieces.
+    is_whole: bool
+
+    def join_speech(self) -> Samples:
+        """Return the samples of its speech, end to end, (num_samples,)."""
+        return self.waveform.join(Segment(s.start_s - self.start_s, s.end_s - self.start_s) for s in self.speech)
+
+
 def total_s(segments: Iterable[Segment]) -> float:
     """Return the summed duration of `segments`, in seconds."""
     return sum(segment.duration_s for segment in segments)

@@ -1,10 +1,13 @@
 """Voice activity detection: its rules by table, its network on real speech."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from models.vad import CHUNK_S, SileroVad, close_gaps, hysteresis, widen
-from shared.domain.audio import Segment, total_s
+from models.vad import CHUNK_S, SileroVad, SpeechStream, close_gaps, hysteresis, widen
+from shared.domain.audio import Piece, Samples, Segment, total_s
 from tests.models.speech import Clip
 
 
@@ -47,7 +50,7 @@ def test_pauses_shorter_than_the_least_belong_to_speech(
 
 def test_widening_stays_inside_the_recording() -> None:
     segments = [Segment(0.1, 1.0), Segment(2.0, 2.9)]
-    assert widen(segments, 0.25, 3.0) == [Segment(0.0, 1.25), Segment(1.75, 3.0)]
+    assert widen(segments, 0.25, Segment(0.0, 3.0)) == [Segment(0.0, 1.25), Segment(1.75, 3.0)]
 
 
 def test_an_utterance_is_found_between_silences(vad: SileroVad, clips: list[Clip]) -> None:
@@ -90,3 +93,54 @@ def test_there_is_one_probability_for_each_32_ms(vad: SileroVad, num_samples: in
 def test_the_beginning_does_not_depend_on_what_follows(vad: SileroVad, clips: list[Clip]) -> None:
     samples = clips[0].samples
     np.testing.assert_allclose(vad.probabilities(samples[: 512 * 40]), vad.probabilities(samples)[:40], atol=1e-5)
+
+
+def heard(vad: SileroVad, samples: Samples, block: int) -> list[Piece]:
+    stream = vad.listen()
+    pieces = [piece for i in range(0, len(samples), block) for piece in stream.hear(samples[i : i + block])]
+    return [*pieces, stream.end()]
+
+
+@pytest.mark.parametrize("block", [16_001, 480_000, 10_000_000])
+def test_a_recording_in_blocks_holds_the_speech_that_one_pass_finds(
+    vad: SileroVad, clips: list[Clip], block: int
+) -> None:
+    samples = np.concatenate([clip.samples for clip in clips] * 12)[: 400 * 16_000 + 77]
+    pieces = heard(vad, samples, block)
+    assert len(pieces) > 3
+    assert [s for piece in pieces for s in piece.speech] == vad.speech_segments(samples)
+    np.testing.assert_array_equal(np.concatenate([piece.waveform.samples for piece in pieces]), samples)
+    np.testing.assert_allclose(
+        np.concatenate([piece.probabilities for piece in pieces]), vad.probabilities(samples), atol=1e-4
+    )
+
+
+def test_pieces_follow_each_other_and_are_never_longer_than_two_minutes(vad: SileroVad, clips: list[Clip]) -> None:
+    pieces = heard(vad, np.concatenate([clip.samples for clip in clips] * 8), 480_000)
+    for piece, following in pairwise(pieces):
+        assert following.start_s == pytest.approx(piece.start_s + piece.waveform.duration_s)
+        assert 60.0 <= piece.waveform.duration_s <= 120.0
+    assert not any(piece.is_whole for piece in pieces)
+
+
+def test_two_minutes_are_one_piece(vad: SileroVad, clips: list[Clip]) -> None:
+    (piece,) = heard(vad, np.concatenate([clip.samples for clip in clips] * 8)[: 119 * 16_000], 480_000)
+    assert piece.is_whole
+
+
+def test_where_nobody_pauses_a_piece_ends_in_the_midst_of_speech() -> None:
+    endless = SpeechStream(AllSpeech(), threshold=0.35, pad_s=0.1)  # type: ignore[arg-type]
+    pieces = [*endless.hear(np.zeros(300 * 16_000, np.float32)), endless.end()]
+    assert [piece.speech for piece in pieces] == [
+        [Segment(0.0, 120.0)],
+        [Segment(120.0, 240.0)],
+        [Segment(240.0, 300.0)],
+    ]
+
+
+class AllSpeech:
+    def hear(self, samples: Samples) -> NDArray[np.float32]:
+        return np.ones(len(samples) // 512, np.float32)
+
+    def end(self) -> NDArray[np.float32]:
+        return np.ones(0, np.float32)
