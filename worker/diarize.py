@@ -17,7 +17,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.linalg import eigh
 
 from shared.domain.audio import Segment, total_s
-from shared.domain.diarization import Diarization, Turn, label, merge_turns
+from shared.domain.diarization import Diarization, SpeakerHints, Turn, label, merge_turns
 from shared.domain.models import ClusteringThresholds
 from worker.ports import Embedder, Frames
 
@@ -26,6 +26,8 @@ Embeddings = NDArray[np.float32]
 #: The speaker of each moment, (num_moments,), from 0 without gaps.
 Labels = NDArray[np.intp]
 
+#: What is known of a recording of which nothing is known.
+ANY_NUMBER = SpeakerHints()
 #: Rounds of new centroids and new labels; nearly always two change nothing any more.
 _ROUNDS = 5
 #: How many neighbours on each side say whether a moment lies well inside its speaker's turn.
@@ -43,7 +45,7 @@ def diarize(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Di
     thresholds = embedder.card.clustering
     embeddings = embed_moments(frames, total_s(speech), embedder)
     labels = by_appearance(cluster(embeddings, thresholds))
-    return Diarization(merge_turns(_turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
+    return Diarization(merge_turns(turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
 
 
 def embed_moments(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
@@ -61,28 +63,31 @@ def windows(speech_s: float, length_s: float, hop_s: float) -> list[Segment]:
     return [Segment(start, min(start + length_s, speech_s)) for start in starts]
 
 
-def cluster(embeddings: Embeddings, thresholds: ClusteringThresholds) -> Labels:
+def cluster(embeddings: Embeddings, thresholds: ClusteringThresholds, hints: SpeakerHints = ANY_NUMBER) -> Labels:
     """Group the moments of a recording by speaker."""
     cosines = embeddings @ embeddings.T
     gate = thresholds.split_gate + thresholds.split_gate_s / (len(embeddings) * thresholds.hop_s)
-    best, best_gain = np.zeros(len(embeddings), dtype=np.intp), gate
-    for proposal in _proposals(cosines, thresholds):
-        labels = without_crumbs(embeddings, resegment(embeddings, proposal, thresholds), thresholds)
+    least = hints.min_speakers
+    best, best_gain = np.zeros(len(embeddings), dtype=np.intp), gate if least < 2 else -np.inf
+    for proposal in _proposals(cosines, least, hints.max_speakers or max(least, thresholds.max_speakers)):
+        smooth = resegment(embeddings, proposal, thresholds)
+        clean = without_crumbs(embeddings, smooth, thresholds)
+        labels = next((found for found in (clean, smooth) if found.max() + 1 >= least), proposal)
         gain = silhouette(1 - cosines, labels) - thresholds.split_penalty * (labels.max() - 1)
         if gain > best_gain:
             best, best_gain = labels, gain
-    return merge_alike(embeddings, best, thresholds)
+    return merge_alike(embeddings, best, thresholds, least)
 
 
-def _proposals(cosines: NDArray[np.float32], thresholds: ClusteringThresholds) -> Iterator[Labels]:
+def _proposals(cosines: NDArray[np.float32], least: int, most: int) -> Iterator[Labels]:
     size = len(cosines)
-    most = min(thresholds.max_speakers, size - 1)
+    most = min(most, size - 1)
     if most < 2:
         return
     affinity = np.maximum(cosines, 0.0)
     scale = 1 / np.sqrt(affinity.sum(axis=1))
     _, vectors = eigh(scale[:, None] * affinity * scale, subset_by_index=[size - most, size - 1])
-    for k in range(2, most + 1):
+    for k in range(max(2, min(least, most)), most + 1):
         _, labels = kmeans2(_unit(vectors[:, -k:]), k, minit="++", seed=0)
         yield _renumbered(labels)
 
@@ -122,9 +127,9 @@ def without_crumbs(embeddings: Embeddings, labels: Labels, thresholds: Clusterin
     return _renumbered(np.where(enough[labels], labels, nearest))
 
 
-def merge_alike(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
+def merge_alike(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds, least: int = 1) -> Labels:
     """Make one of the two most similar speakers, as long as their centroids are closer than one voice's halves are."""
-    while labels.max() > 0:
+    while labels.max() >= least:
         middles = centroids(embeddings, labels)
         cosines = middles @ middles.T - 2 * np.eye(len(middles))
         one, other = np.unravel_index(cosines.argmax(), cosines.shape)
@@ -177,7 +182,7 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
-def _turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[Turn]:
+def turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[Turn]:
     """Lay the moments of the joined speech back on the recording's clock; the last one lasts to the end."""
     edges_s = [*(np.arange(len(labels)) * hop_s).tolist(), np.inf]
     before_s = 0.0
