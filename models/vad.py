@@ -12,12 +12,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.runtime import open_session
-from shared.domain.audio import Piece, Samples, Segment, Waveform
+from shared.domain.audio import SPEECH_FRAME_S, Piece, Samples, Segment, Waveform
 
 SAMPLE_RATE_HZ = 16_000
 #: Samples per probability: 32 ms.
 CHUNK = 512
-CHUNK_S = CHUNK / SAMPLE_RATE_HZ
+CHUNK_S = SPEECH_FRAME_S
 #: Samples of the chunk before that the network wants in front of each chunk.
 _CONTEXT = 64
 _STATE_SHAPE = (1, 1, 128)

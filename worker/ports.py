@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Samples, Segment, Stream, Waveform
+from shared.domain.audio import Piece, Samples, Segment, Stream, Waveform
 from shared.domain.limits import Limits
 from shared.domain.models import ModelCard
 
@@ -20,6 +20,19 @@ class SpeechDetector(Protocol):
 
     def speech_segments(self, samples: Samples, *, threshold: float = ..., pad_s: float = ...) -> list[Segment]:
         """Return where somebody speaks in 16 kHz samples (num_samples,)."""
+
+    def listen(self) -> "SpeechStream":
+        """Begin to listen to a recording that comes in blocks."""
+
+
+class SpeechStream(Protocol):
+    """Voice activity detection in a recording that comes in blocks."""
+
+    def hear(self, samples: Samples) -> list[Piece]:
+        """Take the next block (num_samples,) at 16 kHz; returns the pieces that it completes."""
+
+    def end(self) -> Piece:
+        """Return the last piece."""
 
 
 class Embedder(Protocol):

@@ -13,7 +13,7 @@ class Steps:
 
     def __init__(self, announce: Callable[[str | None, int | None], None] = lambda step, progress: None) -> None:
         self._announce = announce
-        #: Wall seconds of the steps done so far, in order.
+        #: Wall seconds of the steps done so far, in the order they first ran; a step that runs again adds to its own.
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -22,7 +22,7 @@ class Steps:
         self._announce(step, None)
         started = time.perf_counter()
         yield
-        self.seconds[step] = time.perf_counter() - started
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
     def progress(self, fraction: float) -> None:
         """Say how much of the job is done, 0 to 1."""

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 #: float32 samples in [-1, 1], shape (num_samples,).
 Samples = NDArray[np.float32]
+#: From one probability of speech to the next, in seconds.
+SPEECH_FRAME_S = 0.032
 
 
 @dataclass(frozen=True, order=True)
@@ -67,14 +69,23 @@ class Piece:
     waveform: Waveform
     #: Where in the recording somebody speaks in it, in order and disjoint.
     speech: list[Segment]
-    #: How likely somebody speaks in each 32 ms of it, (num_chunks,).
+    #: How likely somebody speaks in each `SPEECH_FRAME_S` of it, (num_frames,).
     probabilities: NDArray[np.float32]
     #: Whether there are no other pieces.
     is_whole: bool
 
-    def join_speech(self) -> Samples:
-        """Return the samples of its speech, end to end, (num_samples,)."""
-        return self.waveform.join(Segment(s.start_s - self.start_s, s.end_s - self.start_s) for s in self.speech)
+    @property
+    def span(self) -> Segment:
+        """Where in the recording it lies."""
+        return Segment(self.start_s, self.start_s + self.waveform.duration_s)
+
+    def join(self, segments: Iterable[Segment]) -> Samples:
+        """Return the samples of `segments` of the recording, end to end, (num_samples,)."""
+        return self.waveform.join(self.inside(segments))
+
+    def inside(self, segments: Iterable[Segment]) -> list[Segment]:
+        """Return `segments` of the recording on the clock of the piece."""
+        return [Segment(s.start_s - self.start_s, s.end_s - self.start_s) for s in segments]
 
 
 def total_s(segments: Iterable[Segment]) -> float:

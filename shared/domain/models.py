@@ -25,6 +25,8 @@ class ClusteringThresholds:
     min_speaker_s: float
     #: Speakers whose centroids have at least this cosine are one.
     merge_cosine: float
+    #: Speakers of different minutes of a long recording whose centroids have at least this cosine are one.
+    link_cosine: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,75 @@
+"""How sure a diarization is of itself, moment by moment."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.audio import SPEECH_FRAME_S
+from shared.domain.diarization import Turn, label
+from shared.domain.results import FRAME_S
+from worker.diarize import Embeddings, Labels
+from worker.parts import Part
+
+#: Cosine over which the odds of two speakers change by a factor of e.
+TEMPERATURE = 0.05
+
+#: How likely each speaker of the recording is the one who speaks, (num_moments, num_speakers); rows sum to 1.
+Probabilities = NDArray[np.float32]
+
+
+def probabilities(part: Part, speakers: Embeddings) -> Probabilities:
+    """Return how likely it is each of the recording's speakers who speaks at each moment of a part.
+
+    Parameters
+    ----------
+    speakers : the centroid of each speaker of the recording, (num_speakers, dimension).
+    """
+    if not part.speakers:
+        return np.empty((0, len(speakers)), np.float32)
+    # A moment's vector is gone; of it is known its projection onto the local centroids, and that is nearly all that it
+    # has in common with any voice.
+    own = np.stack([speaker.centroid for speaker in part.speakers])
+    projected = part.cosines.astype(np.float32) @ np.linalg.pinv(own @ own.T)
+    scores = projected @ (own @ speakers.T) / np.float32(TEMPERATURE)
+    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def frame_confidence(part: Part, labels: Labels, found: Probabilities) -> NDArray[np.uint8]:
+    """Return how sure a part is of who speaks, or that nobody does, in each frame of `FRAME_S`, 0 to 100.
+
+    Parameters
+    ----------
+    labels : the speaker of each moment, (num_moments,).
+    found : what `probabilities` gives.
+    """
+    times_s = _frames(part.span.start_s, part.span.end_s)
+    heard = ((times_s - part.span.start_s) / SPEECH_FRAME_S).astype(np.intp)
+    silence = 100 - part.activity[np.minimum(heard, len(part.activity) - 1)]
+    chosen = np.append(_percent(found[np.arange(len(labels)), labels]), np.uint8(0))
+    moments = part.moments(times_s)
+    return np.where(moments < 0, silence, chosen[moments])
+
+
+def turn_confidence(part: Part, turns: Sequence[Turn], found: Probabilities) -> list[Mapping[str, int]]:
+    """Return for each turn of a part how likely each speaker is the one who speaks, on average, 0 to 100."""
+    return [
+        {label(k): int(value) for k, value in enumerate(_percent(found[part.moments(_times(turn))].mean(axis=0)))}
+        for turn in turns
+    ]
+
+
+def _times(turn: Turn) -> NDArray[np.float64]:
+    times_s = _frames(turn.segment.start_s, turn.segment.end_s)
+    return times_s if len(times_s) else np.array([turn.segment.start_s])
+
+
+def _frames(start_s: float, end_s: float) -> NDArray[np.float64]:
+    """Return the middles of the recording's frames that lie in [start_s, end_s)."""
+    first, end = (int(np.ceil(edge_s / FRAME_S - 0.5)) for edge_s in (start_s, end_s))
+    return FRAME_S * (np.arange(first, end, dtype=np.float64) + 0.5)
+
+
+def _percent(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.round(100 * values).astype(np.uint8)

@@ -1,0 +1,75 @@
+"""Who of one piece of a long recording is who of another: the speakers of all pieces are clustered by their centroids.
+
+Agglomerative clustering with average linkage, weighted by seconds of speech: two groups are as close as their members
+are on average. Speakers of one piece were told apart side by side, so groups that meet in a piece stay apart, unless
+they are all but the same.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.domain.diarization import SpeakerHints
+from shared.domain.models import ClusteringThresholds
+from worker.diarize import Embeddings, Labels, by_appearance
+from worker.parts import LocalSpeaker
+
+#: What groups that meet in a piece are put apart by: more than two cosines can differ.
+_APART = 4.0
+
+
+def link(
+    pieces: Sequence[Sequence[LocalSpeaker]], thresholds: ClusteringThresholds, hints: SpeakerHints
+) -> list[Labels]:
+    """Return for each piece which speaker of the recording each of its speakers is, numbered as they appear.
+
+    The least number of speakers that `hints` say is kept, and the greatest forced, however close they are.
+    """
+    speakers = [speaker for piece in pieces for speaker in piece]
+    if not speakers:
+        return [np.empty(0, np.intp) for _ in pieces]
+    where = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+    groups = _Groups(speakers, where, thresholds.merge_cosine)
+    for count in range(len(speakers), hints.min_speakers, -1):
+        one, other, closeness = groups.closest()
+        if closeness < thresholds.link_cosine and count <= (hints.max_speakers or count):
+            break
+        groups.join(one, other)
+    numbers = by_appearance(groups.labels)
+    return [numbers[where == i] for i in range(len(pieces))]
+
+
+class _Groups:
+    """Groups of local speakers, each under the number of one of its members."""
+
+    def __init__(self, speakers: Sequence[LocalSpeaker], where: NDArray[np.intp], merge_cosine: float) -> None:
+        self.labels = np.arange(len(speakers))
+        self._means: Embeddings = np.stack([speaker.centroid for speaker in speakers])
+        self._seconds = np.array([speaker.seconds for speaker in speakers], np.float32)
+        self._meets = where[:, None] == np.unique(where)
+        self._merge_cosine = merge_cosine
+        self._closeness = np.stack([self._to_others(i) for i in range(len(speakers))])
+
+    def closest(self) -> tuple[int, int, float]:
+        """Return the two groups that are closest, and how close they are."""
+        one, other = np.unravel_index(self._closeness.argmax(), self._closeness.shape)
+        return int(one), int(other), float(self._closeness[one, other])
+
+    def join(self, one: int, other: int) -> None:
+        """Make one group of two, under the number of the first."""
+        self.labels[self.labels == other] = one
+        seconds = self._seconds[[one, other]]
+        self._means[one] = seconds @ self._means[[one, other]] / seconds.sum()
+        self._seconds[one] = seconds.sum()
+        self._meets[one] |= self._meets[other]
+        self._closeness[one] = self._closeness[:, one] = self._to_others(one)
+        self._closeness[other] = self._closeness[:, other] = -np.inf
+
+    def _to_others(self, one: int) -> NDArray[np.float32]:
+        cosines = self._means @ self._means[one]
+        apart = (self._meets @ self._meets[one]) & (cosines < self._merge_cosine)
+        closeness = np.where(apart, cosines - _APART, cosines)
+        gone = self.labels != np.arange(len(self.labels))
+        gone[one] = True
+        return np.where(gone, -np.inf, closeness)
