@@ -188,7 +188,7 @@ class Settings:
         if self.secret is not None:
             return self.secret.encode()
         path = self.data_dir / "secret"
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             write_private(path, secrets.token_urlsafe(48), os.O_EXCL)
         return _read_secret(path).encode()

@@ -129,6 +129,7 @@ class RedisServer(Process):
 
     def __init__(self, folder: Path, log: Path, inherit: Sequence[int] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         # A socket's path may have some 100 characters only, so it cannot stand in a folder of the user's choice.
         self._sockets = tempfile.mkdtemp(prefix="timbre-")
         path = f"{self._sockets}/redis.sock"
@@ -145,6 +146,12 @@ class RedisServer(Process):
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         super().__init__("Redis server", [_redis_binary(), *arguments], log, inherit=inherit)
+
+    def start(self) -> None:
+        """Start it; what a rewrite of its file left that was cut off goes first, since Redis never comes back to it."""
+        for rest in self._folder.glob("temp-*"):
+            rest.unlink()
+        super().start()
 
     def wait(self) -> None:
         """Return once it answers."""
@@ -251,7 +258,7 @@ class Stack:
 
 def _locked(data_dir: Path) -> IO[bytes]:
     """Take the data folder for this stack alone; two servers on one append-only file would ruin it."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = (data_dir / "lock").open("wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -31,7 +31,7 @@ def traces(vector):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run with every kind of secret in it; gives the folder, the Redis dump, error bodies, and the secrets."""
-    folder = tmp_path_factory.mktemp("secrets")
+    folder = tmp_path_factory.mktemp("secrets") / "data"
     with running(folder, worker_processes=1, **LOOPBACK) as stack, receiving("echo") as hook:
         client = first_client(stack)
         bodies, secrets = [], {client.key, CANARY}
@@ -102,6 +102,7 @@ def test_the_search_would_find_them(run):
 
 def test_the_server_secret_is_made_at_the_first_start_for_its_owner_alone(run):
     folder = run[0]
+    assert folder.stat().st_mode & 0o777 == 0o700
     for name in ("secret", "first-api-key"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
 

@@ -92,6 +92,19 @@ def test_a_job_past_its_time_leaves_the_file_even_if_redis_has_not_come_across_i
     eventually(lambda: file.forget() or not redis.exists("timbre:leaving"))
 
 
+def test_what_a_rewrite_left_that_was_cut_off_is_removed_at_the_next_start(jobs, redis, server):
+    _, needles = ended(jobs, redis)
+    redis.config_set("rdb-key-save-delay", 10**6)
+    redis.bgrewriteaof()
+    folder = Path(redis.config_get("dir")["dir"])
+    eventually(lambda: list(folder.glob("temp-*")))
+    server.kill()
+    server.start()
+    server.wait()
+    assert not list(folder.glob("temp-*"))
+    assert on_disk(redis, needles) > 0
+
+
 def test_the_file_is_rewritten_once_for_all_and_not_again_for_a_while(jobs, redis):
     files = [RedisFile(redis) for _ in range(3)]
     for file in files:
