@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.domain.audio import Waveform
-from shared.domain.commands import Command, CreateVoiceprint, Verify
+from shared.domain.commands import Command, CreateVoiceprint, Diarize, Identify, Verify
+from shared.domain.diarization import SpeakerHints
 from shared.domain.errors import ModelNotAvailable
 from shared.domain.limits import Limits
+from shared.domain.results import RecordingDiarization
 from shared.domain.voiceprints import Voiceprint
-from shared.wire.native import verification_output, voiceprint_output
+from shared.wire.native import diarization_output, identification_output, verification_output, voiceprint_output
+from worker.pipelines.diarize import diarize_recording
+from worker.pipelines.identify import identify, require_calibration
 from worker.pipelines.verify import verify
 from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.ports import Decoder, Fetcher
@@ -40,11 +44,34 @@ class Recipes:
         """Make the voiceprint of whoever speaks most."""
         return voiceprint_output(make_voiceprint(self._hear(client_id, command.url, steps), self.nets, steps))
 
+    def diarize(self, client_id: str, command: Diarize, steps: Steps) -> dict[str, Any]:
+        """Tell who speaks when."""
+        return diarization_output(self._diarize(client_id, command, steps, voices=False), command)
+
+    def identify(self, client_id: str, command: Identify, steps: Steps) -> dict[str, Any]:
+        """Tell who speaks when, by name."""
+        calibration = self.nets.embedder.card.calibration
+        require_calibration(calibration, command.threshold)
+        voiceprints = {label: self._readable(text) for label, text in command.voiceprints.items()}
+        recording = self._diarize(client_id, command, steps, voices=True)
+        result = identify(
+            recording, voiceprints, calibration, exclusive=command.exclusive_matching, threshold=command.threshold
+        )
+        return identification_output(result, command)
+
     def verify(self, client_id: str, command: Verify, steps: Steps) -> dict[str, Any]:
         """Compare whoever speaks most with a voiceprint."""
         voiceprint = self._readable(command.voiceprint)
         waveform = self._hear(client_id, command.url, steps)
         return verification_output(verify(waveform, voiceprint, command.operating_point, self.nets, steps))
+
+    def _diarize(self, client_id: str, command: Diarize, steps: Steps, *, voices: bool) -> RecordingDiarization:
+        """Get a recording of any length and diarize it, block by block."""
+        with steps("download"):
+            file = self.fetcher.fetch(client_id, command.url, self.diarize_limits)
+        hints = SpeakerHints(command.min_speakers or 1, command.max_speakers)
+        with file, self.decoder.stream(file, self.diarize_limits.max_audio_s) as stream:
+            return diarize_recording(stream, self.nets, steps, hints, voices=voices)
 
     def _hear(self, client_id: str, url: str, steps: Steps) -> Waveform:
         """Get a short recording, whole."""
@@ -67,5 +94,7 @@ class Recipes:
 
 _RECIPES: dict[type[Command], Callable[..., dict[str, Any]]] = {
     CreateVoiceprint: Recipes.make_voiceprint,
+    Diarize: Recipes.diarize,
+    Identify: Recipes.identify,
     Verify: Recipes.verify,
 }

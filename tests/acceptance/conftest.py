@@ -14,6 +14,7 @@ from shared.local.stack import EMBEDDED, Stack, free_port
 from shared.settings import PREFIX, Settings
 from tests.client import Client
 from tests.servers import AudioHost, audio_host
+from tests.sounds import DATA, DOMINANT, OTHER
 
 for name in [name for name in os.environ if name.startswith(PREFIX)]:
     del os.environ[name]
@@ -79,6 +80,14 @@ def strict(strict_stack: Stack) -> Client:
 def stranger(stack: Stack) -> Client:
     """Another client of the same service, whose key was made at the command line."""
     return make_client(stack, "other")
+
+
+@pytest.fixture(scope="session")
+def enrolled(client: Client) -> dict[str, str]:
+    """A voiceprint of each person, made of a recording."""
+    files = {speaker: sorted(DATA.glob(f"{speaker}-*.flac"))[0] for speaker in (DOMINANT, OTHER)}
+    jobs = {speaker: client.submit(client.upload(file.name, file.read_bytes())) for speaker, file in files.items()}
+    return {speaker: client.wait(job_id)["output"]["voiceprint"] for speaker, job_id in jobs.items()}
 
 
 @pytest.fixture

@@ -1,21 +1,11 @@
 """Is it the person of the voiceprint?"""
 
-import pytest
-
 from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
 from tests.acceptance.test_failures import failure
 from tests.acceptance.test_requests import UNREACHABLE, fields, refused
 from tests.client import Client, Json
 from tests.sounds import DATA, DOMINANT, OTHER
-
-
-@pytest.fixture(scope="module")
-def enrolled(client: Client) -> dict[str, str]:
-    """A voiceprint of each person, made of a recording."""
-    files = {speaker: sorted(DATA.glob(f"{speaker}-*.flac"))[0] for speaker in (DOMINANT, OTHER)}
-    jobs = {speaker: client.submit(client.upload(file.name, file.read_bytes())) for speaker, file in files.items()}
-    return {speaker: client.wait(job_id)["output"]["voiceprint"] for speaker, job_id in jobs.items()}
 
 
 def verify(client: Client, voiceprint: str, **fields: str) -> Json:
