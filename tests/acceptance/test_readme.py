@@ -40,9 +40,16 @@ def test_the_curl_lines_make_a_voiceprint(environment: dict[str, str]) -> None:
     assert '"voiceprint":"' in output
 
 
-def test_the_sdk_lines_and_the_ten_lines_that_read_a_voiceprint_agree_with_ours(environment: dict[str, str]) -> None:
-    sdk, _, reader, _ = blocks("python")
-    text = run([sys.executable, "-W", "ignore", "-c", sdk], environment).strip()
+def test_the_sdk_lines_say_who_speaks_when(environment: dict[str, str]) -> None:
+    shown = run([sys.executable, "-W", "ignore", "-c", blocks("python")[0]], environment).splitlines()
+    names = [line.rpartition(": ")[2] for line in shown]
+    assert names[0] == "Bob"
+    assert set(names) == {"Ann", "Bob"}
+
+
+def test_the_ten_lines_that_read_a_voiceprint_agree_with_ours(enrolled: dict[str, str]) -> None:
+    reader = next(block for block in blocks("python") if "read_voiceprint" in block)
+    text = next(iter(enrolled.values()))
     names: dict = {}
     exec(reader, names)
     model, vector = names["read_voiceprint"](text)

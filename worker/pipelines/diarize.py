@@ -33,6 +33,7 @@ def diarize_recording(
         Whatever the decoder meets before the last block of the stream.
     """
     parts = []
+    steps.progress(0.0)
     for piece in _pieces(stream, nets, steps):
         parts.append(listen(piece, nets.embedder, steps, hints, voices))
         if stream.claimed_s:
