@@ -33,7 +33,7 @@ import requests
 from shared.local.stack import EMBEDDED, Process, Stack, free_port
 from shared.settings import Settings
 from tests.client import Client
-from tests.ledger import Ledger
+from tests.ledger import Ledger, keep
 from tests.servers import AudioHost, audio_host
 from tests.sounds import DATA
 from worker.courier import SENDERS
@@ -481,6 +481,7 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         hooks = [stack.enter_context(receiver(mailbox)) for _ in range(_RECEIVERS)]
         work = serve_work(plan, stack.enter_context(audio_host()))
         service = stack.enter_context(Stack(plan.settings(folder)))
+        keep(service.settings.redis_url)
         client = Client(service.url, service.first_key() or "")
         orders = Orders(client, lambda n: {"url": work[n % len(work)], "webhook": hooks[n % len(hooks)]})
         fleet = Fleet(service, plan)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis import Redis
+
 _JOB = b"timbre:job:"
 _ENDS = ("succeeded", "failed", "canceled")
 
@@ -22,6 +24,12 @@ class Change:
     status: str
     #: Seconds since the epoch.
     at: float
+
+
+def keep(redis_url: str) -> None:
+    """Have the file keep everything from now on: no worker may have it rewritten."""
+    with Redis.from_url(redis_url) as redis:
+        redis.set("timbre:forgetting", "never")
 
 
 class Ledger:

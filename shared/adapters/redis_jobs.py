@@ -9,7 +9,8 @@
 `timbre:unfinished:{client}`    the same of one client, as a set
 `timbre:jobs:{client}`          all of a client's jobs, scored by the time (ms) they were created
 `timbre:idempotency:{...}`      hash: job, fingerprint
-`timbre:leaving`                ended jobs, scored by the time (ms) their records must be gone, see `redis_file.py`
+`timbre:leaving`                ended jobs, scored by the time (ms) their records must be gone, see `redis_file.py`;
+                                and `commands`, scored by the time the last one was removed from its record
 `timbre:forgetting`             when the last rewrite of Redis's file was begun, for as long as none may follow
 ==============================  ===================================================================================
 

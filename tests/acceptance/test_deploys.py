@@ -12,7 +12,7 @@ from tests.acceptance.conftest import LOOPBACK, first_client, running
 from tests.acceptance.test_jobs import NAME, gated
 from tests.chaos import Mailbox, Orders, Plan, await_webhooks, ends_seen, receiver, serve_work
 from tests.client import eventually, voiceprint
-from tests.ledger import Ledger
+from tests.ledger import Ledger, keep
 from tests.servers import AudioHost, audio_host
 
 RESTARTS = 10
@@ -62,6 +62,7 @@ def test_ten_rolling_restarts_under_a_stream_of_jobs_fail_none_and_end_none_twic
         hook = everything.enter_context(receiver(mailbox))
         work = serve_work(Plan(), everything.enter_context(audio_host()))
         stack = everything.enter_context(running(tmp_path, worker_processes=1, lease_s=3.0, **LOOPBACK))
+        keep(stack.settings.redis_url)
         _, api, worker, courier = stack.processes
         rolled = [worker, courier, stack.start_worker("worker-2.log"), stack.start_courier("courier-2.log"), api]
         client = first_client(stack)

@@ -79,17 +79,27 @@ def test_a_deleted_job_leaves_the_file_with_its_keys_and_the_others_stay(jobs, r
     assert jobs.find("client", deleted) is None
 
 
+def test_what_a_job_was_given_leaves_the_file_when_it_has_ended_and_its_result_stays(jobs, redis):
+    file = RedisFile(redis, every_s=0.001)
+    for _ in range(2):
+        job_id, (*command, output, _, _, _, _, _) = ended(jobs, redis)
+        assert on_disk(redis, command) == len(command) == 2
+        forget(file, redis)
+        eventually(lambda sought=command: on_disk(redis, sought) == 0)
+        assert on_disk(redis, [output]) == 1
+        assert jobs.find("client", job_id).output
+
+
 # Its webhook's address stays with the delivery log.
 def test_a_job_past_its_time_leaves_the_file_even_if_redis_has_not_come_across_it(jobs, redis):
     job_id, (*needles, _, _) = ended(jobs, redis)
     now = [round(time.time() * 1000) + 1000 * TTL_S - 5000]
-    file = RedisFile(redis, clock=lambda: now[0])
-    file.forget()
+    file = RedisFile(redis, every_s=0.001, clock=lambda: now[0])
+    forget(file, redis)
     assert jobs.find("client", job_id)
     now[0] += 10_000
-    file.forget()
-    eventually(lambda: on_disk(redis, needles) == 0)
     eventually(lambda: file.forget() or not redis.exists("timbre:leaving"))
+    eventually(lambda: on_disk(redis, needles) == 0)
 
 
 def test_what_a_rewrite_left_that_was_cut_off_is_removed_at_the_next_start(jobs, redis, server):
@@ -130,13 +140,14 @@ def test_a_rewrite_that_broke_off_is_done_again(jobs, redis, server):
     with capture_logs() as logs:
         file.forget()
     assert "tried again" in logs[0]["event"]
-    assert redis.zcard("timbre:leaving") == 1
+    assert redis.zscore("timbre:leaving", job_id)
     forget(file, redis)
     eventually(lambda: on_disk(redis, needles) == 0)
 
 
 def test_a_server_that_forbids_it_is_told_in_the_log_and_asked_again(jobs, redis):
-    jobs.delete("client", ended(jobs, redis)[0])
+    job_id, _ = ended(jobs, redis)
+    jobs.delete("client", job_id)
     redis.acl_setuser("default", commands=["-bgrewriteaof"], enabled=True, nopass=True)
     file = RedisFile(redis, every_s=0.001)
     for _ in range(2):
@@ -144,7 +155,7 @@ def test_a_server_that_forbids_it_is_told_in_the_log_and_asked_again(jobs, redis
             file.forget()
         assert "stays, sealed" in logs[0]["event"]
         time.sleep(0.002)
-    assert redis.zcard("timbre:leaving") == 1
+    assert redis.zscore("timbre:leaving", job_id)
 
 
 def test_without_an_append_only_file_there_is_nothing_to_rewrite(jobs, redis):

@@ -7,10 +7,10 @@ if not holds(id, ARGV[2]) then return redis.call('HGET', job, 'ended_by') == ARG
 leave(id, redis.call('HGET', job, 'client'))
 redis.call('HSET', job, 'status', ARGV[3], 'output', ARGV[4], 'ended_by', ARGV[9], 'updated', now)
 local found = redis.call('HMGET', job, 'webhook', 'host', 'status_only', 'client')
--- What may hold a signed address is not kept longer than it is needed.
+-- What holds signed addresses and others' voiceprints is not kept longer than it is needed.
 redis.call('HDEL', job, 'command', 'step', 'progress', 'webhook')
 redis.call('PEXPIRE', job, ARGV[5])
-redis.call('ZADD', LEAVING, now + ARGV[5], id)
+redis.call('ZADD', LEAVING, now, 'commands', now + ARGV[5], id)
 if found[1] and found[1] ~= '' then
   local delivery = delivery_key(id)
   redis.call('SET', delivery .. ':body', found[3] == '1' and ARGV[7] or ARGV[6], 'PX', ARGV[5])
