@@ -57,8 +57,13 @@ def run(tmp_path_factory):
         bodies.append(client.run("media://u"))
         bodies.append(client.post("/v1/voiceprint", url=f"ftp://x/{query}").json())
         bodies.append(client.send("GET", "/v1/test", headers={"Authorization": f"Bearer {CANARY}"}).json())
+        given = answers[0]["output"]["voiceprint"]
+        bodies.append(client.post("/v1/verify", url="media://u", voiceprint=given[:-9]).json())
+        verified = client.post("/v1/verify", url="media://u", voiceprint=given)
+        bodies.append(client.wait(verified.json()["jobId"]))
         stack.processes[2].stop()
         client.submit(f"http://127.0.0.1:1/a{query}", webhook=f"{hook.url}{query}")
+        assert client.post("/v1/verify", url="media://u", voiceprint=given).status_code == 200
         dump = dumped(stack.settings.redis_url)
         printed = [voiceprint(answer) for answer in answers]
     return folder, dump, json.dumps(bodies), secrets, printed

@@ -45,6 +45,11 @@ def test_redis_keeps_no_snapshots_of_what_was_deleted(compose):
     assert command[command.index("--save") + 1] == ""
 
 
+def test_the_api_is_not_open_to_other_machines_unless_asked(compose):
+    published = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert published == ["${TIMBRE_PORT:-127.0.0.1:8000}:8000"]
+
+
 def test_only_known_settings_are_set(compose):
     for service in compose["services"].values():
         environment = {k: re.sub(r"\$\{\w+:-(.*)\}", r"\1", v) for k, v in service.get("environment", {}).items()}
