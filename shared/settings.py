@@ -144,6 +144,10 @@ class Settings:
             self.address_rules()
         except SettingsError as error:
             raise SettingsError(f"{PREFIX}ALLOWED_PORTS, {PREFIX}ALLOWED_HOSTS: {error}") from None
+        if self.s3_bucket in self.source_buckets():
+            raise SettingsError(
+                f"{PREFIX}S3_SOURCE_BUCKETS: {self.s3_bucket} holds uploads, which are their clients' own."
+            )
         return self
 
     def environment(self) -> dict[str, str]:

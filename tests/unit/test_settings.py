@@ -89,3 +89,9 @@ def test_the_secret_is_not_shown_when_settings_are_printed():
 
 def test_every_setting_says_what_it_is_for():
     assert all(len(f.metadata["doc"]) > 10 for f in fields(Settings))
+
+
+def test_the_bucket_of_uploads_cannot_be_one_that_every_client_may_read():
+    with pytest.raises(SettingsError, match="clients' own"):
+        Settings.from_env({"TIMBRE_S3_BUCKET": "uploads", "TIMBRE_S3_SOURCE_BUCKETS": "calls, uploads"})
+    assert Settings.from_env({"TIMBRE_S3_BUCKET": "uploads", "TIMBRE_S3_SOURCE_BUCKETS": "calls"})
