@@ -34,7 +34,10 @@ class RedisFile:
         if self._under_way is not None:
             self._conclude(*self._under_way)
         elif up_to := self._scripts("forget", self._every_ms, _MOST):
-            self._begin(up_to)
+            try:
+                self._begin(up_to)
+            except ResponseError as error:
+                log.warning("what was deleted stays, sealed, in Redis's append-only file", error=str(error))
 
     def _begin(self, up_to: str) -> None:
         state = self._redis.info()
@@ -44,22 +47,16 @@ class RedisFile:
             # It began before what is to be forgotten was removed; another one must follow it.
             self._redis.delete(_FORGETTING)
         else:
-            self._rewrite(state["run_id"], up_to)
-
-    def _rewrite(self, server: str, up_to: str) -> None:
-        try:
             self._redis.bgrewriteaof()
-        except ResponseError as error:
-            log.warning("what was deleted stays, sealed, in Redis's append-only file", error=str(error))
-        else:
-            self._under_way = server, up_to
+            self._under_way = state["run_id"], up_to
 
     def _conclude(self, server: str, up_to: str) -> None:
         state = self._redis.info()
-        if state["run_id"] != server or state["aof_last_bgrewrite_status"] != "ok":
-            log.warning("Redis could not rewrite its append-only file; it is tried again")
-        elif state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]:
+        same = state["run_id"] == server
+        if same and (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
             return
-        else:
-            self._redis.zremrangebyscore(_LEAVING, "-inf", up_to)
         self._under_way = None
+        if same and state["aof_last_bgrewrite_status"] == "ok":
+            self._redis.zremrangebyscore(_LEAVING, "-inf", up_to)
+        else:
+            log.warning("Redis could not rewrite its append-only file; it is tried again")

@@ -145,10 +145,11 @@ def test_a_rewrite_that_broke_off_is_done_again(jobs, redis, server):
     eventually(lambda: on_disk(redis, needles) == 0)
 
 
-def test_a_server_that_forbids_it_is_told_in_the_log_and_asked_again(jobs, redis):
+@pytest.mark.parametrize("command", ["bgrewriteaof", "info"])
+def test_a_server_that_forbids_it_is_told_in_the_log_and_asked_again(command, jobs, redis):
     job_id, _ = ended(jobs, redis)
     jobs.delete("client", job_id)
-    redis.acl_setuser("default", commands=["-bgrewriteaof"], enabled=True, nopass=True)
+    redis.acl_setuser("default", commands=[f"-{command}"], enabled=True, nopass=True)
     file = RedisFile(redis, every_s=0.001)
     for _ in range(2):
         with capture_logs() as logs:
