@@ -122,6 +122,6 @@ def test_a_revoked_key_is_refused_with_the_next_request(owner, keys):
 
 
 def test_nothing_made_from_the_apis_own_description_breaks_it(owner, redis_server, folder):
-    report = fuzz_api.run(owner, redis_server.url, folder, 10)
+    report = fuzz_api.run(owner, redis_server.url, folder, 5)
     assert report.passed, report
     assert not report.never_succeeded(), report
