@@ -61,18 +61,23 @@ def before_call(context: Any, case: Any, **kwargs: Any) -> None:
     makers = {"job_id": _job, "key": _key, "token": lambda: _token(case.method)}
     for name in set(case.path_parameters or ()) & set(makers):
         case.path_parameters[name] = makers[name]()
+    if "Idempotency-Key" in (case.headers or ()):
+        case.headers["Idempotency-Key"] = f"key {next(_serial)}"
     if isinstance(case.body, dict):
         _make_real(case.body, case.path)
 
 
 def _make_real(body: dict[str, Any], path: str) -> None:
-    """Let a body name an upload that is there, and a voiceprint that can be read."""
+    """Let a body name an upload that is there and voiceprints that can be read, and not contradict itself."""
     if path == "/v1/media/output":
         # Anew each time: who deletes a job deletes the upload it was made from.
         body["url"] = _client.upload("voice.wav", b"voice")
-    for holder in (body, *_dicts(body.get("voiceprints"))):
-        if "voiceprint" in holder:
-            holder["voiceprint"] = _voice
+    if body.get("numSpeakers"):
+        body |= {"minSpeakers": None, "maxSpeakers": None}
+    if "voiceprint" in body:
+        body["voiceprint"] = _voice
+    for i, named in enumerate(_dicts(body.get("voiceprints"))):
+        named |= {"label": f"person {i}", "voiceprint": _voice}
 
 
 def _dicts(items: Any) -> list[dict[str, Any]]:

@@ -119,8 +119,6 @@ def test_every_field_of_every_schema_is_described(schema, description):
     bodies = [set(description.schema(name)["properties"]) for name in family if name in str(description.document)]
     queries = [{one["name"] for one in operation.parameters("query")} for operation in description.operations()]
     fields = set(schema().fields)
-    if schema.__name__ in ("DiarizeRequest", "IdentifyRequest", "LabelledVoiceprint", "Matching") and not bodies:
-        pytest.skip("not served yet")
     assert any(fields <= described for described in bodies or queries)
 
 
@@ -160,8 +158,6 @@ CLIENT_BODIES = [
 
 @pytest.mark.parametrize(("path", "body"), CLIENT_BODIES)
 def test_what_the_vendors_documents_and_its_sdk_send_is_valid(path, body, description):
-    if path not in description.document["paths"]:
-        pytest.skip("not served yet")
     schema = description.operation("POST", path).body["requestBody"]["content"]["application/json"]["schema"]
     assert description.errors(schema, body) == []
     for broken in (body | {"url": 1}, body | {"url": "file:///etc/passwd"}):
