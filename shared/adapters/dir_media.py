@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.domain.errors import MediaNotFound
+from shared.domain.errors import MediaNotFound, Unavailable
 from shared.domain.media import MediaPage, Upload
 
 _KEY = ".key"
+#: What uploads leave free of their disk: Redis and the database may be there too, and stop without room to write.
+RESERVE_BYTES = 512 * 1024 * 1024
 
 
 class DirMedia:
@@ -29,13 +31,21 @@ class DirMedia:
         return self._root / client_id / hashlib.sha256(key.encode()).hexdigest()
 
     def save(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
-        """Store an upload, whole or not at all; an earlier one of the same key is replaced."""
+        """Store an upload, whole or not at all; an earlier one of the same key is replaced.
+
+        Raises
+        ------
+        Unavailable
+            The disk is nearly full.
+        """
         path = self._path(client_id, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=path.parent, prefix="part-")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.writelines(chunks)
+                for chunk in chunks:
+                    _require_room(descriptor)
+                    file.write(chunk)
             path.with_suffix(_KEY).write_text(key)
             os.replace(part, path)
         except BaseException:
@@ -86,6 +96,12 @@ class DirMedia:
         for path in expired:
             _unlink(path)
         return len(expired)
+
+
+def _require_room(descriptor: int) -> None:
+    disk = os.fstatvfs(descriptor)
+    if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
+        raise Unavailable("There is no room for uploads right now; remove some, or try again later.")
 
 
 def _unlink(path: Path) -> None:

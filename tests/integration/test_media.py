@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from shared.adapters import dir_media
 from shared.adapters.dir_media import DirMedia
-from shared.domain.errors import MediaNotFound
+from shared.domain.errors import MediaNotFound, Unavailable
 
 
 @pytest.fixture
@@ -50,6 +51,23 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_keeps_the_old_one(media, t
     with pytest.raises(ConnectionError):
         media.save("a", "k", broken())
     assert content(media, "a", "k") == b"whole"
+    assert len(files(tmp_path)) == 1
+
+
+def test_an_upload_does_not_fill_the_disk(media, tmp_path, monkeypatch):
+    media.save("a", "k", [b"old"])
+    taken = []
+
+    def chunks():
+        for _ in range(3):
+            yield b"x"
+            taken.append("x")
+            monkeypatch.setattr(dir_media, "RESERVE_BYTES", 1 << 60)
+
+    with pytest.raises(Unavailable, match="no room"):
+        media.save("a", "k", chunks())
+    assert len(taken) == 1
+    assert content(media, "a", "k") == b"old"
     assert len(files(tmp_path)) == 1
 
 
