@@ -40,12 +40,19 @@ def read_weights(path: Path) -> Weights:
 
 
 def build(weights: Weights) -> onnx.ModelProto:
-    """Return the network: mels (batch, frames, 40) -> embeds (batch, 256), non-negative, each of L2 norm 1."""
+    """Return the network: mels (batch, frames, 40), ends (count, 2) -> embeds (count, 256).
+
+    Each row of `ends` is (last frame, place in the batch) of something to embed, so that one pass over 1.6 s also gives
+    what its first second sounds like. Embeddings are non-negative, each of L2 norm 1.
+    """
     graph = helper.make_graph(
         _nodes(),
         "ge2e",
-        [helper.make_tensor_value_info("mels", TensorProto.FLOAT, ["batch", "frames", _MELS])],
-        [helper.make_tensor_value_info("embeds", TensorProto.FLOAT, ["batch", _HIDDEN])],
+        [
+            helper.make_tensor_value_info("mels", TensorProto.FLOAT, ["batch", "frames", _MELS]),
+            helper.make_tensor_value_info("ends", TensorProto.INT64, ["count", 2]),
+        ],
+        [helper.make_tensor_value_info("embeds", TensorProto.FLOAT, ["count", _HIDDEN])],
         [numpy_helper.from_array(array, name) for name, array in _initializers(weights).items()],
     )
     model = helper.make_model(graph, producer_name="timbre", opset_imports=[helper.make_opsetid("", _OPSET)])
@@ -60,7 +67,7 @@ def _nodes() -> list[onnx.NodeProto]:
     return [
         node("Transpose", ["mels"], ["sequence_0"], perm=[1, 0, 2]),
         *(step for layer in layers for step in layer),
-        node("Squeeze", [f"state_{_LAYERS}", "first_axis"], ["state"]),
+        node("GatherND", [f"sequence_{_LAYERS}", "ends"], ["state"]),
         node("Gemm", ["state", "linear_weight", "linear_bias"], ["linear"], transB=1),
         node("Relu", ["linear"], ["positive"]),
         node("LpNormalization", ["positive"], ["embeds"], axis=1, p=2),
@@ -69,17 +76,15 @@ def _nodes() -> list[onnx.NodeProto]:
 
 def _lstm_nodes(layer: int) -> list[onnx.NodeProto]:
     inputs = [f"sequence_{layer}", *(f"{kind}_{layer}" for kind in ("input_weight", "hidden_weight", "bias"))]
-    outputs = [f"directions_{layer + 1}", f"state_{layer + 1}"]
     return [
-        helper.make_node("LSTM", inputs, outputs, hidden_size=_HIDDEN),
+        helper.make_node("LSTM", inputs, [f"directions_{layer + 1}"], hidden_size=_HIDDEN),
         # shape: (frames, 1 direction, batch, hidden) -> (frames, batch, hidden)
-        helper.make_node("Squeeze", [outputs[0], "second_axis"], [f"sequence_{layer + 1}"]),
+        helper.make_node("Squeeze", [f"directions_{layer + 1}", "second_axis"], [f"sequence_{layer + 1}"]),
     ]
 
 
 def _initializers(weights: Weights) -> dict[str, NDArray[np.generic]]:
     tensors: dict[str, NDArray[np.generic]] = {
-        "first_axis": np.array([0], np.int64),
         "second_axis": np.array([1], np.int64),
         "linear_weight": weights["linear.weight"],
         "linear_bias": weights["linear.bias"],

@@ -51,8 +51,10 @@ def diarize(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Di
 def embed_moments(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
     """Embed each `hop_s` of the joined speech with the windows of all lengths that lie round it."""
     thresholds = embedder.card.clustering
-    scales = [embedder.pool(frames, windows(speech_s, length_s, thresholds.hop_s)) for length_s in thresholds.windows_s]
-    return np.hstack(scales) / np.float32(np.sqrt(len(scales)))
+    scales = [windows(speech_s, length_s, thresholds.hop_s) for length_s in thresholds.windows_s]
+    # All at once: windows that start together cost some networks no more than one.
+    pooled = embedder.pool(frames, [window for scale in scales for window in scale])
+    return np.hstack(np.split(pooled, len(scales))) / np.float32(np.sqrt(len(scales)))
 
 
 def windows(speech_s: float, length_s: float, hop_s: float) -> list[Segment]:

@@ -10,8 +10,9 @@ import soundfile
 from click.testing import CliRunner
 
 from models import registry
-from tests.eval import calibrate
+from tests.eval import calibrate, simulate
 from tests.eval.__main__ import main
+from tests.eval.recordings import read_manifest
 from tests.models.speech import DATA, Clip, read_clips
 
 COLUMNS = ("file", "speaker", "dataset", "kind", "note")
@@ -89,3 +90,24 @@ def test_calibration_is_fitted_stored_and_reported(tmp_path: Path, monkeypatch: 
     assert before is not None
     assert fitted.data == "three"
     assert fitted.weights.shape == before.weights.shape
+
+
+def test_conversations_to_tune_on_are_made_of_people_who_are_not_tested(tmp_path: Path) -> None:
+    clips = read_clips()
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([COLUMNS, ("talk.flac", "1688;9999", "talks", "mixture", "")])
+        for speaker in sorted({clip.speaker for clip in clips}):
+            talk(tmp_path / speaker, [clip for clip in clips if clip.speaker == speaker] * 2)
+            rows.writerow((f"{speaker}.flac", speaker, "long", "single", ""))
+    out = tmp_path / "out"
+    command = [str(tmp_path / "manifest.csv"), str(out), "--dataset", "long", "--count", "3"]
+    done = CliRunner().invoke(simulate.main, command)
+    assert done.exit_code == 0, done.output
+    made = [row for row in read_manifest(out / "manifest.csv") if row.dataset == "simulated"]
+    assert [row.kind for row in made] == ["mixture", "mixture", "single-30s"]
+    assert {speaker for row in made for speaker in row.speaker.split(";")} == {"2609", "3080"}
+    for row in made:
+        turns = [line.split() for line in row.path.with_suffix(".rttm").read_text().splitlines()]
+        assert {turn[7] for turn in turns} == set(row.speaker.split(";"))
+        assert float(turns[-1][3]) < soundfile.info(row.path).duration
