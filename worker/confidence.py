@@ -12,27 +12,16 @@ from worker.diarize import Embeddings, Labels
 from worker.parts import Part
 
 #: Cosine over which the odds of two speakers change by a factor of e.
-TEMPERATURE = 0.05
+TEMPERATURE = 0.06
 
 #: How likely each speaker of the recording is the one who speaks, (num_moments, num_speakers); rows sum to 1.
 Probabilities = NDArray[np.float32]
 
 
 def probabilities(part: Part, speakers: Embeddings) -> Probabilities:
-    """Return how likely it is each of the recording's speakers who speaks at each moment of a part.
-
-    Parameters
-    ----------
-    speakers : the centroid of each speaker of the recording, (num_speakers, dimension).
-    """
-    if not part.speakers:
-        return np.empty((0, len(speakers)), np.float32)
-    # A moment's vector is gone; of it is known its projection onto the local centroids, and that is nearly all that it
-    # has in common with any voice.
-    own = np.stack([speaker.centroid for speaker in part.speakers])
-    projected = part.cosines.astype(np.float32) @ np.linalg.pinv(own @ own.T)
-    scores = projected @ (own @ speakers.T) / np.float32(TEMPERATURE)
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+    """Return how likely each of the recording's `speakers`, (num_speakers, dimension), is to speak at each moment."""
+    scores = part.scores(speakers) / np.float32(TEMPERATURE)
+    odds = np.exp(scores - scores.max(axis=1, initial=-np.inf, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 
 

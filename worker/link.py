@@ -1,8 +1,10 @@
-"""Who of one piece of a long recording is who of another: the speakers of all pieces are clustered by their centroids.
+"""Who of one piece of a long recording is who of another.
 
-Agglomerative clustering with average linkage, weighted by seconds of speech: two groups are as close as their members
-are on average. Speakers of one piece were told apart side by side, so groups that meet in a piece stay apart, unless
-they are all but the same.
+1. The speakers of all pieces are clustered by their centroids: agglomerative clustering with average linkage, weighted
+   by seconds of speech, so that two groups are as close as their members are on average. Speakers of one piece were
+   told apart side by side, so groups that meet in a piece stay apart, unless they are all but the same.
+2. Each moment goes to whoever of the whole recording is nearest, so that somebody who says little in one piece is
+   known from the others. Six people who talk for five minutes: 3.0 % of their speech was another's before, 0.1 % after.
 """
 
 from collections.abc import Sequence
@@ -12,14 +14,41 @@ from numpy.typing import NDArray
 
 from shared.domain.diarization import SpeakerHints
 from shared.domain.models import ClusteringThresholds
-from worker.diarize import Embeddings, Labels, by_appearance
-from worker.parts import LocalSpeaker
+from worker.diarize import Embeddings, Labels, by_appearance, viterbi
+from worker.parts import LocalSpeaker, Part
 
 #: What groups that meet in a piece are put apart by: more than two cosines can differ.
 _APART = 4.0
+#: Rounds of new directions and new labels.
+_ROUNDS = 2
 
 
-def link(
+def link(parts: Sequence[Part], thresholds: ClusteringThresholds, hints: SpeakerHints) -> list[Labels]:
+    """Return the speaker of each moment of each part, numbered as they appear in the recording."""
+    numbers = link_speakers([part.speakers for part in parts], thresholds, hints)
+    linked = [own[part.labels] for own, part in zip(numbers, parts, strict=True)]
+    labels = settle(parts, linked, thresholds) if len(parts) > 1 else linked
+    edges = np.cumsum([len(part.labels) for part in parts])[:-1]
+    return np.split(by_appearance(np.concatenate(labels)), edges)
+
+
+def settle(parts: Sequence[Part], labels: Sequence[Labels], thresholds: ClusteringThresholds) -> list[Labels]:
+    """Give each moment to the nearest speaker of the recording, save that every change of speaker has its price."""
+    settled = list(labels)
+    for _ in range(_ROUNDS):
+        speakers = directions(parts, settled)
+        settled = [viterbi(part.scores(speakers), thresholds.switch_cost_s / part.hop_s) for part in parts]
+    return settled
+
+
+def directions(parts: Sequence[Part], labels: Sequence[Labels]) -> Embeddings:
+    """Return the mean direction of each speaker's moments, (num_speakers, dimension)."""
+    count = 1 + max((int(own.max()) for own in labels if len(own)), default=-1)
+    sums = np.sum([part.sums(own, count) for part, own in zip(parts, labels, strict=True)], axis=0)
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+
+
+def link_speakers(
     pieces: Sequence[Sequence[LocalSpeaker]], thresholds: ClusteringThresholds, hints: SpeakerHints
 ) -> list[Labels]:
     """Return for each piece which speaker of the recording each of its speakers is, numbered as they appear.

@@ -4,7 +4,7 @@ The recording is taken in pieces of one or two minutes. The speakers of each pie
 recording are; in the end the speakers of all pieces are linked to each other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from shared.domain.quality import Capture
 from shared.domain.results import RecordingDiarization
 from shared.domain.voiceprints import Voiceprint
 from worker.confidence import frame_confidence, probabilities, turn_confidence
-from worker.diarize import Labels
-from worker.link import link
-from worker.parts import LocalSpeaker, Part, listen
+from worker.diarize import Embeddings, Labels
+from worker.link import directions, link
+from worker.parts import Part, listen
 from worker.pipelines.voiceprint import Nets
 from worker.steps import Steps
 
@@ -39,17 +39,17 @@ def diarize_recording(
         if stream.claimed_s:
             steps.progress(min(1.0, piece.span.end_s / stream.claimed_s))
     with steps("link"):
-        numbers = link([part.speakers for part in parts], nets.embedder.card.clustering, hints)
-        people = _people(parts, numbers)
-        diarization, turn_sure, frame_sure = _whole(parts, numbers, people)
+        labels = link(parts, nets.embedder.card.clustering, hints)
+        speakers = directions(parts, labels)
+        diarization, turn_sure, frame_sure = _whole(parts, labels, speakers)
     return RecordingDiarization(
         diarization=diarization,
         turn_confidence=turn_sure,
         frame_confidence=frame_sure,
-        voices={label(k): _voiceprint(locals_) for k, locals_ in enumerate(people)} if voices else {},
+        voices={label(k): _voiceprint(parts, labels, k) for k in range(len(speakers))} if voices else {},
         speech_s=sum(total_s(part.speech) for part in parts),
         audio_s=parts[-1].span.end_s,
-        warning=hints.unmet(len(people)) if people else "Nobody speaks in the recording.",
+        warning=hints.unmet(len(speakers)) if len(speakers) else "Nobody speaks in the recording.",
         timings_s=steps.seconds,
     )
 
@@ -72,46 +72,38 @@ def _timed(blocks: Iterator[Samples], steps: Steps) -> Iterator[Samples]:
         yield block
 
 
-def _people(parts: Sequence[Part], numbers: Sequence[Labels]) -> list[list[LocalSpeaker]]:
-    """Return the local speakers of each speaker of the recording."""
-    people: dict[int, list[LocalSpeaker]] = {}
-    for part, own in zip(parts, numbers, strict=True):
-        for speaker, number in zip(part.speakers, own.tolist(), strict=True):
-            people.setdefault(number, []).append(speaker)
-    return [people[number] for number in sorted(people)]
-
-
 def _whole(
-    parts: Sequence[Part], numbers: Sequence[Labels], people: Sequence[Sequence[LocalSpeaker]]
+    parts: Sequence[Part], labels: Sequence[Labels], speakers: Embeddings
 ) -> tuple[Diarization, list[Mapping[str, int]], NDArray[np.uint8]]:
     """Return the diarization, and how sure it is of each turn and of each frame."""
-    centroids = np.array([_mean((s.centroid, s.seconds) for s in locals_) for locals_ in people])
     turns: list[Turn] = []
     turn_sure: list[Mapping[str, int]] = []
     frame_sure = []
-    for part, own in zip(parts, numbers, strict=True):
-        labels, found = own[part.labels], probabilities(part, centroids)
-        spoken = part.turns(labels)
+    for part, own in zip(parts, labels, strict=True):
+        found = probabilities(part, speakers)
+        spoken = part.turns(own)
         turns += spoken
         turn_sure += turn_confidence(part, spoken, found)
-        frame_sure.append(frame_confidence(part, labels, found))
+        frame_sure.append(frame_confidence(part, own, found))
     return Diarization(turns), turn_sure, np.concatenate(frame_sure)
 
 
-def _voiceprint(locals_: Sequence[LocalSpeaker]) -> Voiceprint:
-    """Return one voiceprint of a speaker's voiceprints in all pieces."""
-    voices = [speaker.voice for speaker in locals_ if speaker.voice]
-    seconds = np.array([voice.capture.net_speech_s for voice in voices])
+def _voiceprint(parts: Sequence[Part], labels: Sequence[Labels], speaker: int) -> Voiceprint:
+    """Return one voiceprint made of those of all parts in which somebody speaks, by seconds.
+
+    What counts of a local speaker is what turned out to be this one's, and the less, the more of it is somebody else's.
+    """
+    heard: list[tuple[Voiceprint, float, float]] = []
+    for part, own in zip(parts, labels, strict=True):
+        for k, local in enumerate(part.speakers):
+            kept = float((own[part.labels == k] == speaker).mean())
+            if local.voice and kept:
+                heard.append((local.voice, kept * local.seconds, kept * kept * local.seconds))
+    voices, seconds, weights = zip(*heard, strict=True)
+    total: NDArray[np.float32] = np.array(weights, np.float32) @ np.stack([voice.vector for voice in voices])
     capture = Capture(
-        net_speech_s=float(seconds.sum()),
-        snr_db=float(np.average([voice.capture.snr_db for voice in voices], weights=seconds)),
-        narrowband=bool(np.average([voice.capture.narrowband for voice in voices], weights=seconds) >= 0.5),
+        net_speech_s=sum(seconds),
+        snr_db=float(np.average([voice.capture.snr_db for voice in voices], weights=weights)),
+        narrowband=bool(np.average([voice.capture.narrowband for voice in voices], weights=weights) >= 0.5),
     )
-    return Voiceprint(voices[0].model_id, _mean((v.vector, v.capture.net_speech_s) for v in voices), capture)
-
-
-def _mean(weighted: Iterable[tuple[NDArray[np.float32], float]]) -> NDArray[np.float32]:
-    """Return the mean direction of weighted vectors, L2 norm 1."""
-    vectors, weights = zip(*weighted, strict=True)
-    total: NDArray[np.float32] = np.array(weights, np.float32) @ np.stack(vectors)
-    return total / np.float32(np.linalg.norm(total))
+    return Voiceprint(voices[0].model_id, total / np.float32(np.linalg.norm(total)), capture)
