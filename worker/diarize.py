@@ -26,6 +26,8 @@ Embeddings = NDArray[np.float32]
 #: The speaker of each moment, (num_moments,), from 0 without gaps.
 Labels = NDArray[np.intp]
 
+#: Most speakers that are looked for because somebody says that there may be so many; each takes its time.
+_MOST_SPEAKERS = 12
 #: What is known of a recording of which nothing is known.
 ANY_NUMBER = SpeakerHints()
 #: Rounds of new centroids and new labels; nearly always two change nothing any more.
@@ -71,7 +73,8 @@ def cluster(embeddings: Embeddings, thresholds: ClusteringThresholds, hints: Spe
     gate = thresholds.split_gate + thresholds.split_gate_s / (len(embeddings) * thresholds.hop_s)
     least = hints.min_speakers
     best, best_gain = np.zeros(len(embeddings), dtype=np.intp), gate if least < 2 else -np.inf
-    for proposal in _proposals(cosines, least, hints.max_speakers or max(least, thresholds.max_speakers)):
+    most = max(least, min(hints.max_speakers or thresholds.max_speakers, _MOST_SPEAKERS))
+    for proposal in _proposals(cosines, least, most):
         smooth = resegment(embeddings, proposal, thresholds)
         clean = without_crumbs(embeddings, smooth, thresholds)
         labels = next((found for found in (clean, smooth) if found.max() + 1 >= least), proposal)

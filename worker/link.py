@@ -27,7 +27,8 @@ def link(parts: Sequence[Part], thresholds: ClusteringThresholds, hints: Speaker
     """Return the speaker of each moment of each part, numbered as they appear in the recording."""
     numbers = link_speakers([part.speakers for part in parts], thresholds, hints)
     linked = [own[part.labels] for own, part in zip(numbers, parts, strict=True)]
-    labels = settle(parts, linked, thresholds) if len(parts) > 1 else linked
+    settled = settle(parts, linked, thresholds) if len(parts) > 1 else linked
+    labels = linked if _count(settled) < min(_count(linked), hints.min_speakers) else settled
     edges = np.cumsum([len(part.labels) for part in parts])[:-1]
     return np.split(by_appearance(np.concatenate(labels)), edges)
 
@@ -37,13 +38,21 @@ def settle(parts: Sequence[Part], labels: Sequence[Labels], thresholds: Clusteri
     settled = list(labels)
     for _ in range(_ROUNDS):
         speakers = directions(parts, settled)
-        settled = [viterbi(part.scores(speakers), thresholds.switch_cost_s / part.hop_s) for part in parts]
+        settled = [_nearest(part, speakers, thresholds.switch_cost_s) for part in parts]
     return settled
+
+
+def _nearest(part: Part, speakers: Embeddings, switch_cost_s: float) -> Labels:
+    return viterbi(part.scores(speakers), switch_cost_s / part.hop_s) if part.speakers else part.labels
+
+
+def _count(labels: Sequence[Labels]) -> int:
+    return len(np.unique(np.concatenate(labels)))
 
 
 def directions(parts: Sequence[Part], labels: Sequence[Labels]) -> Embeddings:
     """Return the mean direction of each speaker's moments, (num_speakers, dimension)."""
-    count = 1 + max((int(own.max()) for own in labels if len(own)), default=-1)
+    count = 1 + int(np.concatenate(labels).max(initial=-1))
     sums = np.sum([part.sums(own, count) for part, own in zip(parts, labels, strict=True)], axis=0)
     return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
 

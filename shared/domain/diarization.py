@@ -22,14 +22,6 @@ class SpeakerHints:
     #: None: any number.
     max_speakers: int | None = None
 
-    def unmet(self, num_speakers: int) -> str | None:
-        """Say in a sentence that so many speakers are too few or too many; None when they are not."""
-        if num_speakers < self.min_speakers:
-            return f"At least {self.min_speakers} speakers were asked for, but only {num_speakers} could be told apart."
-        if self.max_speakers is not None and num_speakers > self.max_speakers:
-            return f"At most {self.max_speakers} speakers were asked for, but {num_speakers} were found."
-        return None
-
 
 @dataclass(frozen=True)
 class Diarization:

@@ -248,6 +248,31 @@ def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_is_decoded():
     patient.stop()
 
 
+@pytest.mark.parametrize("taken", [0, 1])
+def test_whoever_leaves_a_recording_early_leaves_no_process_behind(taken, tmp_path):
+    before = children()
+    path = tmp_path / "long.flac"
+    path.write_bytes(silence(600, 16_000, "flac", "flac"))
+    decoder = ProcessDecoder()
+    with path.open("rb") as file, decoder.stream(file, 7200.0) as stream:
+        (helper,) = set(children()) - set(before)
+        for _ in range(taken):
+            next(stream.blocks)
+    assert children() == before
+    eventually(lambda: not group_lives(int(helper.name)))
+    with path.open("rb") as file:
+        assert decoder.decode(file, 7200.0).duration_s == 600.0
+    decoder.stop()
+
+
+def group_lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_when_the_helper_itself_dies_the_file_is_not_blamed_and_the_next_one_is_decoded():
     decoder = ProcessDecoder()
     clip = sounds.encode(sounds.read(CLIP)[:500], "wav")

@@ -1,5 +1,7 @@
 import contextlib
+import os
 import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -12,17 +14,21 @@ CLIP = sounds.DATA / "3080-5032-0003.flac"
 
 
 @pytest.fixture(scope="module")
-def decode():
+def decoder():
     decoder = ProcessDecoder()
+    yield decoder
+    decoder.stop()
 
+
+@pytest.fixture(scope="module")
+def decode(decoder):
     def from_bytes(content):
         with tempfile.TemporaryFile() as file:
             file.write(content)
             file.flush()
             return decoder.decode(file, 30.0)
 
-    yield from_bytes
-    decoder.stop()
+    return from_bytes
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +109,44 @@ def test_damage_in_the_middle_of_a_file_never_escapes_as_anything_but_our_errors
                 bad[position] = rng.integers(256)
             with contextlib.suppress(NotAudio, AudioTooLong):
                 decode(bytes(bad))
+
+
+@pytest.fixture(scope="module")
+def five_minutes(half_minute, tmp_path_factory):
+    path = tmp_path_factory.mktemp("long") / "five-minutes.flac"
+    path.write_bytes(sounds.encode(sounds.lasting(half_minute, 301.5), "flac"))
+    return path
+
+
+def test_a_long_recording_comes_in_blocks_that_hold_every_sample(five_minutes, half_minute, decoder):
+    with five_minutes.open("rb") as file, decoder.stream(file, 7200.0) as stream:
+        assert stream.claimed_s == pytest.approx(301.5)
+        blocks = list(stream.blocks)
+    assert [len(block) for block in blocks] == [480_000] * 10 + [24_000]
+    once = np.array(half_minute.get_array_of_samples(), np.float32) / 32_768
+    assert np.array_equal(np.concatenate(blocks), np.resize(once, round(301.5 * 16_000)))
+
+
+def test_a_long_recording_over_the_limit_is_refused_where_the_limit_is(five_minutes, decoder):
+    with five_minutes.open("rb") as file, decoder.stream(file, 300.0) as stream:
+        blocks = []
+        with pytest.raises(AudioTooLong, match="longer than 300 seconds"):
+            blocks.extend(stream.blocks)
+    assert 270 * 16_000 <= sum(map(len, blocks)) <= 300 * 16_000
+
+
+def test_two_recordings_can_be_open_at_once(five_minutes, decoder):
+    with five_minutes.open("rb") as one, five_minutes.open("rb") as other, decoder.stream(one, 7200.0) as first:
+        begun = next(first.blocks)
+        with decoder.stream(other, 7200.0) as second:
+            assert sum(map(len, second.blocks)) == 301.5 * 16_000
+        assert len(begun) + sum(map(len, first.blocks)) == 301.5 * 16_000
+
+
+def test_a_recording_that_nobody_takes_is_not_decoded_ahead(five_minutes, decoder):
+    with five_minutes.open("rb") as file, decoder.stream(file, 7200.0) as stream:
+        next(stream.blocks)
+        threading.Event().wait(0.5)
+        # A pipe holds 64 KiB, and so does the buffer of whoever writes to it.
+        ahead = os.lseek(file.fileno(), 0, os.SEEK_CUR) / five_minutes.stat().st_size
+        assert ahead < 0.3

@@ -49,9 +49,17 @@ def diarize_recording(
         voices={label(k): _voiceprint(parts, labels, k) for k in range(len(speakers))} if voices else {},
         speech_s=sum(total_s(part.speech) for part in parts),
         audio_s=parts[-1].span.end_s,
-        warning=hints.unmet(len(speakers)) if len(speakers) else "Nobody speaks in the recording.",
+        warning=_warning(len(speakers), hints),
         timings_s=steps.seconds,
     )
+
+
+def _warning(num_speakers: int, hints: SpeakerHints) -> str | None:
+    if num_speakers == 0:
+        return "Nobody speaks in the recording."
+    if num_speakers < hints.min_speakers:
+        return f"Of the {hints.min_speakers} speakers asked for only {num_speakers} could be told apart."
+    return None
 
 
 def _pieces(stream: Stream, nets: Nets, steps: Steps) -> Iterator[Piece]:
