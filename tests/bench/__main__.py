@@ -102,7 +102,7 @@ def _sound(name: str) -> np.ndarray:
 
 def _decode(decoder: ProcessDecoder, path: Path) -> Waveform:
     with path.open("rb") as file:
-        return decoder.decode(file)
+        return decoder.decode(file, _SECONDS)
 
 
 def _measure(bench: Bench, name: str) -> dict[str, object]:

@@ -25,7 +25,7 @@ def main(recording: Path, jobs: int) -> None:
 
     def job() -> None:
         with recording.open("rb") as file:
-            make_voiceprint(decoder.decode(file), nets, Steps())
+            make_voiceprint(decoder.decode(file, 30.0), nets, Steps())
 
     job()
     begun = time.perf_counter()
