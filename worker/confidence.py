@@ -11,7 +11,10 @@ from shared.domain.results import FRAME_S
 from worker.diarize import Embeddings, Labels
 from worker.parts import Part
 
-#: Cosine over which the odds of two speakers change by a factor of e.
+#: Cosine over which the odds of two speakers change by a factor of e. Fitted with ge2e on 45 simulated conversations of
+#: 30 s (LibriSpeech and RAVDESS; clean, noisy, telephone): it says 92.6 % on average where 92.0 % are right, and where
+#: it says 54, 71, 86, 95 and 99 %, 62, 77, 86, 94 and 97 % are. On eight excerpts of AMI's meetings, which it was not
+#: fitted on, it says 79 % where 81 % are right. TitaNet's is ge2e's.
 TEMPERATURE = 0.06
 
 #: How likely each speaker of the recording is the one who speaks, (num_moments, num_speakers); rows sum to 1.

@@ -74,34 +74,46 @@ class Part:
 
 def listen(piece: Piece, embedder: Embedder, steps: Steps, hints: SpeakerHints, voices: bool) -> Part:
     """Tell the speakers of a piece apart, and make their voiceprints if `voices` says so."""
-    card = embedder.card
-    embeddings = middles = np.empty((0, card.dimension * len(card.clustering.windows_s)), np.float32)
-    labels = np.empty(0, np.intp)
-    if piece.speech:
-        with steps("encode"):
-            frames = embedder.encode(piece.join(piece.speech))
-        with steps("diarize"):
-            embeddings = embed_moments(frames, total_s(piece.speech), embedder)
-            labels = by_appearance(cluster(embeddings, card.clustering, _local(hints, piece.is_whole)))
-            middles = centroids(embeddings, labels)
+    hop_s = embedder.card.clustering.hop_s
+    embeddings, labels = _moments(piece, embedder, steps, _local(hints, piece.is_whole))
     coordinates, basis = _compressed(embeddings)
-    spoken = merge_turns(turns(labels, card.clustering.hop_s, piece.speech))
-    segments = [[turn.segment for turn in spoken if turn.speaker == label(k)] for k in range(len(middles))]
-    with steps("embed"):
-        made = _voiceprints(piece, segments, embedder) if voices else [None] * len(segments)
     return Part(
         span=piece.span,
         speech=piece.speech,
         activity=np.round(100 * piece.probabilities).astype(np.uint8),
-        speakers=[
-            LocalSpeaker(centroid=middle, seconds=total_s(own), voice=voice)
-            for middle, own, voice in zip(middles, segments, made, strict=True)
-        ],
-        hop_s=card.clustering.hop_s,
+        speakers=_speakers(piece, embeddings, labels, embedder, steps, voices) if piece.speech else [],
+        hop_s=hop_s,
         labels=labels,
         coordinates=coordinates.astype(np.float16),
         basis=basis.astype(np.float16),
     )
+
+
+def _moments(piece: Piece, embedder: Embedder, steps: Steps, hints: SpeakerHints) -> tuple[Embeddings, Labels]:
+    thresholds = embedder.card.clustering
+    if not piece.speech:
+        return np.empty((0, embedder.card.dimension * len(thresholds.windows_s)), np.float32), np.empty(0, np.intp)
+    with steps("encode"):
+        frames = embedder.encode(piece.join(piece.speech))
+    with steps("diarize"):
+        embeddings = embed_moments(frames, total_s(piece.speech), embedder)
+        return embeddings, by_appearance(cluster(embeddings, thresholds, hints))
+
+
+def _speakers(
+    piece: Piece, embeddings: Embeddings, labels: Labels, embedder: Embedder, steps: Steps, voices: bool
+) -> list[LocalSpeaker]:
+    middles = centroids(embeddings, labels)
+    spoken = merge_turns(turns(labels, embedder.card.clustering.hop_s, piece.speech))
+    segments = [[turn.segment for turn in spoken if turn.speaker == label(k)] for k in range(len(middles))]
+    made: Sequence[Voiceprint | None] = [None] * len(segments)
+    if voices:
+        with steps("embed"):
+            made = _voiceprints(piece, segments, embedder)
+    return [
+        LocalSpeaker(centroid=middle, seconds=total_s(own), voice=voice)
+        for middle, own, voice in zip(middles, segments, made, strict=True)
+    ]
 
 
 def _compressed(embeddings: Embeddings) -> tuple[Embeddings, Embeddings]:
@@ -118,8 +130,6 @@ def _local(hints: SpeakerHints, is_whole: bool) -> SpeakerHints:
 
 
 def _voiceprints(piece: Piece, segments: Sequence[Sequence[Segment]], embedder: Embedder) -> list[Voiceprint]:
-    if not segments:
-        return []
     snr, narrowband = snr_db(piece.waveform, piece.inside(piece.speech)), is_narrowband(piece.waveform)
     return [
         Voiceprint(

@@ -112,10 +112,12 @@ def test_turns_follow_each_other_inside_the_recording(
 
 def test_each_turn_and_each_20_ms_say_how_sure_they_are(result: RecordingDiarization) -> None:
     assert len(result.turn_confidence) == len(result.diarization.turns)
-    for turn, sure in zip(result.diarization.turns, result.turn_confidence, strict=True):
+    for sure in result.turn_confidence:
         assert list(sure) == result.diarization.speakers
         assert 98 <= sum(sure.values()) <= 102
-        assert sure[turn.speaker] >= 30
+    pairs = zip(result.diarization.turns, result.turn_confidence, strict=True)
+    likeliest = [sure[turn.speaker] == max(sure.values()) for turn, sure in pairs]
+    assert np.mean(likeliest) > 0.9
     assert result.frame_confidence.dtype == np.uint8
     assert len(result.frame_confidence) == pytest.approx(result.audio_s / 0.02, abs=1)
     assert result.frame_confidence.mean() > 80 and result.frame_confidence.max() <= 100
