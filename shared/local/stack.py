@@ -243,7 +243,9 @@ class Stack:
         return self._spawn("courier", [sys.executable, "-m", "worker.courier"], log)
 
     def _spawn(self, name: str, command: list[str], log: str) -> Process:
-        return self._adopt(Process(name, command, self.logs / log, self.settings.environment()))
+        # TIMBRE_INFERENCE_THREADS says how many threads a process has; numpy's would come on top.
+        environment = self.settings.environment() | {"OPENBLAS_NUM_THREADS": "1"}
+        return self._adopt(Process(name, command, self.logs / log, environment))
 
     def _adopt(self, process: Process) -> Process:
         self.processes.append(process)

@@ -198,6 +198,7 @@ def _worker(bench: Bench, threads: int, jobs: int) -> subprocess.Popen[str]:
         "PATH": "/usr/bin:/bin",
         "TIMBRE_WEIGHTS_DIR": str(bench.weights.resolve()),
         "TIMBRE_INFERENCE_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "tests.bench.worker", str(bench.recording("one speaker")), str(jobs)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
