@@ -18,7 +18,7 @@ from worker.steps import Steps  # noqa: E402
 
 def main(recording: Path, jobs: int) -> None:
     settings = Settings.from_env()
-    decoder = ProcessDecoder(settings.max_audio_s)
+    decoder = ProcessDecoder()
     decoder.start()
     nets = make_nets(settings)
     ready_s = time.perf_counter() - started

@@ -1,0 +1,67 @@
+"""`python -m tests.bench.long MINUTES ...`: diarize recordings of so many minutes with the bundled model.
+
+They are chained from the clips of three speakers in tests/data, whose sentences repeat, so this measures time and
+memory and is no hard test of quality. Each is done in a process of its own, whose memory is that of this recording.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import soundfile
+
+from models import registry
+from models.vad import SileroVad
+from shared.domain.audio import Segment
+from shared.domain.diarization import Diarization, SpeakerHints, Turn
+from tests.models.conversations import RATE_HZ, conversation, errors
+from tests.models.speech import read_clips
+from worker.decode import ProcessDecoder
+from worker.pipelines.diarize import diarize_recording
+from worker.pipelines.voiceprint import Nets
+from worker.steps import Steps
+
+_ONE = "--one"
+
+
+def main(lengths: list[str]) -> None:
+    print("minutes   wall s    CPU s   peak RSS MB   speakers   missed %   confused %")
+    for minutes in lengths:
+        with tempfile.TemporaryDirectory() as folder:
+            samples, true = conversation(read_clips(), SileroVad(), 60 * float(minutes))
+            path = Path(folder) / "recording.wav"
+            soundfile.write(path, samples, RATE_HZ)
+            command = [sys.executable, "-m", "tests.bench.long", _ONE, str(path)]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found = json.loads(said.splitlines()[-1])
+        diarization = Diarization([Turn(Segment(start, end), speaker) for start, end, speaker in found["turns"]])
+        missed, confused = errors(diarization, true)
+        print(
+            f"{minutes:>7} {found['wall_s']:8.1f} {found['cpu_s']:8.1f} {found['peak_rss_mb']:13} "
+            f"{len(diarization.speakers):10} {100 * missed:10.1f} {100 * confused:12.1f}",
+            flush=True,
+        )
+
+
+def diarize_one(path: Path) -> None:
+    nets, decoder = Nets(SileroVad(), registry.load(registry.entry("ge2e").card)), ProcessDecoder()
+    began = time.perf_counter()
+    with path.open("rb") as file, decoder.stream(file, 86_400.0) as stream:
+        result = diarize_recording(stream, nets, Steps(), SpeakerHints(), voices=True)
+    wall_s = time.perf_counter() - began
+    decoder.stop()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    turns = [(turn.segment.start_s, turn.segment.end_s, turn.speaker) for turn in result.diarization.turns]
+    cpu_s, peak_rss_mb = used.ru_utime + used.ru_stime, used.ru_maxrss // 1024
+    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "peak_rss_mb": peak_rss_mb, "turns": turns}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == _ONE:
+        diarize_one(Path(sys.argv[2]))
+    else:
+        main(sys.argv[1:])
