@@ -32,6 +32,7 @@ from shared.domain.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from shared.wire.native import compact
 
 log = structlog.get_logger()
 
@@ -146,9 +147,12 @@ class RequestParser(FlaskParser):
         if not req.is_json:
             raise _FRAMEWORK[415]
         try:
-            return super().load_json(req, schema)
-        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, or as many brackets
+            found = super().load_json(req, schema)
+            compact(found).encode()
+        # Numbers of thousands of digits, or as many brackets; half a surrogate pair, which can be stored nowhere.
+        except (ValueError, RecursionError) as error:
             return self._handle_invalid_json_error(error)
+        return found
 
     def handle_error(self, error: Any, *_args: Any, **_kwargs: Any) -> None:  # type: ignore[override]
         """Raise for a body that does not fit its schema."""
