@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,10 +67,3 @@ class Decoder(Protocol):
 
     def stream(self, file: BinaryIO, max_s: float) -> AbstractContextManager[Stream]:
         """Open mono 16 kHz sound, decoded as it is taken; raises a JobFailure, and so do the blocks."""
-
-
-class Hook(Protocol):
-    """Stands round each step of a recipe, to time it and to show it."""
-
-    def __call__(self, step: str) -> Any:
-        """Return a context manager to run the step in."""
