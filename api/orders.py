@@ -13,6 +13,7 @@ from api.services import services
 from shared.domain.commands import S3_SCHEME, Command, Identify, Verify
 from shared.domain.errors import IdempotencyMismatch, InvalidRequest, InvalidVoiceprint, TooManyJobs
 from shared.domain.jobs import IdempotencyKey, Order
+from shared.domain.models import ListedModel
 from shared.domain.voiceprints import Voiceprint
 from shared.usecases import submit
 from shared.wire.native import created_body
@@ -80,15 +81,15 @@ def _require_served_model(command: Command) -> None:
         named = {"voiceprint": ("", command.voiceprint)}
     else:
         return
-    for served in (m.model_id for m in services().models.all() if m.default and m.installed):
+    for served in (m for m in services().models.all() if m.default and m.installed):
         wrong = [(field, why) for field, (label, text) in named.items() if (why := _other_model(text, label, served))]
         if wrong:
             raise InvalidRequest(*wrong)
 
 
-def _other_model(text: str, label: str, served: str) -> str | None:
+def _other_model(text: str, label: str, served: ListedModel) -> str | None:
     try:
-        Voiceprint.decode(text).require_model(served)
+        Voiceprint.decode(text).require_model(served.model_id, served.dimension)
     except InvalidVoiceprint as error:
         return f"Label {label!r}: {error}" if label else str(error)
     return None

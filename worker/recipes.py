@@ -88,7 +88,8 @@ class Recipes:
     def _readable(self, text: str) -> Voiceprint:
         """Read a voiceprint string, before any work is done that it would make useless."""
         voiceprint = Voiceprint.decode(text)
-        voiceprint.require_model(self.nets.embedder.card.model_id)
+        card = self.nets.embedder.card
+        voiceprint.require_model(card.model_id, card.dimension)
         return voiceprint
 
 

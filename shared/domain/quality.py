@@ -12,7 +12,7 @@ from shared.domain.audio import Segment, Waveform
 #: Frames of 20 ms: short enough for pauses, long enough for a low voice's period.
 _FRAME_S = 0.02
 #: Estimates are cut to this range: below, speech cannot be told from noise; above, it makes no difference.
-_SNR_RANGE_DB = (0.0, 40.0)
+SNR_RANGE_DB = (0.0, 40.0)
 #: Where a telephone has no energy, and where every voice has; in Hz. Measured: a telephone's ratio is below -70 dB, a
 #: wide band's above -25 dB.
 _HIGH_HZ, _VOICE_HZ = (4200.0, 7000.0), (300.0, 3400.0)
@@ -92,7 +92,7 @@ def snr_db(waveform: Waveform, speech: Sequence[Segment]) -> float:
     outside = powers[~inside] if (~inside).sum() * _FRAME_S >= 0.2 else np.sort(powers)[: 1 + len(powers) // 10]
     noise = float(np.median(outside)) + 1e-12
     signal = max(float(powers[inside].mean()) - noise if inside.any() else 0.0, 1e-12)
-    return float(np.clip(10 * np.log10(signal / noise), *_SNR_RANGE_DB))
+    return float(np.clip(10 * np.log10(signal / noise), *SNR_RANGE_DB))
 
 
 def is_narrowband(waveform: Waveform) -> bool:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.errors import InvalidVoiceprint
-from shared.domain.quality import Capture
+from shared.domain.quality import SNR_RANGE_DB, Capture
 
 MAGIC = b"TMBR"
 VERSION = 1
@@ -79,7 +79,7 @@ class Voiceprint:
         net_speech_s, snr_db, narrowband = _CAPTURE.unpack(body[-_CAPTURE.size :])
         if len(vector) != dimension or not abs(np.linalg.norm(vector) - 1) < _NORM_TOLERANCE:
             raise ValueError("the vector is not what its head says")
-        if not (net_speech_s > 0 and math.isfinite(net_speech_s) and math.isfinite(snr_db)):
+        if not (0 < net_speech_s < math.inf and SNR_RANGE_DB[0] <= snr_db <= SNR_RANGE_DB[1]):
             raise ValueError("no speech sounds like that")
         capture = Capture(net_speech_s=net_speech_s, snr_db=snr_db, narrowband=narrowband)
         return cls(body[_HEAD.size : at].decode("ascii"), vector, capture)
@@ -92,10 +92,10 @@ class Voiceprint:
         InvalidVoiceprint
             The two were made by different models, or revisions of one.
         """
-        self.require_model(other.model_id)
+        self.require_model(other.model_id, len(other.vector))
 
-    def require_model(self, model_id: str) -> None:
-        """Refuse a voiceprint that vectors of `model_id` cannot be compared with.
+    def require_model(self, model_id: str, dimension: int) -> None:
+        """Refuse a voiceprint that vectors of `model_id`, (dimension,), cannot be compared with.
 
         Raises
         ------
@@ -105,6 +105,11 @@ class Voiceprint:
             raise InvalidVoiceprint(
                 f"A voiceprint of {self.model_id} cannot be compared with one of {model_id}; "
                 "make both with the same model."
+            )
+        if len(self.vector) != dimension:
+            raise InvalidVoiceprint(
+                f"This is no voiceprint of {model_id}: it has {len(self.vector)} numbers in place of {dimension}; "
+                "ask for a new one."
             )
 
     def score(self, other: "Voiceprint") -> float:

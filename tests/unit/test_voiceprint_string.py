@@ -79,6 +79,7 @@ def test_a_string_with_one_altered_character_is_refused(position):
         (forged(b"TMBR\x01\x06ge2e@1\x01\x00\x00\x00\x00\x40" + HEARD), "truncated or damaged"),
         (forged(b"TMBR\x01\x06ge2e@1" + ONE + struct.pack("<ff?", -1.0, 20.0, True)), "truncated or damaged"),
         (forged(b"TMBR\x01\x06ge2e@1" + ONE + struct.pack("<ff?", 1.0, np.nan, True)), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06ge2e@1" + ONE + struct.pack("<ff?", 1.0, -1e38, True)), "truncated or damaged"),
     ],
 )
 def test_what_is_wrong_with_a_string_is_said(text, says):
@@ -94,3 +95,8 @@ def test_the_score_is_the_cosine():
 def test_voiceprints_of_two_models_are_not_compared():
     with pytest.raises(InvalidVoiceprint, match=r"ge2e@1 cannot be compared with one of titanet_large@1"):
         make().score(make(model_id="titanet_large@1"))
+
+
+def test_vectors_of_another_length_are_not_compared_whatever_model_they_name():
+    with pytest.raises(InvalidVoiceprint, match=r"no voiceprint of ge2e@1: it has 1 numbers in place of 4"):
+        make(vector=(1.0,)).score(make())
