@@ -27,6 +27,8 @@ _LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
 
 _ID, _TIME = {"format": "uuid"}, {"format": "date-time"}
 _MAX_VOICEPRINT_LENGTH = 20_000
+#: What clients may say of the number of speakers; a result grows with speakers times turns.
+_MOST_SPEAKERS = 100
 #: How many unknown fields a warning names, and how much of each name.
 _SHOWN, _SHOWN_LENGTH = 5, 50
 
@@ -90,12 +92,28 @@ def _voiceprint(*validators: Callable[[str], None]) -> fields.String:
     return fields.String(required=True, validate=validators, metadata={"description": text, **size})
 
 
+class _WholeNumber(fields.Integer):
+    """An integer, which JSON may as well write as 2.0."""
+
+    def _validated(self, value: Any) -> Any:
+        return super()._validated(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+class _ShortList(fields.List[Any]):
+    """A list whose length is judged before its items are: a megabyte holds half a million of them."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list):
+            self._validate(value)
+        return super()._deserialize(value, *args, **kwargs)
+
+
 def _count(description: str) -> fields.Integer:
-    return fields.Integer(
+    return _WholeNumber(
         allow_none=True,
         load_default=None,
         strict=True,
-        validate=validate.Range(1, 1000),
+        validate=validate.Range(1, _MOST_SPEAKERS),
         metadata={"description": description},
     )
 
@@ -241,7 +259,7 @@ class Matching(Schema):
 class IdentifyRequest(DiarizeRequest):
     """A recording whose speakers are to be told apart, and named where their voiceprint is given."""
 
-    voiceprints = fields.List(fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, 50))
+    voiceprints = _ShortList(fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, 50))
     matching = fields.Nested(Matching, allow_none=True, load_default=None)
 
     @validates_schema
@@ -275,6 +293,7 @@ class VerifyRequest(JobRequest):
     operatingPoint = fields.Enum(
         OperatingPoint,
         by_value=True,
+        allow_none=True,
         load_default=OperatingPoint.BALANCED,
         metadata={"description": "How sure one must be to accept."},
     )
@@ -285,7 +304,7 @@ class VerifyRequest(JobRequest):
             url=data["url"],
             model=data["model"],
             voiceprint=data["voiceprint"],
-            operating_point=data["operatingPoint"],
+            operating_point=data["operatingPoint"] or OperatingPoint.BALANCED,
         )
 
 

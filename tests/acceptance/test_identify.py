@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from shared.domain.quality import Capture
@@ -39,9 +40,9 @@ def test_a_diarization_has_what_was_asked_for_and_nothing_else(client: Client) -
 
 
 @pytest.mark.parametrize(
-    ("hints", "count"), [({"numSpeakers": 1}, 1), ({"maxSpeakers": 1}, 1), ({"minSpeakers": 3}, 3)]
+    ("hints", "count"), [({"numSpeakers": 1.0}, 1), ({"maxSpeakers": 1}, 1), ({"minSpeakers": 3}, 3)]
 )
-def test_the_number_of_speakers_is_as_the_client_knows_it(client: Client, hints: dict[str, int], count: int) -> None:
+def test_the_number_of_speakers_is_as_the_client_knows_it(client: Client, hints: dict[str, float], count: int) -> None:
     assert len(run(client, "/v1/diarize", **hints)["output"]["speakers"]) == count
 
 
@@ -53,6 +54,9 @@ def test_the_number_of_speakers_is_as_the_client_knows_it(client: Client, hints:
         ({"numSpeakers": 0}, "numSpeakers"),
         ({"numSpeakers": 1.5}, "numSpeakers"),
         ({"numSpeakers": "two"}, "numSpeakers"),
+        ({"numSpeakers": True}, "numSpeakers"),
+        ({"numSpeakers": 1e308}, "numSpeakers"),
+        ({"maxSpeakers": 101}, "maxSpeakers"),
         ({"confidence": "perhaps"}, "confidence"),
     ],
 )
@@ -110,7 +114,8 @@ def test_a_label_that_strangers_have_or_that_is_none_is_refused(client: Client, 
 def test_a_bad_voiceprint_is_named_by_its_label(client: Client, enrolled: dict[str, str]) -> None:
     capture = Capture(net_speech_s=10.0, snr_db=30.0, narrowband=False)
     foreign = Voiceprint("titanet_large@1", Voiceprint.decode(enrolled[OTHER]).vector, capture).encode()
-    for bad in (enrolled[OTHER][:-8], "U29tZUJhc2U2NERhdGE=", foreign):
+    forged = Voiceprint(Voiceprint.decode(enrolled[OTHER]).model_id, np.ones(1, np.float32), capture).encode()
+    for bad in (enrolled[OTHER][:-8], "U29tZUJhc2U2NERhdGE=", foreign, forged):
         good = labelled({"Ann": enrolled[OTHER]})
         (error,) = named(client, good + labelled({"Bob": bad}))
         assert error["field"] == "voiceprints.1.voiceprint"
@@ -125,6 +130,11 @@ def test_one_label_twice_is_refused(client: Client, enrolled: dict[str, str]) ->
 @pytest.mark.parametrize("count", [0, 51])
 def test_there_are_1_to_50_voiceprints(client: Client, count: int, enrolled: dict[str, str]) -> None:
     (error,) = named(client, labelled({f"label {i}": enrolled[OTHER] for i in range(count)}))
+    assert error["field"] == "voiceprints"
+
+
+def test_of_very_many_voiceprints_not_each_one_is_judged(client: Client) -> None:
+    (error,) = named(client, [{}] * 200_000)
     assert error["field"] == "voiceprints"
 
 

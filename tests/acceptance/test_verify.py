@@ -8,7 +8,7 @@ from tests.client import Client, Json
 from tests.sounds import DATA, DOMINANT, OTHER
 
 
-def verify(client: Client, voiceprint: str, **fields: str) -> Json:
+def verify(client: Client, voiceprint: str, **fields: str | None) -> Json:
     url = client.upload("probe.flac", (DATA / "conversation.flac").read_bytes())
     answer = client.post("/v1/verify", url=url, voiceprint=voiceprint, **fields)
     assert answer.status_code == 200, answer.text
@@ -28,6 +28,7 @@ def test_the_right_person_is_accepted_and_another_is_not(client: Client, enrolle
 
 
 def test_the_operating_point_says_how_sure_one_must_be(client: Client, enrolled: dict[str, str]) -> None:
+    assert verify(client, enrolled[DOMINANT], operatingPoint=None)["output"]["operatingPoint"] == "balanced"
     output = verify(client, enrolled[DOMINANT], operatingPoint="strictest")["output"]
     assert (output["operatingPoint"], output["leastConfidence"]) == ("strictest", 99)
     assert output["decision"] == ("accept" if output["confidence"] >= 99 else "reject")
