@@ -18,8 +18,9 @@ from shared.domain.voiceprints import Voiceprint
 
 #: How many features `features` gives.
 NUM_FEATURES = 8
-#: Speech beyond this many seconds adds nothing to the certainty of a score.
-_MOST_SPEECH_S = 10.0
+#: Speech beyond so many seconds adds nothing to the certainty of a score. Less than so many counts as so many: the weights
+#: were fitted on 3 s and more, and what they make of half a second is nonsense, strangers at over 50 % each.
+_LEAST_SPEECH_S, _MOST_SPEECH_S = 1.0, 10.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +57,7 @@ class Calibration:
 
 def features(cosine: float, one: Capture, other: Capture) -> NDArray[np.float64]:
     """Return what the log-likelihood ratio is a weighted sum of, (NUM_FEATURES,)."""
-    seconds = np.log(min(one.net_speech_s, other.net_speech_s, _MOST_SPEECH_S))
+    seconds = np.log(np.clip(min(one.net_speech_s, other.net_speech_s), _LEAST_SPEECH_S, _MOST_SPEECH_S))
     noise = 1 - min(one.snr_db, other.snr_db) / 40
     differs = float(one.condition != other.condition)
     context = np.array([1.0, seconds, noise, differs])

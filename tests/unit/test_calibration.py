@@ -3,9 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.registry import default_card
 from shared.domain.calibration import NUM_FEATURES, Calibration, confidence, features
 from shared.domain.errors import InvalidVoiceprint
 from shared.domain.voiceprints import Voiceprint
+from shared.settings import Settings
 from tests.unit.test_quality import CLEAN
 
 TELEPHONE = replace(CLEAN, narrowband=True)
@@ -54,3 +56,12 @@ def test_directions_in_which_channels_move_a_voice_do_not_count():
     up = np.array([[0.0, 1.0]], np.float32)
     calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO}, nuisance=up)
     assert calibration.llr(voiceprint(0.6, 0.8), voiceprint(0.6, -0.8)) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 0.3, 1.0])
+def test_however_short_the_speech_a_stranger_is_no_match(seconds):
+    weights = default_card(Settings().weights_dir).calibration.weights
+    short = replace(CLEAN, net_speech_s=seconds)
+    found = [confidence(features(cosine, short, CLEAN) @ weights) for cosine in (-0.5, 0.0, 0.9)]
+    assert found == sorted(found)
+    assert found[1] < 50 < found[2]
