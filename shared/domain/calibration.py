@@ -18,8 +18,8 @@ from shared.domain.voiceprints import Voiceprint
 
 #: How many features `features` gives.
 NUM_FEATURES = 8
-#: Seconds of speech beyond the most add nothing to the certainty of a score; fewer than the least count as the least,
-#: since the weights were fitted on 3 s and more, and what they make of half a second is nonsense: strangers at 98 %.
+#: Speech beyond so many seconds adds nothing to the certainty of a score; less than so many counts as so many. The
+#: weights were fitted on 3 s and more; of half a second they make nonsense: strangers at over 50 % each.
 _LEAST_SPEECH_S, _MOST_SPEECH_S = 1.0, 10.0
 
 
