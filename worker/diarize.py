@@ -32,6 +32,8 @@ _MOST_SPEAKERS = 12
 ANY_NUMBER = SpeakerHints()
 #: Rounds of new centroids and new labels; nearly always two change nothing any more.
 _ROUNDS = 5
+#: What lasts no longer than this is no turn: 0.6 s are 2.9999 moments of 0.2 s.
+_ROUNDING_S = 1e-6
 #: How many neighbours on each side say whether a moment lies well inside its speaker's turn.
 _REACH = 3
 
@@ -197,5 +199,6 @@ def turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[T
             start_s, end_s = max(edges_s[i] + shift_s, segment.start_s), min(edges_s[i + 1] + shift_s, segment.end_s)
             if start_s >= segment.end_s:
                 break
-            yield Turn(Segment(start_s, end_s), label(int(labels[i])))
+            if end_s - start_s > _ROUNDING_S:
+                yield Turn(Segment(start_s, end_s), label(int(labels[i])))
         before_s += segment.duration_s

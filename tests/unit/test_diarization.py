@@ -13,6 +13,7 @@ from worker.diarize import (
     merge_alike,
     resegment,
     silhouette,
+    turns,
     viterbi,
     windows,
     without_crumbs,
@@ -131,12 +132,17 @@ def test_the_silhouette_is_that_of_its_definition():
     assert silhouette(distances, np.array([0, 0, 1, 1, 2])) == pytest.approx(np.mean(widths))
 
 
+def test_no_turn_is_empty_where_speech_pauses_just_between_two_moments():
+    speech = [Segment(0.0, 0.6), Segment(1.0, 1.4)]
+    assert [t.speaker for t in turns(np.arange(5), 0.2, speech)] == [label(i) for i in range(5)]
+
+
 def test_a_recording_is_diarized_on_its_own_clock():
     speech = [Segment(1.0, 7.0), Segment(10.0, 14.0)]
     voice_per_joined_second = np.array([0, 0, 0, 1, 1, 1, 0, 0, 0, 0])
-    turns = diarize(voice_per_joined_second, speech, ToyEmbedder()).turns
-    assert [t.speaker for t in turns] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
-    assert turns[0].segment.start_s == 1.0
-    assert turns[0].segment.end_s == pytest.approx(4.0, abs=0.5)
-    assert turns[1].segment.end_s == 7.0
-    assert turns[2].segment == Segment(10.0, 14.0)
+    found = diarize(voice_per_joined_second, speech, ToyEmbedder()).turns
+    assert [t.speaker for t in found] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
+    assert found[0].segment.start_s == 1.0
+    assert found[0].segment.end_s == pytest.approx(4.0, abs=0.5)
+    assert found[1].segment.end_s == 7.0
+    assert found[2].segment == Segment(10.0, 14.0)
