@@ -202,9 +202,9 @@ class DiarizeRequest(JobRequest):
     @validates_schema
     def check_speakers(self, data: dict[str, Any], **_: Any) -> None:
         """Refuse numbers of speakers that contradict each other."""
-        least, most = data.get("minSpeakers"), data.get("maxSpeakers")
-        if data.get("numSpeakers") and (least or most):
-            raise ValidationError("Send numSpeakers, or minSpeakers and maxSpeakers, not both.", "numSpeakers")
+        count, least, most = (data.get(name) for name in ("numSpeakers", "minSpeakers", "maxSpeakers"))
+        if count and not (least or count) <= count <= (most or count):
+            raise ValidationError("Must lie between minSpeakers and maxSpeakers.", "numSpeakers")
         if least and most and least > most:
             raise ValidationError("Must not be more than maxSpeakers.", "minSpeakers")
 

@@ -44,7 +44,7 @@ class Runner:
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt):
             try:
                 status, output = self._outcome(claim)
-                if not self.jobs.finish(claim, status, output):
+                if not self._finish(claim, status, output):
                     raise LeaseLostError
             except LeaseLostError:
                 log.warning("lease lost: the job was canceled, deleted or given to another worker")
@@ -62,6 +62,14 @@ class Runner:
         except Exception:
             log.exception("a bug ended the job")
             return Status.FAILED, failed_output(InternalError())
+
+    def _finish(self, claim: Claim, status: Status, output: dict[str, Any]) -> bool:
+        try:
+            return self.jobs.finish(claim, status, output)
+        except (TypeError, ValueError) as error:
+            # Its text would hold the result.
+            log.error("a result could not be written", error=type(error).__name__)
+            return self.jobs.finish(claim, Status.FAILED, failed_output(InternalError()))
 
     def _work(self, claim: Claim) -> dict[str, Any]:
         def announce(step: str | None, progress: int | None) -> None:

@@ -50,7 +50,7 @@ def test_the_number_of_speakers_is_as_the_client_knows_it(client: Client, hints:
     ("hints", "field"),
     [
         ({"minSpeakers": 3, "maxSpeakers": 2}, "minSpeakers"),
-        ({"numSpeakers": 2, "maxSpeakers": 2}, "numSpeakers"),
+        ({"numSpeakers": 3, "maxSpeakers": 2}, "numSpeakers"),
         ({"numSpeakers": 0}, "numSpeakers"),
         ({"numSpeakers": 1.5}, "numSpeakers"),
         ({"numSpeakers": "two"}, "numSpeakers"),
