@@ -155,30 +155,33 @@ def _fastest(runs: list[dict[str, float]]) -> dict[str, float]:
     return min(runs, key=lambda steps: sum(steps.values()))
 
 
-def _measure_nemo(bench: Bench, name: str) -> dict[str, float]:
+def _measure_nemo(bench: Bench, name: str) -> dict[str, object]:
     import torch
 
-    from tests.bench.nemo_pipeline import NemoPipeline
+    from tests.bench.nemo_pipeline import SCALES, NemoPipeline
 
     torch.set_num_threads(bench.threads)
     decoder = ProcessDecoder(_SECONDS)
     waveform = _decode(decoder, bench.recording(name))
     decoder.stop()
     nemo = NemoPipeline(bench.nemo_file, bench.folder / "nemo")
-    diarizer = nemo.prepare(waveform, SileroVad().speech_segments(waveform.samples))
-    forward, pipeline = _least([lambda: nemo.forward(waveform.samples), lambda: nemo.run(diarizer, waveform)], 1)
-    return {"nemo_pipeline_s": pipeline, "bare_torch_s": forward}
+    (forward,) = _least([lambda: nemo.forward(waveform.samples)], bench.repeats)
+    speech = SileroVad().speech_segments(waveform.samples)
+    # Once each: what warming up saves is little of ten seconds and more.
+    pipelines = {scales: _seconds(nemo.pipeline(waveform, speech, scales)) for scales in SCALES}
+    return {"bare_torch_s": forward, "nemo_s": pipelines}
+
+
+def _seconds(thing: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    thing()
+    return time.perf_counter() - started
 
 
 def _least(things: list[Callable[[], object]], repeats: int) -> list[float]:
     """Return the least wall seconds of each of `things`, after one run to warm up."""
-    seconds: list[list[float]] = [[] for _ in things]
-    for _ in range(repeats + 1):
-        for thing, taken in zip(things, seconds, strict=True):
-            started = time.perf_counter()
-            thing()
-            taken.append(time.perf_counter() - started)
-    return [min(taken[1:]) for taken in seconds]
+    rounds = [[_seconds(thing) for thing in things] for _ in range(repeats + 1)]
+    return [min(taken) for taken in zip(*rounds[1:], strict=True)]
 
 
 def _worker_start(bench: Bench) -> dict[str, float]:
@@ -226,12 +229,13 @@ def _lines(report: dict) -> list[str]:
 def _recording_lines(name: str, found: dict) -> list[str]:
     ours, bare = found["ours_s"], found["bare_onnxruntime_s"]
     lines = ["", f"{name}, {found['speech_s']:.1f} s of speech"]
-    if "nemo_pipeline_s" in found:
-        nemo, torch = found["nemo_pipeline_s"], found["bare_torch_s"]
+    if "nemo_s" in found:
+        torch = found["bare_torch_s"]
         lines += [
-            f"  (a) NeMo's pipeline {nemo:.2f} s: ours is {nemo / ours:.1f} times as fast",
-            f"  (b) torch's bare forward {torch:.2f} s: ours takes {ours / torch:.2f} of it",
+            f"  (a) NeMo's pipeline, {scales} {nemo:.2f} s: ours is {nemo / ours:.1f} times as fast"
+            for scales, nemo in found["nemo_s"].items()
         ]
+        lines += [f"  (b) torch's bare forward {torch:.2f} s: ours takes {ours / torch:.2f} of it"]
     return [
         *lines,
         f"  (b) onnxruntime's bare pass {bare:.2f} s (encoder {found['bare_encoder_s']:.2f}): "

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,15 @@ from omegaconf import OmegaConf
 
 from shared.domain.audio import Segment, Waveform
 
+#: Windows and their shifts, in seconds, of NeMo's published `diar_infer_general.yaml` and `diar_infer_telephonic.yaml`.
+SCALES = {
+    "general": ([1.9, 1.2, 0.5], [0.95, 0.6, 0.25]),
+    "telephonic": ([1.5, 1.25, 1.0, 0.75, 0.5], [0.75, 0.625, 0.5, 0.375, 0.25]),
+}
+
 
 class NemoPipeline:
-    """NeMo with the values of its published `diar_infer_general.yaml`.
+    """NeMo with the values of one of its published configurations.
 
     MarbleNet's weights cannot be had here, so it is given the speech our VAD found: its own VAD's time is left out.
     """
@@ -26,8 +33,8 @@ class NemoPipeline:
         folder.mkdir(parents=True, exist_ok=True)
         self._model = EncDecSpeakerLabelModel.restore_from(nemo_file, map_location="cpu").eval()
 
-    def prepare(self, waveform: Waveform, speech: list[Segment]) -> ClusteringDiarizer:
-        """Write what the diarizer reads, and load it."""
+    def prepare(self, waveform: Waveform, speech: list[Segment], scales: str) -> ClusteringDiarizer:
+        """Write what the diarizer reads, and load it; `scales` is a key of SCALES."""
         sound, rttm, manifest = (self._folder / f"sound.{suffix}" for suffix in ("wav", "rttm", "json"))
         soundfile.write(sound, waveform.samples, waveform.sample_rate_hz)
         rttm.write_text(
@@ -36,7 +43,12 @@ class NemoPipeline:
         line = {"audio_filepath": str(sound), "offset": 0, "duration": None, "label": "infer", "text": "-",
                 "num_speakers": None, "rttm_filepath": str(rttm), "uem_filepath": None}  # fmt: skip
         manifest.write_text(json.dumps(line) + "\n")
-        return ClusteringDiarizer(cfg=OmegaConf.create(self._config(manifest)))
+        return ClusteringDiarizer(cfg=OmegaConf.create(self._config(manifest, *SCALES[scales])))
+
+    def pipeline(self, waveform: Waveform, speech: list[Segment], scales: str) -> Callable[[], np.ndarray]:
+        """Return the whole way from speech to the dominant speaker's embedding, everything loaded."""
+        diarizer = self.prepare(waveform, speech, scales)
+        return lambda: self.run(diarizer, waveform)
 
     def run(self, diarizer: ClusteringDiarizer, waveform: Waveform) -> np.ndarray:
         """Diarize, then embed the speech of whoever speaks longest."""
@@ -55,7 +67,7 @@ class NemoPipeline:
             signal = torch.from_numpy(samples)[None]
             return self._model.forward(input_signal=signal, input_signal_length=torch.tensor([len(samples)]))[1].numpy()
 
-    def _config(self, manifest: Path) -> dict:
+    def _config(self, manifest: Path, windows_s: list[float], shifts_s: list[float]) -> dict:
         return {
             "name": "bench", "num_workers": 0, "sample_rate": 16_000, "batch_size": 64, "device": "cpu",
             "verbose": False,
@@ -66,8 +78,8 @@ class NemoPipeline:
                 "speaker_embeddings": {
                     "model_path": str(self._file),
                     "parameters": {
-                        "window_length_in_sec": [1.9, 1.2, 0.5], "shift_length_in_sec": [0.95, 0.6, 0.25],
-                        "multiscale_weights": [1, 1, 1], "save_embeddings": False,
+                        "window_length_in_sec": windows_s, "shift_length_in_sec": shifts_s,
+                        "multiscale_weights": [1] * len(windows_s), "save_embeddings": False,
                     },
                 },
                 "clustering": {

@@ -144,6 +144,8 @@ def summary(outcomes: list[Outcome]) -> dict[str, object]:
             "purity": _mean([o.purity for o in mixtures]),
             "used_s": _mean([o.used_s for o in mixtures]),
         }
+    if alone:
+        found["one_speaker_within_0.02_of_undivided"] = _mean([(o.to_undivided or 0) >= 0.98 for o in alone])
     for kind in ("single-30s", "single"):
         files = [o for o in alone if o.kind == kind]
         if files:

@@ -36,5 +36,5 @@ def test_what_bench_measures_against_finds_a_speaker(
 
     waveform = Waveform(np.concatenate([clip.samples for clip in clips[1:3]]), 16_000)
     nemo = NemoPipeline(nemo_file, tmp_path)
-    diarizer = nemo.prepare(waveform, vad.speech_segments(waveform.samples))
-    assert nemo.run(diarizer, waveform).shape == nemo.forward(waveform.samples).shape == (1, 192)
+    run = nemo.pipeline(waveform, vad.speech_segments(waveform.samples), "general")
+    assert run().shape == nemo.forward(waveform.samples).shape == (1, 192)
