@@ -167,7 +167,8 @@ def _measure_nemo(bench: Bench, name: str) -> dict[str, object]:
     nemo = NemoPipeline(bench.nemo_file, bench.folder / "nemo")
     (forward,) = _least([lambda: nemo.forward(waveform.samples)], bench.repeats)
     speech = SileroVad().speech_segments(waveform.samples)
-    # Once each: what warming up saves is little of ten seconds and more.
+    # The first one would pay for what torch and numba load at first use.
+    nemo.pipeline(waveform, speech, "general")()
     pipelines = {scales: _seconds(nemo.pipeline(waveform, speech, scales)) for scales in SCALES}
     return {"bare_torch_s": forward, "nemo_s": pipelines}
 
