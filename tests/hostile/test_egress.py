@@ -39,6 +39,9 @@ DNS = {
     "nothing.example": [],
     "origin.example": ["127.0.0.1"],
     "xn--mnchen-3ya.example": ["127.0.0.1"],
+    # As the hosts file of many machines has it, and as services answer that tell any address by its name.
+    "ip6-localhost": ["::1"],
+    "127.0.0.1.nip.invalid": ["127.0.0.1"],
 }
 
 #: {P} is the canary's port. Everything a hostile person might write to reach this machine or its neighbours.
