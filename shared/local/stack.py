@@ -11,8 +11,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -29,6 +29,8 @@ EMBEDDED = "embedded"
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 40.0
 _PR_SET_PDEATHSIG = 1
+#: What asks us to end.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StackError(Exception):
@@ -41,16 +43,25 @@ class Stopped(Exception):
 
 def raise_on_signals() -> None:
     """Turn Ctrl-C, SIGTERM and a closed terminal into `Stopped`, so that what was started is also stopped."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        for number in signals:  # a second one would interrupt the stopping and leave processes behind
+        for number in _SIGNALS:  # a second one would interrupt the stopping and leave processes behind
             signal.signal(number, signal.SIG_IGN)
         print("\nStopping; a worker first finishes the job it has in hand, or hands it back ...", flush=True)
         raise Stopped
 
-    for number in signals:
+    for number in _SIGNALS:
         signal.signal(number, stop)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hear signals only behind the block: a process that is being started must be known before it can be stopped."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Process:
@@ -80,7 +91,7 @@ class Process:
                 env=os.environ | self._environment,
                 start_new_session=True,
                 pass_fds=self._inherit,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_prepare_child,
             )
 
     @property
@@ -118,8 +129,9 @@ class Process:
         self._popen.wait()
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process when its parent dies, however it dies; Linux alone can."""
+def _prepare_child() -> None:
+    """Hear all signals, and have the kernel end this process when its parent dies, however it dies; Linux alone can."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -217,8 +229,9 @@ class Stack:
         require_free(self.settings.bind)
         if self.settings.redis_url == EMBEDDED:
             # The server holds the lock too: should it outlive us, nobody starts a second one on its file.
-            server = RedisServer(self.settings.data_dir / "redis", self.logs / "redis.log", [lock.fileno()])
-            self._adopt(server)
+            with _undisturbed():
+                server = RedisServer(self.settings.data_dir / "redis", self.logs / "redis.log", [lock.fileno()])
+                self._adopt(server)
             server.wait()
             self.settings = replace(self.settings, redis_url=server.url)
         api = self.start_api()
@@ -245,12 +258,14 @@ class Stack:
     def _spawn(self, name: str, command: list[str], log: str) -> Process:
         # TIMBRE_INFERENCE_THREADS says how many threads a process has; numpy's would come on top.
         environment = self.settings.environment() | {"OPENBLAS_NUM_THREADS": "1"}
-        return self._adopt(Process(name, command, self.logs / log, environment))
+        with _undisturbed():
+            process = Process(name, command, self.logs / log, environment)
+            self._adopt(process)
+        return process
 
-    def _adopt(self, process: Process) -> Process:
+    def _adopt(self, process: Process) -> None:
         self.processes.append(process)
         self._undo.callback(process.stop)
-        return process
 
     def first_key(self) -> str | None:
         """Return the API key made at first start; None when its file was removed."""
