@@ -17,6 +17,7 @@ from models import registry
 from models.vad import SileroVad
 from shared.domain.audio import Segment
 from shared.domain.diarization import Diarization, SpeakerHints, Turn
+from tests.bench.memory import memory
 from tests.models.conversations import RATE_HZ, conversation, errors
 from tests.models.speech import read_clips
 from worker.decode import ProcessDecoder
@@ -54,14 +55,8 @@ def diarize_one(path: Path) -> None:
     wall_s = time.perf_counter() - began
     decoder.stop()
     turns = [(turn.segment.start_s, turn.segment.end_s, turn.speaker) for turn in result.diarization.turns]
-    found = {"wall_s": wall_s, "cpu_s": time.process_time(), "peak_rss_mb": _peak_rss_mb(), "turns": turns}
+    found = {"wall_s": wall_s, "cpu_s": time.process_time(), "peak_rss_mb": memory()["peak_rss_mb"], "turns": turns}
     print(json.dumps(found))
-
-
-def _peak_rss_mb() -> int:
-    # Not getrusage, which counts what the parent held at the fork.
-    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) // 1024
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path  # noqa: E402
 
 import worker.app  # noqa: E402, F401
 from shared.settings import Settings  # noqa: E402
+from tests.bench.memory import memory  # noqa: E402
 from worker.bootstrap import make_nets  # noqa: E402
 from worker.decode import ProcessDecoder  # noqa: E402
 from worker.pipelines.voiceprint import make_voiceprint  # noqa: E402
@@ -33,12 +34,7 @@ def main(recording: Path, jobs: int) -> None:
         job()
     jobs_s = time.perf_counter() - begun
     decoder.stop()
-    print(json.dumps({"ready_s": ready_s, "jobs_s": jobs_s, **_memory()}))
-
-
-def _memory() -> dict[str, int]:
-    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return {name: int(status[key].split()[0]) // 1024 for name, key in (("rss_mb", "VmRSS"), ("peak_rss_mb", "VmHWM"))}
+    print(json.dumps({"ready_s": ready_s, "jobs_s": jobs_s, **memory()}))
 
 
 main(Path(sys.argv[1]), int(sys.argv[2]))

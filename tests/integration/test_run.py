@@ -81,6 +81,14 @@ def submit(jobs, url="media://a", model=None):
     return jobs.create(new_job_id(), "c", Order(command=CreateVoiceprint(url=url, model=model))).id
 
 
+def held_up(runner, job_id, decoder):
+    """Return the thread in which the job waits in its decoder until the test says `go_on`."""
+    decoder.go_on.clear()
+    thread = threading.Thread(target=runner.run, args=[job_id])
+    thread.start()
+    return thread
+
+
 def test_a_job_ends_with_its_voiceprint(jobs, runner):
     job_id = submit(jobs)
     runner.run(job_id)
@@ -125,9 +133,7 @@ def test_a_second_doorbell_finds_nothing_to_do(jobs, runner):
 
 def test_a_step_longer_than_the_lease_keeps_its_job(jobs, runner, decoder):
     job_id = submit(jobs)
-    decoder.go_on.clear()
-    thread = threading.Thread(target=runner.run, args=[job_id])
-    thread.start()
+    thread = held_up(runner, job_id, decoder)
     assert decoder.entered.wait(5)
     for _ in range(10):
         threading.Event().wait(LEASE_S / 4)
@@ -142,9 +148,7 @@ def test_a_worker_that_must_stop_hands_its_job_back_uncounted(jobs, runner, deco
     interrupted = threading.Event()
     stopping = replace(runner, stopping=lambda: True, interrupt=interrupted.set)
     job_id = submit(jobs)
-    decoder.go_on.clear()
-    thread = threading.Thread(target=stopping.run, args=[job_id])
-    thread.start()
+    thread = held_up(stopping, job_id, decoder)
     assert interrupted.wait(5)
     assert jobs.find("c", job_id).status is Status.CREATED
     decoder.go_on.set()
@@ -158,9 +162,7 @@ def test_a_worker_that_must_stop_stops_even_if_the_job_is_gone(jobs, runner, dec
     interrupted = threading.Event()
     stopping = replace(runner, stopping=lambda: True, interrupt=interrupted.set)
     job_id = submit(jobs)
-    decoder.go_on.clear()
-    thread = threading.Thread(target=stopping.run, args=[job_id])
-    thread.start()
+    thread = held_up(stopping, job_id, decoder)
     assert decoder.entered.wait(5)
     jobs.delete("c", job_id)
     assert interrupted.wait(5)
@@ -170,9 +172,7 @@ def test_a_worker_that_must_stop_stops_even_if_the_job_is_gone(jobs, runner, dec
 
 def test_a_worker_that_lost_its_job_writes_nothing(jobs, runner, decoder, redis):
     job_id = submit(jobs)
-    decoder.go_on.clear()
-    thread = threading.Thread(target=runner.run, args=[job_id])
-    thread.start()
+    thread = held_up(runner, job_id, decoder)
     assert decoder.entered.wait(5)
     redis.zadd("timbre:running", {job_id: 0})  # its lease is over
     assert jobs.reap() == [job_id]

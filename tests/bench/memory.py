@@ -1,0 +1,14 @@
+"""What a process holds."""
+
+from pathlib import Path
+
+_KEYS = {"rss_mb": "VmRSS", "peak_rss_mb": "VmHWM"}
+
+
+def memory() -> dict[str, int]:
+    """Return the resident memory of this process, now and at its peak, in MB.
+
+    Not from getrusage, whose peak counts what the parent held at the fork. Needs /proc.
+    """
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: int(status[key].split()[0]) // 1024 for name, key in _KEYS.items()}
