@@ -41,10 +41,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A service with little patience and room: one worker process, short lease and download, small files."""
+    """A service with little room: one worker process, small files, few jobs, and a lease that is soon over."""
     limits = {
-        "lease_s": 1.5,
-        "download_timeout_s": 1.5,
+        "lease_s": 5.0,
         "max_file_bytes": 200_000,
         "max_diarize_bytes": 200_000,
         "worker_processes": 1,

@@ -41,7 +41,7 @@ def answers(stack: Stack) -> bool:
 
 
 def test_a_worker_that_must_stop_hands_its_job_back_uncounted(tmp_path: Path, host: AudioHost) -> None:
-    settings = {"lease_s": 1.5, "grace_s": 0.5, "worker_processes": 1}
+    settings = {"lease_s": 5.0, "grace_s": 0.5, "worker_processes": 1}
     with running(tmp_path, **LOOPBACK, **settings) as stack:
         client, worker = first_client(stack), stack.processes[2]
         job_id = client.submit(gated(host))

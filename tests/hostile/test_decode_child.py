@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import av
@@ -196,13 +195,16 @@ def silence(seconds, rate, codec, container):
 @pytest.mark.parametrize(
     ("codec", "container", "rate", "seconds"), [("flac", "flac", 16_000, 3600), ("libopus", "ogg", 48_000, 600)]
 )
-def test_a_long_silence_in_few_bytes_costs_no_more_than_half_a_minute_of_it(codec, container, rate, seconds, decoder):
-    bomb = silence(seconds, rate, codec, container)
-    assert len(bomb) < 15_000_000
-    started = time.monotonic()
-    with pytest.raises(AudioTooLong):
-        decode(decoder, bomb)
-    assert time.monotonic() - started < 3
+def test_a_long_silence_in_few_bytes_costs_no_more_than_half_a_minute_of_it(
+    codec, container, rate, seconds, decoder, tmp_path
+):
+    (path := tmp_path / "bomb").write_bytes(silence(seconds, rate, codec, container))
+    assert path.stat().st_size < 15_000_000
+    heard = 0
+    with path.open("rb") as file, decoder.stream(file, 30.0) as stream, pytest.raises(AudioTooLong):
+        for block in stream.blocks:
+            heard += len(block)
+    assert heard <= 31 * 16_000
 
 
 def test_not_a_number_never_becomes_sound(decoder):
@@ -310,19 +312,3 @@ def test_five_hundred_damaged_files_harm_nobody():
     assert figures.over_wall == 0
     assert figures.foreign == figures.canary_hits == 0
     assert figures.max_rss_mib <= 300
-
-
-def test_a_file_costs_little_more_than_its_decoding(tmp_path):
-    path = tmp_path / "clip.wav"
-    path.write_bytes(sounds.encode(sounds.lasting(sounds.read(CLIP), 30.0), "wav"))
-    with path.open("rb") as file:
-        decoder = ProcessDecoder()
-        decoder.decode(file, 30.0)
-        times = []
-        for _ in range(5):
-            started = time.perf_counter()
-            decoder.decode(file, 30.0)
-            times.append(time.perf_counter() - started)
-    decoder.stop()
-    # Measured: some 15 ms more than in the process itself, which takes 40.
-    assert min(times) < 0.2

@@ -15,6 +15,7 @@ from shared.domain.delivery import DeliveryState
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 from shared.domain.jobs import Order, Status, Webhook, new_job_id
 from shared.signing import new_secret, vendor_signature
+from tests.integration.clock import Clock
 from tests.receiver import receiving
 from worker.deliver import TIMEOUT_S, Deliverer
 from worker.egress import Egress
@@ -30,7 +31,7 @@ class Outbox:
     """Jobs that end, and a courier's work done step by step."""
 
     def __init__(self, redis, **deliverer):
-        self.redis, self.now = redis, 1_000_000_000
+        self.redis, self.clock = redis, Clock()
         self.jobs = RedisJobs(
             redis,
             envelope=ENVELOPE,
@@ -38,10 +39,10 @@ class Outbox:
             ttl_s=86_400,
             deadline_s=3600,
             max_unfinished=100,
-            clock=lambda: self.now,
+            clock=self.clock,
         )
-        self.deliveries = RedisDeliveries(redis, ENVELOPE, clock=lambda: self.now)
-        options = {"egress": Egress(rules=LOOPBACK), "https_only": False, "timeout_s": 0.4, "encoding": "hex"}
+        self.deliveries = RedisDeliveries(redis, ENVELOPE, clock=self.clock)
+        options = {"egress": Egress(rules=LOOPBACK), "https_only": False, "timeout_s": 30.0, "encoding": "hex"}
         self.deliverer = Deliverer(deliveries=self.deliveries, secrets=lambda _: [SECRET], **options | deliverer)
 
     def end_job(self, url, *, status=Status.SUCCEEDED, status_only=False):
@@ -57,7 +58,7 @@ class Outbox:
         """Seconds until the next try; None when there is none."""
         hosts = self.redis.scan_iter("timbre:due:*")
         due = [at for host in hosts for _, at in self.redis.zrange(host, 0, 0, withscores=True)]
-        return (min(due) - self.now) / 1000 if due else None
+        return (min(due) - self.clock.now) / 1000 if due else None
 
     def send_due(self):
         for delivery in self.deliveries.take(10):
@@ -68,7 +69,7 @@ class Outbox:
         waits = []
         while (wait := self.due_in_s()) is not None:
             waits.append(wait)
-            self.now += round(max(0.0, wait) * 1000)
+            self.clock.pass_s(max(0.0, wait))
             self.send_due()
         return waits
 
@@ -76,6 +77,12 @@ class Outbox:
 @pytest.fixture
 def outbox(redis):
     return Outbox(redis)
+
+
+@pytest.fixture
+def hasty(redis):
+    """An outbox with no patience, for receivers that never come to an end."""
+    return Outbox(redis, timeout_s=0.4)
 
 
 SCHEDULE = [0, 0, 60, 300]
@@ -114,8 +121,9 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_tries_reasons_and_spacing_are_those_of_the_table(outbox, name):
+def test_tries_reasons_and_spacing_are_those_of_the_table(request, name):
     script, tries, state, schedule = SCRIPTS[name]
+    outbox = request.getfixturevalue("hasty" if (None, TIMEOUT) in tries else "outbox")
     with receiving(*script) as receiver:
         job_id = outbox.end_job(receiver.url)
         waits = outbox.send_all()
@@ -129,11 +137,18 @@ def test_tries_reasons_and_spacing_are_those_of_the_table(outbox, name):
 
 
 def test_every_retry_says_which_it_is_and_why(outbox):
-    with receiving("500", "hang", "cut", "200") as receiver:
+    with receiving("500", "cut", "200") as receiver:
         outbox.end_job(receiver.url)
         outbox.send_all()
     told = [(post.headers["x-retry-num"], post.headers["x-retry-reason"]) for post in receiver.posts]
-    assert told == [(None, None), ("1", HTTP), ("2", TIMEOUT), ("3", CONNECTION)]
+    assert told == [(None, None), ("1", HTTP), ("2", CONNECTION)]
+
+
+def test_a_retry_after_a_timeout_says_so(hasty):
+    with receiving("hang") as receiver:
+        hasty.end_job(receiver.url)
+        hasty.send_all()
+    assert {post.headers["x-retry-reason"] for post in receiver.posts[1:]} == {TIMEOUT}
 
 
 def test_a_closed_port_is_a_failed_connection(outbox):
@@ -188,7 +203,7 @@ def test_a_courier_that_dies_costs_a_try_and_repeats_no_number(outbox):
         lost = outbox.deliveries.take(1)
         assert outbox.deliveries.take(1) == []
         assert outbox.due_in_s() == SEND_S
-        outbox.now += round(SEND_S * 1000)
+        outbox.clock.pass_s(SEND_S)
         outbox.send_due()
         outbox.deliverer.deliver(lost[0])  # back from the dead, it sends after all
     state, log = outbox.deliveries.log("client", job_id)
@@ -245,7 +260,7 @@ def test_a_webhook_that_kills_its_couriers_ends_too(outbox):
     job_id = outbox.end_job("https://killer.example/")
     for _ in range(4):
         assert len(outbox.deliveries.take(1)) == 1
-        outbox.now += round(SEND_S * 1000)
+        outbox.clock.pass_s(SEND_S)
     assert outbox.deliveries.take(1) == []
     assert outbox.deliveries.log("client", job_id)[0] is DeliveryState.EXHAUSTED
     assert outbox.due_in_s() is None
@@ -315,7 +330,7 @@ def test_an_answer_is_kept_by_its_first_bytes_only(outbox):
         outbox.send_all()
     entry = outbox.deliveries.log("client", job_id)[1][0]
     assert entry.answer == "the receiver's answer"
-    assert 0 <= entry.duration_ms < 5000
+    assert entry.duration_ms >= 0
 
 
 def test_deleting_a_job_deletes_its_webhook(outbox):

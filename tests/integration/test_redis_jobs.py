@@ -1,5 +1,4 @@
 import threading
-import time
 
 import pytest
 
@@ -8,16 +7,23 @@ from shared.adapters.sealing import Envelope
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.jobs import Order, Status, new_job_id
 from shared.names import QueueNames
+from tests.integration.clock import Clock
 
 ENVELOPE = Envelope(b"s" * 32)
 COMMAND = CreateVoiceprint(url="https://example.org/a.wav?X-Amz-Signature=secret", model="ge2e")
 ORDER = Order(command=COMMAND)
-LEASE_S = 0.2
+LEASE_S = 10.0
 
 
 @pytest.fixture
-def jobs(redis):
-    return RedisJobs(redis, envelope=ENVELOPE, lease_s=LEASE_S, ttl_s=60, deadline_s=3600, max_unfinished=100)
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def jobs(redis, clock):
+    limits = {"lease_s": LEASE_S, "ttl_s": 60, "deadline_s": 3600, "max_unfinished": 100}
+    return RedisJobs(redis, envelope=ENVELOPE, clock=clock, **limits)
 
 
 @pytest.fixture
@@ -27,10 +33,6 @@ def job_id(jobs):
 
 def status(jobs, job_id):
     return jobs.find("client", job_id).status
-
-
-def expire_lease(jobs):
-    time.sleep(LEASE_S + 0.02)
 
 
 def test_a_new_job_is_created_and_found_by_its_client_only(jobs, job_id):
@@ -90,27 +92,27 @@ def test_a_terminal_job_can_be_neither_claimed_nor_finished_again(jobs, job_id):
     assert status(jobs, job_id) is Status.FAILED
 
 
-def test_a_heartbeat_keeps_the_lease(jobs, job_id):
+def test_a_heartbeat_keeps_the_lease(jobs, job_id, clock):
     claim = jobs.claim(job_id)
     for _ in range(4):
-        time.sleep(LEASE_S / 2)
+        clock.pass_s(LEASE_S / 2)
         assert jobs.beat(claim)
         assert jobs.reap() == []
     assert status(jobs, job_id) is Status.RUNNING
 
 
-def test_an_expired_lease_is_taken_back_and_rung_for(jobs, job_id):
+def test_an_expired_lease_is_taken_back_and_rung_for(jobs, job_id, clock):
     claim = jobs.claim(job_id)
     jobs.beat(claim, "vad")
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     assert jobs.reap() == [job_id]
     job = jobs.find("client", job_id)
     assert (job.status, job.step) == (Status.CREATED, None)
 
 
-def test_a_stale_worker_is_refused_after_another_took_over(jobs, job_id):
+def test_a_stale_worker_is_refused_after_another_took_over(jobs, job_id, clock):
     stale = jobs.claim(job_id)
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     jobs.reap()
     fresh = jobs.claim(job_id)
     assert (fresh.attempt, fresh.fence) == (2, 2)
@@ -120,10 +122,10 @@ def test_a_stale_worker_is_refused_after_another_took_over(jobs, job_id):
     assert jobs.find("client", job_id).output == {"from": "the living"}
 
 
-def test_a_job_that_takes_its_workers_with_it_fails_in_the_end(jobs, job_id, redis):
+def test_a_job_that_takes_its_workers_with_it_fails_in_the_end(jobs, job_id, redis, clock):
     for attempt in range(1, MAX_ATTEMPTS + 1):
         assert jobs.claim(job_id).attempt == attempt
-        expire_lease(jobs)
+        clock.pass_s(LEASE_S)
         rung = jobs.reap()
     assert rung == []
     job = jobs.find("client", job_id)
@@ -132,22 +134,22 @@ def test_a_job_that_takes_its_workers_with_it_fails_in_the_end(jobs, job_id, red
     assert redis.ttl(f"timbre:job:{job_id}") > 0
 
 
-def test_a_job_nobody_heard_of_is_rung_for_once_per_while(jobs, job_id):
+def test_a_job_nobody_heard_of_is_rung_for_once_per_while(jobs, job_id, clock):
     assert jobs.reap() == []
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     assert jobs.reap() == [job_id]
     assert jobs.reap() == []
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     assert jobs.reap() == [job_id]
 
 
-def test_no_more_is_rung_than_messages_are_missing(jobs, redis):
+def test_no_more_is_rung_than_messages_are_missing(jobs, redis, clock):
     ids = [jobs.create(new_job_id(), "client", ORDER).id for _ in range(3)]
     redis.rpush(QueueNames.JOBS, "a message", "another")
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     assert len(jobs.reap()) == 1
     redis.delete(QueueNames.JOBS)
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     assert sorted(jobs.reap()) == sorted(ids)
 
 
@@ -159,19 +161,19 @@ def test_a_call_whose_reply_was_lost_gets_the_same_answer_again(jobs, job_id):
     assert [jobs._scripts(*end, call) for call in ("call-3", "call-3", "call-4")] == [1, 1, 0]
 
 
-def test_a_record_that_vanished_does_not_stop_the_reaper(jobs, job_id, redis):
+def test_a_record_that_vanished_does_not_stop_the_reaper(jobs, job_id, redis, clock):
     other = jobs.create(new_job_id(), "client", ORDER).id
     jobs.claim(job_id)
     jobs.claim(other)
     redis.delete(f"timbre:job:{job_id}")
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     assert jobs.reap() == [other]
 
 
-def test_reaping_from_many_sides_rings_once(jobs, redis):
+def test_reaping_from_many_sides_rings_once(jobs, redis, clock):
     ids = {jobs.create(new_job_id(), "client", ORDER).id for _ in range(20)}
     for job_id in ids:
         jobs.claim(job_id)
-    expire_lease(jobs)
+    clock.pass_s(LEASE_S)
     rung = [job_id for _ in range(4) for job_id in jobs.reap()]
     assert sorted(rung) == sorted(ids)
