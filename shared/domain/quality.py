@@ -68,9 +68,9 @@ class Quality:
 
     @property
     def warning(self) -> str | None:
-        """Say in a sentence why the voiceprint is shaky; None when it is not."""
+        """Say in a sentence why the voiceprint, and what is made of it, is shaky; None when it is not."""
         reasons = list(self._doubts())
-        return f"This voiceprint is less certain than usual: {'; '.join(reasons)}." if reasons else None
+        return f"This result is less certain than usual: {'; '.join(reasons)}." if reasons else None
 
     def _doubts(self) -> Iterator[str]:
         if self.capture.net_speech_s < _ENOUGH_SPEECH_S:

@@ -84,7 +84,7 @@ def test_a_voiceprint_result_looks_the_same_for_ever():
         },
         "calibrated": True,
         "timings": {"decode": 0.0123},
-        "warning": "This voiceprint is less certain than usual: the speaker talks for 2.2 s only.",
+        "warning": "This result is less certain than usual: the speaker talks for 2.2 s only.",
     }
 
 
