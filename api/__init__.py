@@ -3,5 +3,6 @@
 Every request carries an API key, `Authorization: Bearer sk_...`. A POST that starts work answers at once with a job
 id; poll `GET /v1/jobs/{jobId}` until its status is `succeeded`, `failed` or `canceled`, or name a webhook. Errors have
 one form: `{"requestId", "code", "message", "errors"?}`. An address that is not here answers 404 `not_found`, a method
-that an address does not have 405 `method_not_allowed`; two slashes in place of one are redirected, with 308.
+that an address does not have 405 `method_not_allowed`; two slashes in place of one are redirected, with 308,
+except within the key of a recording.
 """

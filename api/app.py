@@ -6,7 +6,7 @@ import uuid
 import structlog
 from flask import Flask, Response, g, request
 from flask_smorest import Api
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, PathConverter
 
 import api
 from api import description, docs, errors, health, jobs, media, models, recordings, webhooks
@@ -52,7 +52,7 @@ def create_app(services: Services) -> Flask:
     app.before_request(_open_request)
     app.before_request(_refuse_chunked_json)
     app.after_request(_close_request)
-    app.url_map.converters["job"] = JobIdConverter
+    app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter}
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
     return app
 
@@ -61,6 +61,12 @@ class JobIdConverter(BaseConverter):
     """A job's id in a path: a UUID and nothing else, so that no other key of the store can be named."""
 
     regex = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class MediaKeyConverter(PathConverter):
+    """A stored recording's key in a path, which may begin with a slash."""
+
+    regex, part_isolating = ".+", False
 
 
 class _TimbreApi(Api):
@@ -72,6 +78,7 @@ class _TimbreApi(Api):
         self.ma_plugin.converter.add_attribute_function(description.one_of)
         self.ma_plugin.converter.add_attribute_function(description.ecma_pattern)
         self.register_converter(JobIdConverter, lambda _: {"type": "string", "format": "uuid"})
+        self.register_converter(MediaKeyConverter, lambda _: {"type": "string"})
         for blueprint in BLUEPRINTS:
             self.register_blueprint(blueprint)
         self.spec.options["webhooks"] = description.webhooks(self.spec)

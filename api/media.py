@@ -53,7 +53,8 @@ def list_media(query: dict[str, Any]) -> dict[str, Any]:
     return media_body(page)
 
 
-@blueprint.route("/media/<path:key>", methods=["DELETE"])
+# Two slashes in a key are two: with one of them it would be another recording's.
+@blueprint.route("/media/<key:key>", methods=["DELETE"], merge_slashes=False)
 @blueprint.response(200, MediaReceipt)
 def delete_media(key: str) -> dict[str, Any]:
     """Remove a stored recording; the answer is a receipt."""

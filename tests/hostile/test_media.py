@@ -47,6 +47,15 @@ def test_any_key_can_be_removed_also_one_named_like_an_address_of_ours(key, clie
     assert client.send("DELETE", f"/v1/media/{key}").status_code == 200
 
 
+@pytest.mark.parametrize(("key", "other"), [("/lead", "lead"), ("a//b", "a/b"), ("end/", "end")])
+def test_each_slash_of_a_key_counts_when_it_is_removed(key, other, client):
+    for name in (key, other):
+        client.upload(name, name.encode())
+    receipt = client.send("DELETE", f"/v1/media/{key}").json()
+    assert receipt == {"url": f"media://{key}", "sha256": hashlib.sha256(key.encode()).hexdigest()}
+    assert client.send("DELETE", f"/v1/media/{other}").status_code == 200
+
+
 def test_the_list_goes_page_by_page(client):
     for i in range(5):
         client.upload(f"page-{i}", b"x")
