@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,8 +27,10 @@ _LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
 
 _ID, _TIME = {"format": "uuid"}, {"format": "date-time"}
 _MAX_VOICEPRINT_LENGTH = 20_000
-#: What clients may say of the number of speakers; a result grows with speakers times turns.
+#: Numbers of speakers that clients give are cut to this: a result grows with speakers times turns.
 _MOST_SPEAKERS = 100
+#: What clients call a status.
+_STATUSES = {"pending": Status.CREATED} | {status.value: status for status in Status}
 #: How many unknown fields a warning names, and how much of each name.
 _SHOWN, _SHOWN_LENGTH = 5, 50
 
@@ -113,9 +115,13 @@ def _count(description: str) -> fields.Integer:
         allow_none=True,
         load_default=None,
         strict=True,
-        validate=validate.Range(1, _MOST_SPEAKERS),
-        metadata={"description": description},
+        validate=validate.Range(1),
+        metadata={"description": f"{description} More than {_MOST_SPEAKERS} count as so many."},
     )
+
+
+def _at_most(speakers: int | None) -> int | None:
+    return min(speakers, _MOST_SPEAKERS) if speakers else None
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,24 @@ class Submission:
     command: Command
     webhook: Webhook | None
     warning: str | None
+
+
+def _unknown(schema: Schema, original: dict[str, Any], within: str = "") -> Iterator[str]:
+    """Name what `schema` does not know; what is null or false asks for nothing."""
+    for name, value in original.items():
+        field = schema.fields.get(name)
+        if field is None and value not in (None, False):
+            yield within + name
+        inner = field.inner if isinstance(field, fields.List) else field
+        if isinstance(inner, fields.Nested):
+            for item in value if isinstance(value, list) else [value or {}]:
+                yield from _unknown(inner.schema, item, f"{within}{name}.")
+
+
+def _ignored(unknown: list[str]) -> str | None:
+    shown = ", ".join(repr(name[:_SHOWN_LENGTH]) for name in unknown[:_SHOWN])
+    more = ", and others" if len(unknown) > _SHOWN else ""
+    return f"Unknown fields were ignored: {shown}{more}." if unknown else None
 
 
 class JobRequest(Schema):
@@ -138,7 +162,7 @@ class JobRequest(Schema):
         validate=[validate.Length(max=4096), _check_source],
         metadata={
             "description": "Public http(s) address of the recording, media:// for an upload, or s3://.",
-            "pattern": "^(https?|media|s3)://",
+            "pattern": "^([hH][tT][tT][pP][sS]?|media|s3)://",
             "examples": ["https://example.com/voice.wav"],
         },
     )
@@ -159,7 +183,7 @@ class JobRequest(Schema):
     @post_load(pass_original=True)
     def make(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Submission:
         """Return the command, with a warning for what was not taken literally."""
-        warnings = [self._ignored(original)]
+        warnings = [_ignored(sorted(set(_unknown(self, original))))]
         if data["model"] and _VENDOR_MODEL.fullmatch(data["model"]):
             warnings.append(f"Model {data['model']} is not served here; the default model is used.")
             data["model"] = None
@@ -172,13 +196,6 @@ class JobRequest(Schema):
     def command(self, data: dict[str, Any]) -> Command:
         """Return what is asked for."""
         raise NotImplementedError
-
-    def _ignored(self, original: dict[str, Any]) -> str | None:
-        """Return a sentence about what is not known here; what is null or false asks for nothing."""
-        unknown = sorted(name for name in set(original) - set(self.fields) if original[name] not in (None, False))
-        shown = ", ".join(repr(name[:_SHOWN_LENGTH]) for name in unknown[:_SHOWN])
-        more = ", and others" if len(unknown) > _SHOWN else ""
-        return f"Unknown fields were ignored: {shown}{more}." if unknown else None
 
 
 class VoiceprintRequest(JobRequest):
@@ -216,8 +233,8 @@ class DiarizeRequest(JobRequest):
         return {
             "url": data["url"],
             "model": data["model"],
-            "min_speakers": data["numSpeakers"] or data["minSpeakers"],
-            "max_speakers": data["numSpeakers"] or data["maxSpeakers"],
+            "min_speakers": _at_most(data["numSpeakers"] or data["minSpeakers"]),
+            "max_speakers": _at_most(data["numSpeakers"] or data["maxSpeakers"]),
             "turn_confidence": bool(data["turnLevelConfidence"]),
             "frame_confidence": bool(data["confidence"]),
             "exclusive": bool(data["exclusive"]),
@@ -416,7 +433,15 @@ class ListQuery(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    status = fields.Enum(Status, by_value=True, metadata={"description": "Only jobs that stand so."})
+    status = fields.String(
+        validate=validate.OneOf(list(_STATUSES)),
+        metadata={"description": "Only jobs that stand so; `pending` is another word for `created`."},
+    )
+
+    @post_load
+    def read(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Return the status as we know it."""
+        return data | ({"status": _STATUSES[data["status"]]} if "status" in data else {})
 
 
 class CursorQuery(ListQuery):

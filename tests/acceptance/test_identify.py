@@ -40,7 +40,8 @@ def test_a_diarization_has_what_was_asked_for_and_nothing_else(client: Client) -
 
 
 @pytest.mark.parametrize(
-    ("hints", "count"), [({"numSpeakers": 1.0}, 1), ({"maxSpeakers": 1}, 1), ({"minSpeakers": 3}, 3)]
+    ("hints", "count"),
+    [({"numSpeakers": 1.0}, 1), ({"maxSpeakers": 1}, 1), ({"minSpeakers": 3}, 3), ({"maxSpeakers": 1e308}, 2)],
 )
 def test_the_number_of_speakers_is_as_the_client_knows_it(client: Client, hints: dict[str, float], count: int) -> None:
     assert len(run(client, "/v1/diarize", **hints)["output"]["speakers"]) == count
@@ -55,8 +56,6 @@ def test_the_number_of_speakers_is_as_the_client_knows_it(client: Client, hints:
         ({"numSpeakers": 1.5}, "numSpeakers"),
         ({"numSpeakers": "two"}, "numSpeakers"),
         ({"numSpeakers": True}, "numSpeakers"),
-        ({"numSpeakers": 1e308}, "numSpeakers"),
-        ({"maxSpeakers": 101}, "maxSpeakers"),
         ({"confidence": "perhaps"}, "confidence"),
     ],
 )

@@ -4,7 +4,9 @@ import pytest
 
 from shared.local.stack import Stack
 from tests.acceptance.conftest import make_client
-from tests.client import Client
+from tests.acceptance.test_jobs import gated
+from tests.client import Client, eventually
+from tests.servers import AudioHost
 
 
 @pytest.fixture
@@ -46,7 +48,18 @@ def test_an_item_has_id_status_and_time_and_can_be_chosen_by_status(newcomer: Cl
     job = newcomer.run("media://nothing")
     items = newcomer.send("GET", "/v2/jobs", params={"status": "failed"}).json()["items"]
     assert items == [{"id": job["jobId"], "status": "failed", "createdAt": job["createdAt"]}]
-    assert newcomer.send("GET", "/v2/jobs", params={"status": "succeeded"}).json() == {"items": [], "nextCursor": None}
+    for other in ("succeeded", "pending"):
+        assert newcomer.send("GET", "/v2/jobs", params={"status": other}).json() == {"items": [], "nextCursor": None}
+
+
+def test_pending_is_another_word_for_created(newcomer: Client, stack: Stack, host: AudioHost) -> None:
+    waiting = [newcomer.submit(gated(host)) for _ in range(stack.settings.worker_processes + 1)]
+    for word in ("pending", "created"):
+        items = eventually(lambda word=word: newcomer.send("GET", f"/v1/jobs?status={word}").json()["items"])
+        assert {item["id"] for item in items} <= set(waiting)
+        assert {item["status"] for item in items} == {"created"}
+    for job_id in waiting:
+        newcomer.send("POST", f"/v1/jobs/{job_id}/cancel")
 
 
 def test_nobody_sees_the_jobs_of_others(newcomer: Client, client: Client) -> None:

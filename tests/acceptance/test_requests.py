@@ -164,6 +164,13 @@ def test_unknown_fields_are_named_in_a_warning(client: Client) -> None:
     assert "numSpeakers" in answer.json()["warning"]
 
 
+def test_unknown_fields_are_named_wherever_they_are(client: Client, enrolled: dict[str, str]) -> None:
+    people = [{"label": label, "voiceprint": text, "id": 7} for label, text in enrolled.items()]
+    body = {"url": UNREACHABLE, "voiceprints": people, "matching": {"treshold": 70, "exclusive": None, "x": None}}
+    answer = client.post("/v1/identify", **body)
+    assert answer.json()["warning"] == "Unknown fields were ignored: 'matching.treshold', 'voiceprints.id'."
+
+
 def test_unknown_fields_that_ask_for_nothing_need_no_warning(client: Client) -> None:
     answer = client.post("/v1/voiceprint", url=UNREACHABLE, numSpeakers=None, transcription=False)
     assert answer.json().keys() == {"jobId", "status"}
