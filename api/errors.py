@@ -1,5 +1,6 @@
 """Errors as HTTP: one envelope, `{"requestId", "code", "message", "errors"?}`, and one table of statuses."""
 
+import json
 from typing import Any
 
 import structlog
@@ -32,7 +33,6 @@ from shared.domain.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from shared.wire.native import compact
 
 log = structlog.get_logger()
 
@@ -148,7 +148,7 @@ class RequestParser(FlaskParser):
             raise _FRAMEWORK[415]
         try:
             found = super().load_json(req, schema)
-            compact(found).encode()
+            json.dumps(found, ensure_ascii=False).encode()
         # Numbers of thousands of digits, or as many brackets; half a surrogate pair, which can be stored nowhere.
         except (ValueError, RecursionError) as error:
             return self._handle_invalid_json_error(error)

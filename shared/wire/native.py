@@ -53,8 +53,11 @@ def webhook_body(job_id: str, status: Status, output: dict[str, Any] | None = No
 
 
 def compact(body: dict[str, Any]) -> str:
-    """Return `body` as JSON without spaces: receivers that re-serialise before they verify can only do it so."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    """Return `body` as JSON without spaces, in ASCII: receivers that re-serialise before they verify do it so.
+
+    Raises TypeError or ValueError for what JSON does not know, such as NaN.
+    """
+    return json.dumps(body, allow_nan=False, separators=(",", ":"))
 
 
 def deliveries_body(job_id: str, state: DeliveryState, tries: Iterable[LogEntry]) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_the_body_is_what_polling_returns_and_compact(outbox, status, status_onl
         job_id = outbox.end_job(receiver.url, status=status, status_only=status_only)
         outbox.send_all()
     output = {} if status_only else {"output": outbox.jobs.find("client", job_id).output}
-    expected = json.dumps({"jobId": job_id, "status": status.value} | output, separators=(",", ":"), ensure_ascii=False)
+    expected = json.dumps({"jobId": job_id, "status": status.value} | output, separators=(",", ":"))
     post = receiver.posts[0]
     assert post.body == expected.encode()
     assert post.headers["Content-Type"] == "application/json"
