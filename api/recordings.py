@@ -27,8 +27,8 @@ def _leave_room_for_voiceprints() -> None:
 def create_voiceprint(submission: Submission) -> dict[str, Any]:
     """Make the voiceprint of a recording's dominant speaker.
 
-    The recording may last 30 s and weigh 100 MiB. Poll the job for the result, or name a webhook. Send an
-    Idempotency-Key to be able to repeat the request safely: for 24 h it gives the same job.
+    The recording may last 30 s and weigh 100 MiB, unless the service is set up otherwise. Poll the job for the result,
+    or name a webhook. Send an Idempotency-Key to be able to repeat the request safely: for 24 h it gives the same job.
     """
     return place(submission)
 

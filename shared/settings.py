@@ -22,6 +22,8 @@ _PATTERNS = {
     f"{PREFIX}DEVICE": (r"cpu|cuda", "cpu or cuda"),
     f"{PREFIX}LOG_LEVEL": (r"debug|info|warning|error", "debug, info, warning or error"),
 }
+#: TitaNet hears ten minutes at once, see models/export.py.
+_MOST = {f"{PREFIX}MAX_AUDIO_S": 600}
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -69,7 +71,9 @@ class Settings:
     )
     weights_dir: Path = _setting("Folder of installed models.", default=_REPOSITORY / "models" / "weights")
 
-    max_audio_s: float = _setting("Longest recording of a voiceprint, in seconds of decoded sound.", default=30.0)
+    max_audio_s: float = _setting(
+        "Longest recording of a voiceprint, in seconds of decoded sound; at most 600.", default=30.0
+    )
     max_file_bytes: int = _setting("Largest file of a voiceprint's recording.", default=100 * 1024 * 1024)
     download_timeout_s: float = _setting("Longest download of it, in seconds of wall clock.", default=60.0)
     max_diarize_s: float = _setting(
@@ -246,4 +250,6 @@ def _positive(name: str, text: str, kind: Any) -> int | float:
         raise SettingsError(f"{name}={text!r} is not a number.") from None
     if not 0 < value < float("inf"):
         raise SettingsError(f"{name}={text!r} must be positive.")
+    if value > _MOST.get(name, value):
+        raise SettingsError(f"{name}={text!r} must be at most {_MOST[name]}.")
     return value

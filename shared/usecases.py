@@ -92,4 +92,4 @@ def ring(queue: Queue, job_id: str) -> None:
 
 
 def _unknown() -> NotFound:
-    return NotFound("There is no such job; results are deleted 24 hours after the job ends.")
+    return NotFound("There is no such job; it may have been deleted, as every job is some time after its end.")

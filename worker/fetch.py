@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shared.domain.commands import S3_SCHEME, media_key
-from shared.domain.errors import FileTooLarge
+from shared.domain.errors import DownloadFailed, FileTooLarge, Unavailable
 from shared.domain.limits import Limits
 from shared.ports import Buckets, MediaStore
 from worker.download import Downloader
@@ -32,6 +32,12 @@ class SourceFetcher:
         ------
         MediaNotFound, UrlNotAllowed, DownloadFailed, DownloadTimeout, FileTooLarge
         """
+        try:
+            return self._fetch(client_id, url, limits)
+        except Unavailable as error:
+            raise DownloadFailed(f"{error} Try again later.") from None
+
+    def _fetch(self, client_id: str, url: str, limits: Limits) -> BinaryIO:
         if key := media_key(url):
             return _small_enough(self.media.open(client_id, key), limits)
         if url.startswith(S3_SCHEME) and self.buckets:

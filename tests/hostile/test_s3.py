@@ -22,6 +22,8 @@ from tests.client import put, voiceprint
 from tests.hostile.origins import origin, says
 from tests.receiver import receiving, wait_for
 from tests.sounds import DATA
+from worker.egress import Egress
+from worker.fetch import SourceFetcher
 
 CLIP = (DATA / "1688-142285-0005.flac").read_bytes()
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "canary-secret-of-s3"}
@@ -164,6 +166,12 @@ def test_a_store_that_is_away_is_said_to_be_so(settings):
     for action in (lambda: away.open("a", "k"), lambda: away.list("a", "", 1), lambda: away.remove("a", "k")):
         with pytest.raises(Unavailable):
             action()
+
+
+def test_a_job_whose_store_is_away_fails_as_a_download_does(settings, tmp_path):
+    away = open_media(replace(settings, s3_endpoint_url="http://127.0.0.1:9"))
+    with pytest.raises(DownloadFailed, match=r"does not answer\. Try again later"):
+        SourceFetcher(Egress(), away, None, tmp_path).fetch("a", "media://k", settings.voiceprint_limits())
 
 
 def test_a_source_is_read_from_a_listed_bucket_and_from_no_other(settings, s3):

@@ -1,4 +1,5 @@
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -96,6 +97,13 @@ def test_the_database_holds_neither_the_key_nor_the_webhook_secret(clients, engi
     assert key not in repr(rows)
     assert secret not in repr(rows)
     assert secret.removeprefix("whsec_") not in repr(rows)
+
+
+def test_a_database_in_a_folder_that_is_not_there_yet_is_made_with_it(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'data' / 'timbre.db'}")
+    assert SqlClients(engine, b"pepper").create_key("acme")
+    engine.dispose()
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
 def test_opening_again_keeps_what_is_there(url, clients):

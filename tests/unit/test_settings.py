@@ -52,6 +52,7 @@ def test_every_kind_of_value_is_read():
         ("TIMBRE_API_THREADS", "0", "positive"),
         ("TIMBRE_LEASE_S", "inf", "positive"),
         ("TIMBRE_LEASE_S", "nan", "positive"),
+        ("TIMBRE_MAX_AUDIO_S", "601", "at most 600"),
         ("TIMBRE_MODEL", "", "empty"),
         ("TIMBRE_LOG_LEVEL", "loud", "debug, info"),
         ("TIMBRE_BIND", "8000", "HOST:PORT"),

@@ -19,9 +19,13 @@ def open_database(url: str) -> Engine:
 
 
 def open_migrated(url: str) -> Engine:
-    """Return an engine for `url`, whose migrations are another process's business: the API's, which starts first."""
+    """Return an engine for `url`, whose migrations are another process's business: the API's, which starts first.
+
+    A SQLite file's folder is made where it is missing.
+    """
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
+        Path(engine.url.database or "").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         event.listen(engine, "connect", _write_ahead)
     return engine
 
