@@ -92,9 +92,9 @@ def _prose(text: str) -> Markup:
 
 def _curl(operation: Json, schemas: Json) -> str:
     """Return a command line that tries an operation."""
-    words = ["curl", f'"$TIMBRE_URL{operation["path"]}"']
+    words = ["curl", f'"$SERVICE_URL{operation["path"]}"']
     if operation.get("security") != []:
-        words.append('-H "Authorization: Bearer $TIMBRE_KEY"')
+        words.append('-H "Authorization: Bearer $SERVICE_KEY"')
     match operation.get("requestBody", {}).get("content", {}):
         case {"application/json": {"schema": schema}}:
             words.append(f"--json '{json.dumps(_sample(schema, schemas))}'")

@@ -10,6 +10,7 @@ import pytest
 
 from shared.domain.voiceprints import Voiceprint
 from shared.local.stack import Stack
+from shared.settings import Settings
 from tests.client import Client
 from tests.receiver import receiving, wait_for
 
@@ -23,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def environment(stack: Stack, client: Client) -> dict[str, str]:
-    return os.environ | {"TIMBRE_URL": client.url, "TIMBRE_KEY": client.key}
+    return os.environ | {"SERVICE_URL": client.url, "SERVICE_KEY": client.key}
 
 
 def run(command: list[str], environment: dict[str, str]) -> str:
@@ -34,7 +35,9 @@ def run(command: list[str], environment: dict[str, str]) -> str:
 
 def test_the_curl_lines_make_a_voiceprint(environment: dict[str, str]) -> None:
     export, *lines = blocks("sh")
-    assert export.startswith("export TIMBRE_URL=") and len(lines) == 3
+    assert export.startswith("export SERVICE_URL=") and len(lines) == 3
+    # The service itself must still start in that shell.
+    Settings.from_env(dict(pair.split("=") for pair in export.split()[1:]))
     output = run(["bash", "-eu", "-c", "\n".join(lines)], environment)
     assert '"status":"succeeded"' in output
     assert '"voiceprint":"' in output

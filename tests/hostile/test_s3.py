@@ -223,7 +223,7 @@ def test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook(stack, endpoi
     client = first_client(stack)
     with receiving("200") as receiver:
         environment = os.environ | {
-            "TIMBRE_URL": client.url, "TIMBRE_KEY": client.key, "WEBHOOK": receiver.url,
+            "SERVICE_URL": client.url, "SERVICE_KEY": client.key, "WEBHOOK": receiver.url,
             "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
         command = [sys.executable, "-W", "ignore", "-c", recipe]
