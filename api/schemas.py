@@ -62,7 +62,7 @@ def _is_plain_http(url: str) -> bool:
 
 def _check_webhook(url: str) -> None:
     if not _is_plain_http(url):
-        raise ValidationError("Must be an https:// address without user name or password.")
+        raise ValidationError("Must be an https:// address in ASCII without user name or password.")
 
 
 def _check_voiceprint(text: str) -> None:

@@ -282,7 +282,8 @@ class Egress:
         if target.scheme == "http":
             pool = HTTPConnectionPool(address, _port(target))
         else:
-            host = _host(target)
+            # Certificates know no dot at a name's end.
+            host = _host(target).rstrip(".")
             pool = HTTPSConnectionPool(
                 address, _port(target), server_hostname=host, assert_hostname=host, ca_certs=self.ca_file
             )

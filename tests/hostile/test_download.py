@@ -203,13 +203,14 @@ def secure(ca_file):
     return Downloader(egress=egress, max_bytes=LIMIT, timeout_s=30.0)
 
 
-def test_https_dials_the_judged_address_with_the_names_sni_host_and_certificate(authority, ca_file):
+@pytest.mark.parametrize("name", ["files.example", "files.example."])
+def test_https_dials_the_judged_address_with_the_names_sni_host_and_certificate(name, authority, ca_file):
     sni = []
     with origin(says(ok(BODY)), tls=server_context(authority, "files.example", sni=sni)) as host:
         file = io.BytesIO()
-        secure(ca_file).download(f"https://files.example:{host.port}/a", file)
+        secure(ca_file).download(f"https://{name}:{host.port}/a", file)
         assert file.getvalue() == BODY
-        assert f"Host: files.example:{host.port}".encode() in host.requests[0]
+        assert f"Host: {name}:{host.port}".encode() in host.requests[0]
     assert sni == ["files.example"]
 
 
