@@ -37,10 +37,13 @@ def place(submission: Submission) -> dict[str, Any]:
     ------
     InvalidRequest, IdempotencyMismatch, TooManyJobs
     """
-    _require_safe_webhook(submission)
-    _require_listed_bucket(submission)
-    _require_served_model(submission.command)
-    order = Order(command=submission.command, webhook=submission.webhook, idempotency_key=_idempotency_key())
+    key = _idempotency_key()
+    # What a key was used for stays as it was answered, whatever the service has been set up to since.
+    if not (key and services().jobs.knows(g.client.id, key)):
+        _require_safe_webhook(submission)
+        _require_listed_bucket(submission)
+        _require_served_model(submission.command)
+    order = Order(command=submission.command, webhook=submission.webhook, idempotency_key=key)
     job = submit(services().jobs, services().queue, g.client.id, order)
     return created_body(job, submission.warning)
 

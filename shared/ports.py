@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from shared.domain.delivery import Delivery, DeliveryState, LogEntry, Next
-from shared.domain.jobs import Backlog, Claim, Job, JobSummary, Order, Page, Status
+from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobSummary, Order, Page, Status
 from shared.domain.media import MediaPage
 
 
@@ -16,6 +16,9 @@ class JobStore(Protocol):
 
     def find(self, client_id: str, job_id: str) -> Job | None:
         """Return a client's job; None when unknown, expired or another client's."""
+
+    def knows(self, client_id: str, key: IdempotencyKey) -> bool:
+        """Say whether a client has used an idempotency key, for whatever."""
 
     def page(self, client_id: str, status: Status | None, which: Page) -> list[JobSummary]:
         """Return some of a client's jobs, newest first; raises InvalidRequest for a page behind an unknown job."""

@@ -120,6 +120,10 @@ class RedisJobs:
             id=job_id, client_id=client_id, status=Status.CREATED, created_at=now, updated_at=now, command=order.command
         )
 
+    def knows(self, client_id: str, key: IdempotencyKey) -> bool:
+        """Say whether a client has used an idempotency key, for whatever."""
+        return bool(self._redis.exists(_idempotency(client_id, key)))
+
     def find(self, client_id: str, job_id: str) -> Job | None:
         """Return a client's job; None when unknown, expired or another client's."""
         record: dict[str, str] = self._redis.hgetall(_JOB + job_id)  # type: ignore[assignment]

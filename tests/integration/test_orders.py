@@ -1,0 +1,35 @@
+"""Job POSTs against the application itself, on a real Redis."""
+
+from dataclasses import replace
+
+import pytest
+
+from api.app import create_app
+from api.services import Services
+from shared.settings import Settings
+
+
+@pytest.fixture
+def settings(redis, redis_server, tmp_path):
+    return Settings(redis_url=redis_server.url, data_dir=tmp_path, allow_http_webhooks=True)
+
+
+def post(settings, api_key, key, **body):
+    services = Services.from_settings(settings)
+    headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key}
+    answer = create_app(services).test_client().post("/v1/voiceprint", json=body, headers=headers)
+    services.engine.dispose()
+    return answer
+
+
+def test_a_repeated_request_is_answered_as_before_though_it_would_be_refused_today(settings):
+    services = Services.from_settings(settings)
+    api_key = services.clients.create_key("tester")
+    services.engine.dispose()
+    body = {"url": "media://a", "webhook": "http://receiver.example/"}
+    first = post(settings, api_key, "key", **body)
+    assert first.status_code == 200
+    stricter = replace(settings, allow_http_webhooks=False)
+    assert post(stricter, api_key, "key", **body).json == first.json
+    assert post(stricter, api_key, "another", **body).status_code == 400
+    assert post(stricter, api_key, "key", **body, model="ge2e").json["code"] == "idempotency_mismatch"
