@@ -64,7 +64,7 @@ class Settings:
     worker_processes: int = _setting("Jobs worked on at once; processes x threads should not exceed cores.", default=2)
     inference_threads: int = _setting("Threads of each worker process's neural networks.", default=1)
     device: str = _setting(
-        "Where the neural networks run: `cpu`, or `cuda` with an onnxruntime that has it.", default="cpu"
+        "Where the speaker network runs: `cpu`, or `cuda` with an onnxruntime that has it.", default="cpu"
     )
     model: str | None = _setting(
         "Model that makes the voiceprints. Unset: the first one installed, in the manifest's order.", default=None
