@@ -9,7 +9,7 @@ from api.description import raises
 from api.schemas import CursorQuery, DeliveryLog, JobPage, JobState, OffsetQuery, ReceiptBody
 from api.services import services
 from shared.domain.errors import DeliveryPending, JobEnded, NoWebhook, ResultGone
-from shared.domain.jobs import Page
+from shared.domain.jobs import PageQuery
 from shared.usecases import cancel, delete, find
 from shared.wire.native import deliveries_body, job_body, list_body, receipt_body
 
@@ -22,8 +22,8 @@ cursor_blueprint = guarded("job-list", "List jobs.", version=2)
 @blueprint.response(200, JobPage)
 def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
     """List jobs, newest first, by numbers: skip some, take some."""
-    page = Page(take=query["take"], skip=query["skip"])
-    return {"items": list_body(services().jobs.page(g.client.id, query.get("status"), page))}
+    which = PageQuery(take=query["take"], skip=query["skip"])
+    return {"items": list_body(services().jobs.page(g.client.id, query.get("status"), which).jobs)}
 
 
 @cursor_blueprint.route("/jobs")
@@ -31,10 +31,9 @@ def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
 @cursor_blueprint.response(200, JobPage)
 def list_jobs_by_cursor(query: dict[str, Any]) -> dict[str, Any]:
     """List jobs, newest first, page by page: `nextCursor` leads from one to the next."""
-    limit = query["limit"]
-    found = services().jobs.page(g.client.id, query.get("status"), Page(take=limit + 1, behind=query.get("cursor")))
-    more = len(found) > limit
-    return {"items": list_body(found[:limit]), "nextCursor": found[limit - 1].id if more else None}
+    which = PageQuery(take=query["limit"], cursor=query.get("cursor"))
+    page = services().jobs.page(g.client.id, query.get("status"), which)
+    return {"items": list_body(page.jobs), "nextCursor": page.cursor}
 
 
 @blueprint.route("/jobs/<job:job_id>")

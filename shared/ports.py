@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from shared.domain.delivery import Delivery, DeliveryState, LogEntry, Next
-from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobSummary, Order, Page, Status
+from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobPage, Order, PageQuery, Status
 from shared.domain.media import MediaPage
 
 
@@ -20,8 +20,8 @@ class JobStore(Protocol):
     def knows(self, client_id: str, key: IdempotencyKey) -> bool:
         """Say whether a client has used an idempotency key, for whatever."""
 
-    def page(self, client_id: str, status: Status | None, which: Page) -> list[JobSummary]:
-        """Return some of a client's jobs, newest first; raises InvalidRequest for a page behind an unknown job."""
+    def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
+        """Return some of a client's jobs, newest first; raises InvalidRequest for a cursor that leads nowhere."""
 
     def claim(self, job_id: str) -> Claim | None:
         """Lease a created job to the caller; None when there is nothing to do (a repeated doorbell, say)."""

@@ -23,6 +23,7 @@ not a cluster.
 
 import hashlib
 import json
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -40,7 +41,7 @@ from shared.domain.errors import (
     TooManyJobs,
     WorkerLost,
 )
-from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobSummary, Order, Page, Status
+from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobPage, JobSummary, Order, PageQuery, Status
 from shared.names import QueueNames
 from shared.settings import Settings
 from shared.wire.native import compact, failed_output, webhook_body
@@ -55,6 +56,10 @@ _IDEMPOTENCY_S = 24 * 3600
 _JOB = "timbre:job:"
 #: In place of a fence: whoever has the job, or nobody yet.
 _ANYBODY = "*"
+#: A cursor is a place in the list, the time (ms) and id of a job, so that it leads on when that job is deleted.
+_CURSOR = re.compile(r"([0-9]{1,15})-([0-9a-f-]{36})")
+#: The place before all others.
+_NEWEST = ["+inf", ""]
 
 
 class RedisJobs:
@@ -129,19 +134,21 @@ class RedisJobs:
         record: dict[str, str] = self._redis.hgetall(_JOB + job_id)  # type: ignore[assignment]
         return self._job(job_id, record) if record.get("client") == client_id else None
 
-    def page(self, client_id: str, status: Status | None, which: Page) -> list[JobSummary]:
-        """Return some of a client's jobs, newest first.
+    def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
+        """Return some of a client's jobs, newest first, however many others stand between them.
 
         Raises
         ------
         InvalidRequest
-            The page starts behind a job that is not there.
+            The cursor leads nowhere.
         """
-        found = self._scripts("list", client_id, status or "", which.behind or "", which.skip, which.take)
-        if found is None:
-            raise InvalidRequest(("cursor", "There is no such job any more; start from the newest again."))
-        rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-        return [JobSummary(job_id, Status(state), _time(created)) for job_id, state, created in rows]
+        found: list[JobSummary] = []
+        place, skip, most = _place(which.cursor), which.skip, which.take + 1
+        while place and len(found) < most:
+            place, skip, rows = self._scripts("list", client_id, status or "", *place, skip, most - len(found))
+            found += [JobSummary(job_id, Status(state), _time(created)) for job_id, state, created in rows]
+        jobs = found[: which.take]
+        return JobPage(jobs, _cursor(jobs[-1]) if len(found) == most else None)
 
     def claim(self, job_id: str) -> Claim | None:
         """Lease a created job to the caller; None when it is not waiting."""
@@ -242,6 +249,19 @@ def _same_request(found: list[str], idempotency: IdempotencyKey | None) -> str:
     if idempotency is None or fingerprint != idempotency.fingerprint:
         raise IdempotencyMismatch("This Idempotency-Key was used for another request; take a new one for this.")
     return job_id
+
+
+def _cursor(job: JobSummary) -> str:
+    return f"{_ms(job.created_at.timestamp())}-{job.id}"
+
+
+def _place(cursor: str | None) -> list[str]:
+    if cursor is None:
+        return _NEWEST
+    place = _CURSOR.fullmatch(cursor)
+    if place is None:
+        raise InvalidRequest(("cursor", "Take it from the page before as it is, or start from the newest again."))
+    return list(place.groups())
 
 
 def _call() -> str:

@@ -1,6 +1,7 @@
 """A job as a value: what was asked, how far it is, how it ended."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -98,12 +99,20 @@ class JobSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """Which part of a list: so many, from behind a job, or after skipping some."""
+class PageQuery:
+    """Which part of a list: so many, from where the page before ended, or after skipping some."""
 
     take: int
     skip: int = 0
-    behind: str | None = None
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """Some of a client's jobs, and where to go on; None: these are the last."""
+
+    jobs: Sequence[JobSummary]
+    cursor: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

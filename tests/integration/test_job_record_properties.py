@@ -19,7 +19,7 @@ from shared.adapters.redis_jobs import MAX_ATTEMPTS, RING_AFTER_S, RedisJobs
 from shared.adapters.sealing import Envelope
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import IdempotencyMismatch, TooManyJobs
-from shared.domain.jobs import Claim, IdempotencyKey, Order, Status, Webhook, new_job_id
+from shared.domain.jobs import Claim, IdempotencyKey, Order, PageQuery, Status, Webhook, new_job_id
 from shared.names import QueueNames
 
 LEASE_MS, DEADLINE_MS, MOST = 10_000, 100_000, 2
@@ -56,7 +56,7 @@ class JobRecord(RuleBasedStateMachine):
             self.redis,
             envelope=ENVELOPE,
             lease_s=LEASE_MS / 1000,
-            ttl_s=3600,
+            ttl_s=360_000,  # lists keep ids for longer than the clock may wander
             deadline_s=DEADLINE_MS / 1000,
             max_unfinished=MOST,
             clock=lambda: self.now,
@@ -189,6 +189,16 @@ class JobRecord(RuleBasedStateMachine):
         for job_id in rung:
             self.model[job_id].rung_ms = self.now
         return rung
+
+    @rule(client=st.sampled_from(CLIENTS), status=st.sampled_from([None, *Status]), take=st.integers(1, 3))
+    def list(self, client, status, take):
+        wanted = {i: m for i, m in self.model.items() if m.client == client and status in (None, m.status)}
+        page = self.jobs.page(client, status, PageQuery(take=take))
+        found = [*page.jobs]
+        while page.cursor:
+            page = self.jobs.page(client, status, PageQuery(take=take, cursor=page.cursor))
+            found += page.jobs
+        assert [job.id for job in found] == sorted(wanted, key=lambda i: (wanted[i].created_ms, i), reverse=True)
 
     @rule(ms=st.one_of(st.integers(-30_000, 30_000), st.sampled_from([RING_AFTER_MS, LEASE_MS, DEADLINE_MS])))
     def clock_moves(self, ms):

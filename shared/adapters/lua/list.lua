@@ -1,23 +1,24 @@
--- List a client's jobs, newest first. ARGV: client, status ('' for any), id to start behind ('' for the newest),
--- how many to skip, how many to take. Returns id, status, created for each; false for an id that is not there.
--- One script holds up everybody, so that a rare status is looked for among so many only.
-local MOST_READ = 10000
-local jobs, from, skip = jobs_key(ARGV[1]), 0, tonumber(ARGV[4])
-if ARGV[3] ~= '' then
-  from = redis.call('ZREVRANK', jobs, ARGV[3])
-  if not from then return false end
-  from = from + 1
+-- List a client's jobs, newest first. ARGV: client, status ('' for any), time and id of the place to start behind
+-- ('+inf' and '' for the newest), how many to skip, how many to take.
+-- Returns {time and id of the place to go on behind, or nothing at the end; how many are still to be skipped; id, status
+-- and created of each job}. One script holds up everybody, so that it looks at so many ids and leaves the rest to
+-- further calls.
+local MOST_READ = 1000
+local jobs, skip, most = jobs_key(ARGV[1]), tonumber(ARGV[5]), tonumber(ARGV[6])
+
+-- The job whose place it is may be gone; of one time, the ids stand in order.
+local from = redis.call('ZCOUNT', jobs, '(' .. ARGV[3], '+inf')
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', jobs, ARGV[3], ARGV[3])) do
+  if id >= ARGV[4] then from = from + 1 end
 end
-local found = {}
-for _, id in ipairs(redis.call('ZREVRANGE', jobs, from, from + MOST_READ)) do
-  local job = redis.call('HMGET', job_key(id), 'status', 'created')
+
+local read, found = redis.call('ZREVRANGE', jobs, from, from + MOST_READ - 1, 'WITHSCORES'), {}
+for i = 1, #read, 2 do
+  local job = redis.call('HMGET', job_key(read[i]), 'status', 'created')
   if job[1] and (ARGV[2] == '' or job[1] == ARGV[2]) then
-    if skip > 0 then
-      skip = skip - 1
-    else
-      for _, value in ipairs({id, job[1], job[2]}) do table.insert(found, value) end
-      if #found == 3 * ARGV[5] then break end
-    end
+    if skip > 0 then skip = skip - 1 else table.insert(found, {read[i], job[1], job[2]}) end
+    if #found == most then break end
   end
 end
-return found
+local rest = #read == 2 * MOST_READ
+return {rest and {read[#read], read[#read - 1]} or {}, skip, found}

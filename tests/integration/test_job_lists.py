@@ -1,0 +1,112 @@
+"""Walks through long lists of jobs, most of which are not looked for, while jobs come and go."""
+
+import random
+import time
+
+import pytest
+
+from shared.adapters.redis_jobs import RedisJobs
+from shared.adapters.sealing import Envelope
+from shared.domain.commands import CreateVoiceprint
+from shared.domain.jobs import Order, PageQuery, Status, new_job_id
+from tests.integration.clock import Clock
+
+#: More than any one script looks at.
+MANY = 10_500
+ORDER = Order(command=CreateVoiceprint(url="https://example.org"))
+
+
+@pytest.fixture
+def clock():
+    return Clock(now=round(time.time() * 1000))
+
+
+@pytest.fixture
+def jobs(redis, clock):
+    limits = {"lease_s": 10, "ttl_s": 3600, "deadline_s": 3600, "max_unfinished": 10**6}
+    return RedisJobs(redis, envelope=Envelope(b"s" * 32), clock=clock, **limits)
+
+
+@pytest.fixture
+def store(redis, clock):
+    """Store so many jobs that stand so, as bare records; returns their ids, newest first."""
+
+    def store(count, status):
+        ids = [new_job_id() for _ in range(count)]
+        with redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                clock.pass_s(0.001)
+                pipe.hset(f"timbre:job:{job_id}", mapping={"client": "c", "status": status, "created": clock.now})
+                pipe.zadd("timbre:jobs:c", {job_id: clock.now})
+            pipe.execute()
+        return ids[::-1]
+
+    return store
+
+
+def walk(jobs, take, status=None, between=lambda: None):
+    """Return the ids on each page of a walk to the end; something may happen between pages."""
+    pages, cursor = [], None
+    while True:
+        page = jobs.page("c", status, PageQuery(take=take, cursor=cursor))
+        pages.append([job.id for job in page.jobs])
+        cursor = page.cursor
+        if cursor is None:
+            return pages
+        between()
+
+
+def test_jobs_are_found_behind_any_number_that_stand_otherwise(jobs, store):
+    failed = store(5, Status.FAILED)
+    store(MANY, Status.CANCELED)
+    assert walk(jobs, 100, Status.FAILED) == [failed]
+    assert walk(jobs, 2, Status.FAILED) == [failed[:2], failed[2:4], failed[4:]]
+    assert walk(jobs, 100, Status.RUNNING) == [[]]
+
+
+def test_any_number_of_jobs_can_be_skipped(jobs, store):
+    ids = store(MANY, Status.FAILED)
+
+    def skipping(skip):
+        return [job.id for job in jobs.page("c", None, PageQuery(take=100, skip=skip)).jobs]
+
+    assert skipping(MANY - 500) == ids[-500:-400]
+    assert skipping(MANY - 50) == ids[-50:]
+    assert skipping(MANY) == []
+
+
+def test_jobs_are_found_behind_any_number_of_expired_ones(jobs, store, redis):
+    kept, expired = store(3, Status.FAILED), store(MANY, Status.FAILED)
+    redis.delete(*[f"timbre:job:{job_id}" for job_id in expired])
+    assert walk(jobs, 2) == [kept[:2], kept[2:]]
+
+
+def test_a_deleted_job_leaves_the_list_too(jobs, redis):
+    job_id = jobs.create(new_job_id(), "c", ORDER).id
+    assert jobs.delete("c", job_id)
+    assert redis.zcard("timbre:jobs:c") == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_walk_meets_every_job_that_stays_exactly_once_whatever_comes_and_goes(jobs, clock, seed):
+    chance = random.Random(seed)
+    there = set()
+
+    def come():
+        there.add(jobs.create(new_job_id(), "c", ORDER).id)
+        # Often several have one time, and the clock is set back now and then.
+        clock.pass_s(chance.choice([0, 0, 0.001, 1, -2]))
+
+    def come_and_go():
+        come()
+        for job_id in chance.sample(sorted(there), 3):
+            assert jobs.delete("c", job_id)
+            there.remove(job_id)
+
+    for _ in range(100):
+        come()
+    before = set(there)
+    met = [job_id for page in walk(jobs, 4, between=come_and_go) for job_id in page]
+    assert len(met) == len(set(met))
+    assert before & there <= set(met)
+    assert sorted(there) == sorted(job_id for page in walk(jobs, 7) for job_id in page)
