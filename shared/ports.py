@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from shared.domain.delivery import Delivery, DeliveryState, LogEntry, Next
-from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobPage, Order, PageQuery, Status
+from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobPage, Order, PageQuery, Status, Withdrawal
 from shared.domain.media import MediaPage
 
 
@@ -38,8 +38,17 @@ class JobStore(Protocol):
     def cancel(self, job_id: str, output: dict[str, Any]) -> bool:
         """End the job as canceled, whoever has it; False when it had ended."""
 
-    def delete(self, client_id: str, job_id: str) -> bool:
-        """Remove a client's job with its result, its webhook and its delivery log; False when there is none."""
+    def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
+        """Take a client's job out of everybody's hands, with its webhook and delivery log, to delete it.
+
+        None when there is none, or for now because another call has it.
+        """
+
+    def let_go(self, withdrawal: Withdrawal) -> None:
+        """Leave a withdrawn job to the next call at once."""
+
+    def delete(self, withdrawal: Withdrawal) -> bool:
+        """Remove what is left of a withdrawn job; False when another call has taken it over."""
 
     def reap(self) -> list[str]:
         """Take back expired leases, end hopeless jobs; return the ids of jobs whose doorbell must be rung again."""

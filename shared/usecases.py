@@ -8,7 +8,7 @@ import structlog
 from shared.domain.errors import Canceled, JobEnded, NotFound
 from shared.domain.jobs import Job, Order, Receipt, new_job_id
 from shared.ports import JobStore, MediaStore, Queue
-from shared.wire.native import compact, failed_output
+from shared.wire.native import failed_output
 
 log = structlog.get_logger()
 
@@ -59,20 +59,29 @@ def cancel(jobs: JobStore, client_id: str, job_id: str) -> Job:
 def delete(jobs: JobStore, media: MediaStore, client_id: str, job_id: str) -> Receipt:
     """Remove a client's job, its result, its webhook and the upload it was made from.
 
+    The job is withdrawn first: reading and removing its upload may take seconds, in which no worker may end it and no
+    webhook may tell of it, and the receipt must name what this call found. Its record goes last: what is left of it
+    lets a deletion that broke off be asked for again.
+
     Raises
     ------
     NotFound
+        There is none, it is another client's, or another call is deleting it.
     """
-    job = jobs.find(client_id, job_id)
-    # The record goes last: while it stands, a deletion that broke off can be asked for again.
-    media_sha256 = media.remove(client_id, job.media_key) if job and job.media_key else None
-    if not jobs.delete(client_id, job_id) and job is None:
+    withdrawal = jobs.withdraw(client_id, job_id)
+    if withdrawal is None:
         raise _unknown()
-    output = compact(job.output) if job and job.output else None
+    try:
+        media_sha256 = media.remove(client_id, withdrawal.media_key) if withdrawal.media_key else None
+    except Exception:
+        jobs.let_go(withdrawal)
+        raise
+    if not jobs.delete(withdrawal):
+        raise _unknown()
     return Receipt(
         job_id=job_id,
         deleted_at=datetime.now(UTC),
-        output_sha256=hashlib.sha256(output.encode()).hexdigest() if output else None,
+        output_sha256=hashlib.sha256(withdrawal.output.encode()).hexdigest() if withdrawal.output else None,
         media_sha256=media_sha256,
     )
 

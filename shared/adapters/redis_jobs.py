@@ -2,7 +2,9 @@
 
 ==============================  ===================================================================================
 `timbre:job:{id}`               hash: client, command, media, webhook, host, status_only, status, step, progress,
-                                attempt, fence, claimed_by, ended_by, created, updated, output
+                                attempt, fence, claimed_by, ended_by, created, updated, output; without client and
+                                status, but with withdrawn_from, withdrawn_by and withdrawn_until (ms), what is
+                                left of a job while it is being deleted
 `timbre:queued`                 waiting jobs, scored by the time (ms) of their last doorbell
 `timbre:running`                leased jobs, scored by the time (ms) their lease ends
 `timbre:unfinished`             both, scored by the time (ms) they were created
@@ -41,7 +43,18 @@ from shared.domain.errors import (
     TooManyJobs,
     WorkerLost,
 )
-from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobPage, JobSummary, Order, PageQuery, Status
+from shared.domain.jobs import (
+    Backlog,
+    Claim,
+    IdempotencyKey,
+    Job,
+    JobPage,
+    JobSummary,
+    Order,
+    PageQuery,
+    Status,
+    Withdrawal,
+)
 from shared.names import QueueNames
 from shared.settings import Settings
 from shared.wire.native import compact, failed_output, webhook_body
@@ -179,9 +192,26 @@ class RedisJobs:
         """End the job as canceled, whoever has it; False when it had ended."""
         return self._end(job_id, _ANYBODY, Status.CANCELED, output)
 
-    def delete(self, client_id: str, job_id: str) -> bool:
-        """Remove a client's job with its result, its webhook and its delivery log; False when there is none."""
-        return bool(self._scripts("delete", job_id, client_id))
+    def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
+        """Take a client's job out of everybody's hands, to delete it; None when there is none, or another call has it.
+
+        A call that says nothing more has it for as long as a lease.
+        """
+        call = _call()
+        found = self._scripts("withdraw", job_id, client_id, call, self._lease_ms, self._ttl_ms)
+        if not found:
+            return None
+        media, sealed = found
+        output = self._envelope.open(sealed, job_id) if sealed else None
+        return Withdrawal(job_id=job_id, call=call, media_key=media or None, output=output)
+
+    def let_go(self, withdrawal: Withdrawal) -> None:
+        """Leave a withdrawn job to the next call at once."""
+        self._redis.hdel(_JOB + withdrawal.job_id, "withdrawn_by")
+
+    def delete(self, withdrawal: Withdrawal) -> bool:
+        """Remove what is left of a withdrawn job; False when another call has taken it over."""
+        return bool(self._scripts("delete", withdrawal.job_id, withdrawal.call))
 
     def reap(self) -> list[str]:
         """Requeue jobs whose lease ran out, end those nobody can finish; return the ids of jobs to ring for."""

@@ -148,6 +148,19 @@ class Claim:
     fence: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Withdrawal:
+    """A caller's right to delete a job that nobody else can get at any more, and what there is to delete."""
+
+    job_id: str
+    #: Names the call that has the job.
+    call: str
+    #: Name of the upload the job was made from, without `media://`; None when there is none.
+    media_key: str | None
+    #: What the job ended with, as compact JSON; None when it had not ended.
+    output: str | None
+
+
 def new_job_id() -> str:
     """Return a fresh id: a random UUID, since clients may parse it as one."""
     return str(uuid.uuid4())

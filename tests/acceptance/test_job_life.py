@@ -148,6 +148,29 @@ def test_deleting_a_job_removes_everything_and_gives_a_receipt(client: Client, s
     assert client.run(source)["output"]["code"] == "media_not_found"
 
 
+def test_of_many_who_delete_a_job_at_once_one_gets_the_receipt(client: Client) -> None:
+    job_id = client.run(client.upload("deleted-by-many", CLIP))["jobId"]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.send("DELETE", f"/v1/jobs/{job_id}"), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] + 7 * [404]
+    receipt = next(answer.json() for answer in answers if answer.status_code == 200)
+    assert sorted(receipt["removed"]) == ["media", "output"]
+
+
+def test_a_deletion_that_the_media_store_broke_off_can_be_repeated(client: Client, stack: Stack) -> None:
+    job_id = client.run(client.upload("stuck", CLIP))["jobId"]
+    path, name = f"/v1/jobs/{job_id}", hashlib.sha256(b"stuck").hexdigest()
+    upload = next((stack.settings.data_dir / "media").rglob(name))
+    aside = upload.rename(upload.with_name("aside"))
+    upload.mkdir()  # nobody can read that
+    assert [client.send("DELETE", path).status_code for _ in range(2)] == [503, 503]
+    assert client.send("GET", path).status_code == 404
+    upload.rmdir()
+    aside.rename(upload)
+    assert sorted(client.send("DELETE", path).json()["removed"]) == ["media", "output"]
+    assert client.send("DELETE", path).status_code == 404
+
+
 def test_a_running_job_can_be_deleted(small: Client, host: AudioHost) -> None:
     job_id = small.submit(gated(host))
     eventually(lambda: small.job(job_id).get("step") == "download")

@@ -335,7 +335,7 @@ def test_an_answer_is_kept_by_its_first_bytes_only(outbox):
 
 def test_deleting_a_job_deletes_its_webhook(outbox):
     job_id = outbox.end_job("https://receiver.example/")
-    outbox.jobs.delete("client", job_id)
+    outbox.jobs.delete(outbox.jobs.withdraw("client", job_id))
     assert outbox.due_in_s() is None
     assert outbox.redis.keys(f"*{job_id}*") == []
 

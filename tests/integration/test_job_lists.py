@@ -83,7 +83,7 @@ def test_jobs_are_found_behind_any_number_of_expired_ones(jobs, store, redis):
 
 def test_a_deleted_job_leaves_the_list_too(jobs, redis):
     job_id = jobs.create(new_job_id(), "c", ORDER).id
-    assert jobs.delete("c", job_id)
+    assert jobs.delete(jobs.withdraw("c", job_id))
     assert redis.zcard("timbre:jobs:c") == 0
 
 
@@ -100,7 +100,7 @@ def test_a_walk_meets_every_job_that_stays_exactly_once_whatever_comes_and_goes(
     def come_and_go():
         come()
         for job_id in chance.sample(sorted(there), 3):
-            assert jobs.delete("c", job_id)
+            assert jobs.delete(jobs.withdraw("c", job_id))
             there.remove(job_id)
 
     for _ in range(100):

@@ -19,7 +19,7 @@ from shared.adapters.redis_jobs import MAX_ATTEMPTS, RING_AFTER_S, RedisJobs
 from shared.adapters.sealing import Envelope
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import IdempotencyMismatch, TooManyJobs
-from shared.domain.jobs import Claim, IdempotencyKey, Order, PageQuery, Status, Webhook, new_job_id
+from shared.domain.jobs import Claim, IdempotencyKey, Order, PageQuery, Status, Webhook, Withdrawal, new_job_id
 from shared.names import QueueNames
 
 LEASE_MS, DEADLINE_MS, MOST = 10_000, 100_000, 2
@@ -43,6 +43,9 @@ class Model:
     ends: int = 0
     webhook: bool = False
     claims: list[Claim] = field(default_factory=list)
+    withdrawals: list[Withdrawal] = field(default_factory=list)
+    holder: Withdrawal | None = None
+    held_until_ms: int = 0
 
 
 class JobRecord(RuleBasedStateMachine):
@@ -155,16 +158,39 @@ class JobRecord(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), stranger=st.booleans())
-    def delete(self, data, stranger):
+    def withdraw(self, data, stranger):
         job_id = data.draw(st.sampled_from(list(self.model)))
-        owner = self.model[job_id].client
-        if stranger:
-            assert not self.jobs.delete("eve", job_id)
-            return
-        assert self.jobs.delete(owner, job_id)
-        assert not self.jobs.delete(owner, job_id)
-        assert self.jobs.find(owner, job_id) is None
-        del self.model[job_id]
+        model = self.model[job_id]
+        held = model.holder and self.now < model.held_until_ms
+        withdrawal = self.jobs.withdraw("eve" if stranger else model.client, job_id)
+        assert (withdrawal is None) == bool(stranger or held)
+        if withdrawal:
+            assert (withdrawal.output is not None) == (model.ends == 1)
+            model.status, model.holder, model.held_until_ms = "withdrawn", withdrawal, self.now + LEASE_MS
+            model.withdrawals.append(withdrawal)
+
+    def some_withdrawal(self, data):
+        return data.draw(st.sampled_from([w for m in self.model.values() for w in m.withdrawals]))
+
+    @precondition(lambda self: any(m.withdrawals for m in self.model.values()))
+    @rule(data=st.data())
+    def let_go(self, data):
+        withdrawal = self.some_withdrawal(data)
+        self.jobs.let_go(withdrawal)
+        self.model[withdrawal.job_id].holder = None
+
+    @precondition(lambda self: any(m.withdrawals for m in self.model.values()))
+    @rule(data=st.data())
+    def delete(self, data):
+        withdrawal = self.some_withdrawal(data)
+        model = self.model[withdrawal.job_id]
+        taken_over = model.holder not in (None, withdrawal)
+        assert self.jobs.delete(withdrawal) != taken_over
+        if not taken_over:
+            assert self.jobs.delete(withdrawal)  # the reply was lost, and it is asked again
+            assert self.jobs.withdraw(model.client, withdrawal.job_id) is None
+            assert self.redis.keys(f"timbre:*{withdrawal.job_id}*") == []
+            del self.model[withdrawal.job_id]
 
     @rule(messages=st.integers(0, 3))
     def reap(self, messages):
@@ -192,7 +218,8 @@ class JobRecord(RuleBasedStateMachine):
 
     @rule(client=st.sampled_from(CLIENTS), status=st.sampled_from([None, *Status]), take=st.integers(1, 3))
     def list(self, client, status, take):
-        wanted = {i: m for i, m in self.model.items() if m.client == client and status in (None, m.status)}
+        there = {i: m for i, m in self.model.items() if m.client == client and m.status != "withdrawn"}
+        wanted = {i: m for i, m in there.items() if status in (None, m.status)}
         page = self.jobs.page(client, status, PageQuery(take=take))
         found = [*page.jobs]
         while page.cursor:
@@ -223,11 +250,16 @@ class JobRecord(RuleBasedStateMachine):
     def the_record_is_as_the_model_says(self):
         for job_id, model in self.model.items():
             job = self.jobs.find(model.client, job_id)
-            assert job.status == model.status
-            assert (job.output is not None) == job.status.terminal
-            assert model.ends == int(job.status.terminal)
-            assert self.redis.ttl(f"timbre:job:{job_id}") == -1 or job.status.terminal
-            assert self.redis.exists(f"timbre:delivery:{job_id}") == int(model.webhook and job.status.terminal)
+            ttl_s, webhook = self.redis.ttl(f"timbre:job:{job_id}"), self.redis.exists(f"timbre:delivery:{job_id}")
+            if model.status == "withdrawn":
+                assert (job, webhook) == (None, 0)
+                assert ttl_s > 0
+            else:
+                assert job.status == model.status
+                assert (job.output is not None) == job.status.terminal
+                assert model.ends == int(job.status.terminal)
+                assert ttl_s == -1 or job.status.terminal
+                assert webhook == int(model.webhook and job.status.terminal)
 
     @invariant()
     def the_sets_hold_exactly_the_unfinished(self):

@@ -67,7 +67,7 @@ def forget(file, redis):
 def test_a_deleted_job_leaves_the_file_with_its_keys_and_the_others_stay(jobs, redis, server):
     deleted, needles = ended(jobs, redis)
     kept, others = ended(jobs, redis)
-    assert jobs.delete("client", deleted)
+    assert jobs.delete(jobs.withdraw("client", deleted))
     eventually(lambda: on_disk(redis, needles) == len(needles) == 8)
     forget(RedisFile(redis), redis)
     eventually(lambda: on_disk(redis, needles) == 0)
@@ -122,7 +122,7 @@ def test_the_file_is_rewritten_once_for_all_and_not_again_for_a_while(jobs, redi
     assert redis.info()["aof_rewrites"] == 0
     for _ in range(2):
         for _ in range(3):
-            jobs.delete("client", ended(jobs, redis)[0])
+            jobs.delete(jobs.withdraw("client", ended(jobs, redis)[0]))
         for file in files:
             file.forget()
         eventually(lambda: not redis.info()["aof_rewrite_in_progress"])
@@ -131,7 +131,7 @@ def test_the_file_is_rewritten_once_for_all_and_not_again_for_a_while(jobs, redi
 
 def test_a_rewrite_that_broke_off_is_done_again(jobs, redis, server):
     job_id, needles = ended(jobs, redis)
-    jobs.delete("client", job_id)
+    jobs.delete(jobs.withdraw("client", job_id))
     file = RedisFile(redis, every_s=0.001)
     file.forget()
     server.kill()
@@ -148,7 +148,7 @@ def test_a_rewrite_that_broke_off_is_done_again(jobs, redis, server):
 @pytest.mark.parametrize("command", ["bgrewriteaof", "info"])
 def test_a_server_that_forbids_it_is_told_in_the_log_and_asked_again(command, jobs, redis):
     job_id, _ = ended(jobs, redis)
-    jobs.delete("client", job_id)
+    jobs.delete(jobs.withdraw("client", job_id))
     redis.acl_setuser("default", commands=[f"-{command}"], enabled=True, nopass=True)
     file = RedisFile(redis, every_s=0.001)
     for _ in range(2):
@@ -160,7 +160,7 @@ def test_a_server_that_forbids_it_is_told_in_the_log_and_asked_again(command, jo
 
 
 def test_without_an_append_only_file_there_is_nothing_to_rewrite(jobs, redis):
-    jobs.delete("client", ended(jobs, redis)[0])
+    jobs.delete(jobs.withdraw("client", ended(jobs, redis)[0]))
     redis.config_set("appendonly", "no")
     RedisFile(redis).forget()
     assert redis.zcard("timbre:leaving") == 0

@@ -159,6 +159,8 @@ def test_a_call_whose_reply_was_lost_gets_the_same_answer_again(jobs, job_id):
     assert jobs._scripts("claim", job_id, 60_000, "call-2") is None
     end = ["finish", job_id, 1, "succeeded", "{}", 60_000, "{}", "{}", 60_000]
     assert [jobs._scripts(*end, call) for call in ("call-3", "call-3", "call-4")] == [1, 1, 0]
+    withdrawals = [jobs._scripts("withdraw", job_id, "client", call, 60_000, 60_000) for call in ("call-5",) * 2]
+    assert withdrawals[0] == withdrawals[1] == ["", "{}"]
 
 
 def test_a_record_that_vanished_does_not_stop_the_reaper(jobs, job_id, redis, clock):

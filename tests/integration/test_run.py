@@ -173,7 +173,7 @@ def test_a_worker_that_must_stop_stops_even_if_the_job_is_gone(jobs, runner, dec
     job_id = submit(jobs)
     thread = held_up(stopping, job_id, decoder)
     assert decoder.entered.wait(30)
-    jobs.delete("c", job_id)
+    jobs.delete(jobs.withdraw("c", job_id))
     assert interrupted.wait(30)
     decoder.go_on.set()
     thread.join()

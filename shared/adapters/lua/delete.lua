@@ -1,11 +1,8 @@
--- Remove a job. ARGV: id, client. Returns 0 when there is none of the client's.
-local id, job, delivery = ARGV[1], job_key(ARGV[1]), delivery_key(ARGV[1])
--- The log of a webhook outlives its job.
-local owner = redis.call('HGET', job, 'client') or redis.call('HGET', delivery, 'client')
-if owner ~= ARGV[2] then return 0 end
-leave(id, owner)
-unschedule(id, redis.call('HGET', delivery, 'host') or '')
-redis.call('DEL', job, delivery, delivery .. ':body', delivery .. ':log')
-redis.call('ZREM', jobs_key(owner), id)
+-- Remove what is left of a withdrawn job. ARGV: id, call. Returns 0 when another call has it now; 1 also when asked
+-- again after a lost reply.
+local id, job = ARGV[1], job_key(ARGV[1])
+local by = redis.call('HGET', job, 'withdrawn_by')
+if by and by ~= ARGV[2] then return 0 end
+redis.call('DEL', job)
 redis.call('ZADD', LEAVING, now, id)
 return 1

@@ -1,0 +1,21 @@
+-- Take a job out of everybody's hands, to delete it. ARGV: id, client, call, hold_ms, ttl_ms.
+-- Returns {media, output}; nothing when there is no such job of the client's, or another call has it for now. Asking
+-- again with the same `call`, after a lost reply, gives the same.
+-- What is left of its record is no client's job any more, but can be withdrawn again when the call breaks off.
+local id, job, delivery = ARGV[1], job_key(ARGV[1]), delivery_key(ARGV[1])
+local found = redis.call('HMGET', job, 'client', 'withdrawn_from', 'withdrawn_by', 'withdrawn_until')
+-- The log of a webhook outlives its job.
+local owner = found[1] or found[2] or redis.call('HGET', delivery, 'client')
+if owner ~= ARGV[2] then return false end
+if found[3] and found[3] ~= ARGV[3] and now < tonumber(found[4]) then return false end
+leave(id, owner)
+redis.call('ZREM', jobs_key(owner), id)
+unschedule(id, redis.call('HGET', delivery, 'host') or '')
+redis.call('DEL', delivery, delivery .. ':body', delivery .. ':log')
+redis.call('HDEL', job, 'client', 'status', 'command', 'step', 'progress', 'webhook')
+redis.call('HSET', job, 'withdrawn_from', owner, 'withdrawn_by', ARGV[3], 'withdrawn_until', now + ARGV[4])
+-- A job that had ended is kept no longer than it would have been.
+redis.call('PEXPIRE', job, ARGV[5], 'NX')
+redis.call('ZADD', LEAVING, 'NX', now + ARGV[5], id)
+redis.call('ZADD', LEAVING, now, 'commands')
+return redis.call('HMGET', job, 'media', 'output')

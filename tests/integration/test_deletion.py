@@ -1,0 +1,133 @@
+"""What happens to a job while its deletion reads and removes its upload."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from shared import usecases
+from shared.adapters.dir_media import DirMedia
+from shared.adapters.redis_deliveries import RedisDeliveries
+from shared.adapters.redis_jobs import RedisJobs
+from shared.adapters.sealing import Envelope
+from shared.domain.commands import CreateVoiceprint
+from shared.domain.errors import NotFound
+from shared.domain.jobs import Order, Status, Webhook, new_job_id
+from tests.integration.clock import Clock
+
+ENVELOPE = Envelope(b"s" * 32)
+LEASE_S = 10.0
+ORDER = Order(command=CreateVoiceprint(url="media://a"), webhook=Webhook("https://receiver.example/hook"))
+OUTPUT = {"voiceprint": "ü"}
+SHA256 = {
+    "output": hashlib.sha256('{"voiceprint":"ü"}'.encode()).hexdigest(),
+    "media": hashlib.sha256(b"sound").hexdigest(),
+}
+
+
+@dataclass
+class Deletion:
+    """A deletion during which something else happens, before the upload is removed."""
+
+    jobs: RedisJobs
+    media: DirMedia
+    meanwhile: Callable[[], object] = lambda: None
+
+    def remove(self, client_id, key):
+        self.meanwhile()
+        return self.media.remove(client_id, key)
+
+    def __call__(self, job_id):
+        return usecases.delete(self.jobs, self, "c", job_id)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def jobs(redis, clock):
+    limits = {"lease_s": LEASE_S, "ttl_s": 3600, "deadline_s": 3600, "max_unfinished": 100}
+    return RedisJobs(redis, envelope=ENVELOPE, clock=clock, **limits)
+
+
+@pytest.fixture
+def deletion(jobs, tmp_path):
+    media = DirMedia(tmp_path, ttl_s=3600)
+    media.save("c", "a", [b"sound"])
+    return Deletion(jobs, media)
+
+
+@pytest.fixture
+def job_id(jobs):
+    return jobs.create(new_job_id(), "c", ORDER).id
+
+
+def removed(receipt):
+    return {"output": receipt.output_sha256, "media": receipt.media_sha256}
+
+
+def test_a_result_that_comes_too_late_is_refused_and_told_to_nobody(jobs, deletion, job_id, redis):
+    claim, refused = jobs.claim(job_id), []
+
+    def finish():
+        refused.append(not jobs.finish(claim, Status.SUCCEEDED, OUTPUT))
+        refused.append(not jobs.beat(claim))
+        refused.append(not jobs.release(claim))
+        refused.append(not jobs.cancel(job_id, {}))
+
+    deletion.meanwhile = finish
+    assert removed(deletion(job_id)) == SHA256 | {"output": None}
+    assert refused == [True] * 4
+    assert RedisDeliveries(redis, ENVELOPE).take(10) == []
+    assert redis.keys(f"*{job_id}*") == []
+
+
+def test_a_webhook_that_is_due_is_not_sent_while_its_job_is_deleted(jobs, deletion, job_id, redis, clock):
+    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    taken = []
+    deletion.meanwhile = lambda: taken.extend(RedisDeliveries(redis, ENVELOPE, clock=clock).take(10))
+    assert removed(deletion(job_id)) == SHA256
+    assert taken == []
+
+
+def test_whoever_comes_second_finds_nothing(jobs, deletion, job_id):
+    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    second = Deletion(jobs, deletion.media)
+
+    def delete_too():
+        assert jobs.find("c", job_id) is None
+        with pytest.raises(NotFound):
+            second(job_id)
+
+    deletion.meanwhile = delete_too
+    assert removed(deletion(job_id)) == SHA256
+
+
+def test_a_deletion_that_died_is_taken_over_after_a_lease_and_then_counts_for_nothing(jobs, deletion, job_id, clock):
+    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    dead = jobs.withdraw("c", job_id)
+    with pytest.raises(NotFound):
+        deletion(job_id)
+    clock.pass_s(LEASE_S)
+    refused = []
+    deletion.meanwhile = lambda: refused.append(not jobs.delete(dead))
+    assert removed(deletion(job_id)) == SHA256
+    assert refused == [True]
+
+
+def test_a_deletion_that_failed_can_be_repeated_at_once(jobs, deletion, job_id):
+    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+
+    def fail():
+        raise OSError
+
+    deletion.meanwhile = fail
+    with pytest.raises(OSError):
+        deletion(job_id)
+    deletion.meanwhile = lambda: None
+    assert removed(deletion(job_id)) == SHA256
+    with pytest.raises(NotFound):
+        deletion(job_id)
