@@ -27,6 +27,7 @@ import hashlib
 import json
 import re
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +41,7 @@ from shared.domain.errors import (
     IdempotencyMismatch,
     InvalidRequest,
     JobFailure,
+    SettingsError,
     TooManyJobs,
     WorkerLost,
 )
@@ -143,9 +145,11 @@ class RedisJobs:
         return bool(self._redis.exists(_idempotency(client_id, key)))
 
     def find(self, client_id: str, job_id: str) -> Job | None:
-        """Return a client's job; None when unknown, expired or another client's."""
+        """Return a client's job; None when unknown, expired, another's, or sealed under another server secret."""
         record: dict[str, str] = self._redis.hgetall(_JOB + job_id)  # type: ignore[assignment]
-        return self._job(job_id, record) if record.get("client") == client_id else None
+        with suppress(SettingsError):
+            return self._job(job_id, record) if record.get("client") == client_id else None
+        return None
 
     def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
         """Return some of a client's jobs, newest first, however many others stand between them.
@@ -202,7 +206,10 @@ class RedisJobs:
         if not found:
             return None
         media, sealed = found
-        output = self._envelope.open(sealed, job_id) if sealed else None
+        output = None
+        # What was sealed under another server secret can still be removed.
+        with suppress(SettingsError):
+            output = self._envelope.open(sealed, job_id) if sealed else None
         return Withdrawal(job_id=job_id, call=call, media_key=media or None, output=output)
 
     def let_go(self, withdrawal: Withdrawal) -> None:

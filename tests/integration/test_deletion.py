@@ -21,7 +21,7 @@ LEASE_S = 10.0
 ORDER = Order(command=CreateVoiceprint(url="media://a"), webhook=Webhook("https://receiver.example/hook"))
 OUTPUT = {"voiceprint": "ü"}
 SHA256 = {
-    "output": hashlib.sha256('{"voiceprint":"ü"}'.encode()).hexdigest(),
+    "output": hashlib.sha256(rb'{"voiceprint":"\u00fc"}').hexdigest(),
     "media": hashlib.sha256(b"sound").hexdigest(),
 }
 
@@ -47,10 +47,14 @@ def clock():
     return Clock()
 
 
+def job_store(redis, clock, envelope=ENVELOPE):
+    limits = {"lease_s": LEASE_S, "ttl_s": 3600, "deadline_s": 3600, "max_unfinished": 100}
+    return RedisJobs(redis, envelope=envelope, clock=clock, **limits)
+
+
 @pytest.fixture
 def jobs(redis, clock):
-    limits = {"lease_s": LEASE_S, "ttl_s": 3600, "deadline_s": 3600, "max_unfinished": 100}
-    return RedisJobs(redis, envelope=ENVELOPE, clock=clock, **limits)
+    return job_store(redis, clock)
 
 
 @pytest.fixture
@@ -131,3 +135,11 @@ def test_a_deletion_that_failed_can_be_repeated_at_once(jobs, deletion, job_id):
     assert removed(deletion(job_id)) == SHA256
     with pytest.raises(NotFound):
         deletion(job_id)
+
+
+def test_what_was_sealed_under_another_secret_is_not_found_and_can_be_deleted(jobs, deletion, job_id, redis, clock):
+    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    deletion.jobs = job_store(redis, clock, Envelope(b"x" * 32))
+    assert deletion.jobs.find("c", job_id) is None
+    assert removed(deletion(job_id)) == SHA256 | {"output": None}
+    assert jobs.find("c", job_id) is None
