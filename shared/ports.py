@@ -66,6 +66,9 @@ class DeliveryStore(Protocol):
     def settle(self, delivery: Delivery, entry: LogEntry, then: Next) -> None:
         """Log a try and note what follows."""
 
+    def put_off(self, delivery: Delivery, delay_s: float) -> None:
+        """Give back a try that was not made, and make the webhook due again after a while."""
+
     def log(self, client_id: str, job_id: str) -> tuple[DeliveryState, list[LogEntry]]:
         """Return where a job's webhook stands, and its tries so far; raises NoWebhook."""
 

@@ -67,7 +67,8 @@ class Courier:
         try:
             self._deliverer.deliver(delivery)
         except Exception as error:
-            log.warning("a webhook's outcome could not be noted", job_id=delivery.job_id, error=type(error).__name__)
+            # Either could not be: the secrets that sign it are in our database, its outcome goes to Redis.
+            log.warning("a webhook was not sent, or not noted", job_id=delivery.job_id, error=type(error).__name__)
         finally:
             self._free.release()
 

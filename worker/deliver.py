@@ -29,6 +29,8 @@ log = structlog.get_logger()
 #: Wall clock for the whole exchange, redirects included.
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 2
+#: Seconds until a webhook whose secrets could not be read is due again.
+PUT_OFF_S = 5.0
 #: How much of an answer is read, and kept in the log.
 ANSWER_BYTES = 256
 
@@ -55,11 +57,18 @@ class Deliverer:
     timeout_s: float = TIMEOUT_S
 
     def deliver(self, delivery: Delivery) -> None:
-        """Send a webhook and note how it went."""
+        """Send a webhook and note how it went; while the secrets that sign it cannot be read, put it off and raise."""
+        try:
+            secrets = self.secrets(delivery.client_id)
+        except Exception:
+            # Our own database is away, which is no fault of the receiver's: nothing was sent, so no try is lost.
+            self.deliveries.put_off(delivery, PUT_OFF_S)
+            raise
+        self._send(delivery, secrets)
+
+    def _send(self, delivery: Delivery, secrets: list[str]) -> None:
         at, started = datetime.now(UTC), time.perf_counter()
-        # Outside the try: where our own database is away, the webhook is left to come due again.
-        headers = self._headers(delivery)
-        outcome = self._outcome(delivery, headers)
+        outcome = self._outcome(delivery, secrets)
         then = follow_up(outcome, delivery.attempt)
         entry = LogEntry(
             attempt=delivery.attempt,
@@ -74,9 +83,9 @@ class Deliverer:
             "webhook", job_id=delivery.job_id, attempt=delivery.attempt, reason=outcome.reason, state=then.state.value
         )
 
-    def _outcome(self, delivery: Delivery, headers: dict[str, str]) -> Outcome:
+    def _outcome(self, delivery: Delivery, secrets: list[str]) -> Outcome:
         try:
-            return self._post(delivery, headers)
+            return self._post(delivery, self._headers(delivery, secrets))
         except EgressError as error:
             return Outcome(reason=_REASONS[type(error)])
         except Exception:
@@ -96,9 +105,9 @@ class Deliverer:
         ) as answer:
             return _judged(answer)
 
-    def _headers(self, delivery: Delivery) -> dict[str, str]:
-        secrets, now = self.secrets(delivery.client_id), int(time.time())
-        headers = signed_headers(secrets, f"msg_{delivery.job_id}", now, delivery.body, self.encoding)
+    def _headers(self, delivery: Delivery, secrets: list[str]) -> dict[str, str]:
+        message_id, now = f"msg_{delivery.job_id}", int(time.time())
+        headers = signed_headers(secrets, message_id, now, delivery.body, self.encoding)
         if delivery.attempt > 1:
             headers |= {"x-retry-num": str(delivery.attempt - 1), "x-retry-reason": delivery.reason or Reason.UNKNOWN}
         return headers | {"Content-Type": "application/json"}

@@ -10,7 +10,7 @@
 ===============================  ==================================================================================
 
 A try is spent when it is taken, so a courier that dies, or never hears what it took, costs a try and never repeats a
-number.
+number. Only a courier that lives to say that it sent nothing gives it back.
 """
 
 import json
@@ -67,6 +67,11 @@ class RedisDeliveries:
         outcome = (self._envelope.seal(record, delivery.job_id), then.state, entry.reason or "", delay)
         keep = (LOG_TTL_S * 1000, LOG_LENGTH)
         self._scripts("settle", delivery.job_id, delivery.sent, *outcome, delivery.host, *keep)
+
+    def put_off(self, delivery: Delivery, delay_s: float) -> None:
+        """Give back a try that was not made, and make the webhook due again; a courier that was too slow is ignored."""
+        delay = round(delay_s * 1000)
+        self._scripts("put_off", delivery.job_id, delivery.sent, delivery.attempt, delivery.host, delay)
 
     def log(self, client_id: str, job_id: str) -> tuple[DeliveryState, list[LogEntry]]:
         """Return where a job's webhook stands, and its tries so far.

@@ -1,4 +1,5 @@
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -11,10 +12,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
-from shared.adapters.sql.database import open_database
+from shared.adapters.sql.database import open_database, open_migrated
 from shared.adapters.sql.tables import Base
 from shared.domain.errors import SecretRotating, UnknownNameError
 from shared.domain.keys import new_key
@@ -261,3 +263,10 @@ def test_parallel_rotations_leave_two_secrets_at_most(clients):
         made = [secret for secret in pool.map(rotate, range(6)) if secret]
     assert len(made) == 1
     assert clients.webhook_secrets(client.id)[1:] == made
+
+
+def test_a_database_that_says_nothing_is_away_soon():
+    with ThreadPoolExecutor() as pool, socket.create_server(("127.0.0.1", 0)) as silent:
+        url = Settings(database_url=f"postgresql://timbre@127.0.0.1:{silent.getsockname()[1]}/timbre").sql_url()
+        reading = pool.submit(SqlClients(open_migrated(url), b"pepper").webhook_secrets, "client")
+        assert isinstance(reading.exception(timeout=30), OperationalError)

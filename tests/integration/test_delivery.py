@@ -2,13 +2,17 @@
 
 import json
 import ssl
+from dataclasses import replace
 
 import pytest
 import trustme
+from sqlalchemy.exc import OperationalError
 
 from shared.adapters.redis_deliveries import PER_HOST, SEND_S, RedisDeliveries
 from shared.adapters.redis_jobs import RedisJobs
 from shared.adapters.sealing import Envelope
+from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.database import open_migrated
 from shared.domain.addresses import AddressRules
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.delivery import DeliveryState
@@ -17,7 +21,7 @@ from shared.domain.jobs import Order, Status, Webhook, new_job_id
 from shared.signing import new_secret, vendor_signature
 from tests.integration.clock import Clock
 from tests.receiver import receiving
-from worker.deliver import TIMEOUT_S, Deliverer
+from worker.deliver import PUT_OFF_S, TIMEOUT_S, Deliverer
 from worker.egress import Egress
 
 OUTPUT = {"voiceprint": "VE1C", "note": "é"}
@@ -211,6 +215,57 @@ def test_a_courier_that_dies_costs_a_try_and_repeats_no_number(outbox):
     assert [entry.attempt for entry in log] == [1, 2]
     assert [post.headers["x-retry-num"] for post in receiver.posts] == ["1", None]
     assert outbox.due_in_s() is None
+
+
+@pytest.fixture
+def cut_off(outbox):
+    """A courier whose database is away."""
+    clients = SqlClients(open_migrated("sqlite:////nowhere/timbre.db"), b"s" * 32)
+    return replace(outbox.deliverer, secrets=clients.webhook_secrets)
+
+
+def test_while_the_database_is_away_no_try_is_lost(outbox, cut_off):
+    with receiving("200") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        for _ in range(10):
+            with pytest.raises(OperationalError):
+                cut_off.deliver(outbox.deliveries.take(1)[0])
+            assert outbox.deliveries.log("client", job_id) == (DeliveryState.PENDING, [])
+            assert outbox.due_in_s() == PUT_OFF_S
+            outbox.clock.pass_s(PUT_OFF_S)
+        outbox.send_due()
+    assert [entry.attempt for entry in outbox.deliveries.log("client", job_id)[1]] == [1]
+    assert [post.headers["x-retry-num"] for post in receiver.posts] == [None]
+
+
+def test_a_webhook_that_is_put_off_makes_room_for_the_next_at_once(outbox, cut_off):
+    for _ in range(PER_HOST + 1):
+        outbox.end_job("https://receiver.example/")
+    taken = outbox.deliveries.take(10)
+    with pytest.raises(OperationalError):
+        cut_off.deliver(taken[0])
+    assert len(outbox.deliveries.take(10)) == 1
+
+
+def test_a_try_is_given_back_once_however_often_it_is_said(outbox):
+    outbox.end_job("https://receiver.example/")
+    outbox.deliverer.deliver(outbox.deliveries.take(1)[0])
+    second = outbox.deliveries.take(1)[0]
+    for _ in range(2):
+        outbox.deliveries.put_off(second, 0.0)
+    assert outbox.deliveries.take(1)[0].attempt == 2
+
+
+def test_a_courier_that_was_taken_for_dead_gives_no_try_back(outbox, cut_off):
+    outbox.end_job("https://receiver.example/")
+    slow = outbox.deliveries.take(1)[0]
+    outbox.clock.pass_s(SEND_S)
+    assert outbox.deliveries.take(1)[0].attempt == 2
+    with pytest.raises(OperationalError):
+        cut_off.deliver(slow)
+    assert outbox.due_in_s() == SEND_S
+    outbox.clock.pass_s(SEND_S)
+    assert outbox.deliveries.take(1)[0].attempt == 3
 
 
 def test_no_more_than_four_are_on_their_way_to_one_host_and_others_do_not_wait(outbox):

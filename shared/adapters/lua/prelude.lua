@@ -36,6 +36,12 @@ local function schedule(id, host, at)
 end
 local function unschedule(id, host) redis.call('ZREM', due_key(host), id) end
 
+-- A try is no longer on its way: there is room for the next.
+local function land(id, sent, host)
+  redis.call('ZREM', inflight_key(host), id .. ':' .. sent)
+  if redis.call('EXISTS', due_key(host)) == 1 then redis.call('ZADD', DUE, 'LT', now, host) end
+end
+
 -- Put a running job back among those that wait, to be rung for at once.
 local function requeue(id)
   redis.call('ZREM', RUNNING, id)

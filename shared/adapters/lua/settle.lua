@@ -2,8 +2,7 @@
 -- most log entries. Only the newest try decides what happens next; an older one, whose courier was slow, is logged and
 -- nothing else. Noting a try twice, after a lost reply, changes nothing.
 local id, sent, delivery, host = ARGV[1], ARGV[2], delivery_key(ARGV[1]), ARGV[7]
-redis.call('ZREM', inflight_key(host), id .. ':' .. sent)
-if redis.call('EXISTS', due_key(host)) == 1 then redis.call('ZADD', DUE, 'LT', now, host) end
+land(id, sent, host)
 if redis.call('EXISTS', delivery) == 0 then return 0 end
 redis.call('HSET', delivery .. ':log', sent, ARGV[3])
 redis.call('HDEL', delivery .. ':log', sent - ARGV[9])

@@ -4,10 +4,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 
 #: Any number, but the same in every process.
 _MIGRATION_LOCK = 7_468_219
+#: With PostgreSQL, where the defaults are minutes: seconds to connect, milliseconds until what was sent must have been
+#: received. A courier must hear that the database is away before its lease on a webhook is over.
+_PATIENCE = {"connect_timeout": 3, "tcp_user_timeout": 3000}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -23,7 +26,8 @@ def open_migrated(url: str) -> Engine:
 
     A SQLite file's folder is made where it is missing.
     """
-    engine = create_engine(url)
+    patience = _PATIENCE if make_url(url).get_backend_name() == "postgresql" else {}
+    engine = create_engine(url, connect_args=patience)
     if engine.dialect.name == "sqlite":
         Path(engine.url.database or "").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         event.listen(engine, "connect", _write_ahead)
