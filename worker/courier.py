@@ -22,7 +22,7 @@ from worker.housekeeping import Housekeeping
 
 log = structlog.get_logger()
 
-#: Webhooks on their way at the same time.
+#: Webhooks on their way at the same time; no client has more than half of them, see `PER_CLIENT`.
 SENDERS = 16
 #: Pause when nothing is due, and when Redis is away.
 _IDLE_S, _AWAY_S = 0.1, 1.0

@@ -1,12 +1,15 @@
 """Webhooks on their way, in Redis; the script that ends a job puts them there.
 
 ===============================  ==================================================================================
-`timbre:due`                     hosts, scored by the time (ms) to look at them next
-`timbre:due:{host}`              job ids, scored by the time (ms) their next try is due
+`timbre:due`                     clients, scored by the time (ms) to look at them next
+`timbre:due:{client}`            hosts, scored by the time (ms) to look at them next
+`timbre:due:{client}:{host}`     job ids, scored by the time (ms) their next try is due
 `timbre:delivery:{job}`          hash: client, url, host, state, try, sent, reason; kept seven days
 `timbre:delivery:{job}:body`     the bytes to send; kept as long as the result
 `timbre:delivery:{job}:log`      hash of tries, as sealed JSON, by their number; kept seven days
-`timbre:inflight:{host}`         tries on their way to a host, scored by when to give up on their courier
+`timbre:inflight:{client}`       tries on their way for a client, scored by when to give up on their courier
+`timbre:inflight:{host}`         the same to a host
+`timbre:waiting:{host}`          list of clients that wait for room at a host, the first to wait first
 ===============================  ==================================================================================
 
 A try is spent when it is taken, so a courier that dies, or never hears what it took, costs a try and never repeats a
@@ -26,6 +29,8 @@ from shared.domain.addresses import SafeUrl
 from shared.domain.delivery import DELAYS_S, Delivery, DeliveryState, LogEntry, Next
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 
+#: Webhooks sent for one client at the same time: half of what a courier sends, see `SENDERS`.
+PER_CLIENT = 8
 #: Webhooks sent to one host at the same time.
 PER_HOST = 4
 #: Seconds after which the courier of a try is taken for dead: more than an exchange may last.
@@ -44,8 +49,8 @@ class RedisDeliveries:
         self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
 
     def take(self, most: int) -> list[Delivery]:
-        """Take up to `most` due webhooks to send, at most four of one host at a time."""
-        taken = self._scripts("take", most, PER_HOST, round(SEND_S * 1000), len(DELAYS_S))
+        """Take up to `most` due webhooks to send, at most eight of one client and four of one host at a time."""
+        taken = self._scripts("take", most, PER_CLIENT, PER_HOST, round(SEND_S * 1000), len(DELAYS_S))
         return [
             Delivery(
                 job_id=job_id,
@@ -65,13 +70,11 @@ class RedisDeliveries:
         record = json.dumps(asdict(entry) | {"at": entry.at.isoformat()})
         delay = "" if then.delay_s is None else round(then.delay_s * 1000)
         outcome = (self._envelope.seal(record, delivery.job_id), then.state, entry.reason or "", delay)
-        keep = (LOG_TTL_S * 1000, LOG_LENGTH)
-        self._scripts("settle", delivery.job_id, delivery.sent, *outcome, delivery.host, *keep)
+        self._scripts("settle", *_which(delivery), *outcome, LOG_TTL_S * 1000, LOG_LENGTH)
 
     def put_off(self, delivery: Delivery, delay_s: float) -> None:
         """Give back a try that was not made, and make the webhook due again; a courier that was too slow is ignored."""
-        delay = round(delay_s * 1000)
-        self._scripts("put_off", delivery.job_id, delivery.sent, delivery.attempt, delivery.host, delay)
+        self._scripts("put_off", *_which(delivery), delivery.attempt, round(delay_s * 1000))
 
     def log(self, client_id: str, job_id: str) -> tuple[DeliveryState, list[LogEntry]]:
         """Return where a job's webhook stands, and its tries so far.
@@ -106,6 +109,10 @@ class RedisDeliveries:
 
 
 _NONE = NoWebhook("This job has no webhook to deliver: it asked for none, has not ended, or is unknown.")
+
+
+def _which(delivery: Delivery) -> tuple[str | int, ...]:
+    return delivery.job_id, delivery.client_id, delivery.host, delivery.sent
 
 
 def _entry(record: dict) -> LogEntry:  # type: ignore[type-arg]

@@ -2,13 +2,15 @@
 
 import json
 import ssl
+import threading
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 import trustme
 from sqlalchemy.exc import OperationalError
 
-from shared.adapters.redis_deliveries import PER_HOST, SEND_S, RedisDeliveries
+from shared.adapters.redis_deliveries import PER_CLIENT, PER_HOST, SEND_S, RedisDeliveries
 from shared.adapters.redis_jobs import RedisJobs
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
@@ -19,8 +21,10 @@ from shared.domain.delivery import DeliveryState
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 from shared.domain.jobs import Order, Status, Webhook, new_job_id
 from shared.signing import new_secret, vendor_signature
+from tests.client import eventually
 from tests.integration.clock import Clock
 from tests.receiver import receiving
+from worker.courier import SENDERS, Courier
 from worker.deliver import PUT_OFF_S, TIMEOUT_S, Deliverer
 from worker.egress import Egress
 
@@ -49,9 +53,9 @@ class Outbox:
         options = {"egress": Egress(rules=LOOPBACK), "https_only": False, "timeout_s": 30.0, "encoding": "hex"}
         self.deliverer = Deliverer(deliveries=self.deliveries, secrets=lambda _: [SECRET], **options | deliverer)
 
-    def end_job(self, url, *, status=Status.SUCCEEDED, status_only=False):
+    def end_job(self, url, *, client="client", status=Status.SUCCEEDED, status_only=False):
         order = Order(command=CreateVoiceprint(url="https://x"), webhook=Webhook(url, status_only))
-        job = self.jobs.create(new_job_id(), "client", order)
+        job = self.jobs.create(new_job_id(), client, order)
         if status is Status.CANCELED:
             assert self.jobs.cancel(job.id, OUTPUT)
         else:
@@ -60,8 +64,8 @@ class Outbox:
 
     def due_in_s(self):
         """Seconds until the next try; None when there is none."""
-        hosts = self.redis.scan_iter("timbre:due:*")
-        due = [at for host in hosts for _, at in self.redis.zrange(host, 0, 0, withscores=True)]
+        queues = self.redis.scan_iter("timbre:due:*:*")
+        due = [at for queue in queues for _, at in self.redis.zrange(queue, 0, 0, withscores=True)]
         return (min(due) - self.clock.now) / 1000 if due else None
 
     def send_due(self):
@@ -284,6 +288,56 @@ def test_a_host_with_much_to_come_hides_nobody_however_few_are_taken_at_a_time(o
     outbox.end_job("https://other.example/hook")
     taken = [delivery.host for _ in range(10) for delivery in outbox.deliveries.take(1)]
     assert sorted(taken) == ["other.example:443"] + PER_HOST * ["slow.example:443"]
+
+
+def test_a_client_with_much_to_come_hides_nobody_however_few_are_taken_at_a_time(outbox):
+    for n in range(300):
+        outbox.end_job(f"https://slow{n % 150}.example/hook", client="hog")
+    outbox.end_job("https://other.example/hook", client="other")
+    taken = [delivery.client_id for _ in range(PER_CLIENT + 1) for delivery in outbox.deliveries.take(1)]
+    assert taken == PER_CLIENT * ["hog"] + ["other"]
+    assert outbox.deliveries.take(10) == []
+
+
+def test_who_shares_a_host_with_a_client_that_has_much_to_come_is_next_but_one(outbox):
+    with receiving("200") as receiver:
+        for _ in range(50):
+            outbox.end_job(receiver.url, client="hog")
+        outbox.end_job(receiver.url, client="other")
+        under_way, landed = outbox.deliveries.take(10), []
+        for _ in range(2):
+            outbox.deliverer.deliver(under_way.pop())
+            landed += outbox.deliveries.take(10)
+    assert [delivery.client_id for delivery in landed] == ["hog", "other"]
+
+
+def test_a_client_has_room_again_as_soon_as_a_try_lands_or_its_courier_is_taken_for_dead(outbox):
+    with receiving("200") as receiver:
+        outbox.end_job(receiver.url)
+        for n in range(PER_CLIENT + 1):
+            outbox.end_job(f"https://slow{n}.example/hook")
+        taken = outbox.deliveries.take(100)
+        outbox.deliverer.deliver(next(delivery for delivery in taken if delivery.url == receiver.url))
+    assert (len(taken), len(outbox.deliveries.take(100))) == (PER_CLIENT, 1)
+    outbox.clock.pass_s(SEND_S)
+    assert len(outbox.deliveries.take(100)) == PER_CLIENT
+
+
+def test_one_client_takes_half_a_courier_at_most(outbox):
+    courier = Courier(outbox.deliveries, outbox.deliverer)
+    running = threading.Thread(target=courier.run)
+    with receiving("200") as well, ExitStack() as hanging:
+        for receiver in [hanging.enter_context(receiving("hang")) for _ in range(SENDERS // PER_HOST)]:
+            for _ in range(PER_HOST):
+                outbox.end_job(receiver.url, client="hog")
+        outbox.end_job(well.url, client="other")
+        running.start()
+        try:
+            eventually(lambda: well.posts)
+        finally:
+            courier.stop()
+    running.join()
+    assert PER_CLIENT <= SENDERS / 2
 
 
 def test_however_a_host_is_spelled_it_is_the_same(outbox):

@@ -17,6 +17,6 @@ if found[1] and found[1] ~= '' then
   redis.call('HSET', delivery, 'client', found[4], 'url', found[1], 'host', found[2],
              'state', 'pending', 'try', 0, 'sent', 0, 'reason', '')
   redis.call('PEXPIRE', delivery, ARGV[8])
-  schedule(id, found[2], now)
+  schedule(id, found[4], found[2], now)
 end
 return 1

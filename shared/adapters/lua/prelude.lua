@@ -12,8 +12,9 @@ local LEAVING, FORGETTING = 'timbre:leaving', 'timbre:forgetting'
 local function job_key(id) return 'timbre:job:' .. id end
 local function delivery_key(id) return 'timbre:delivery:' .. id end
 local function client_key(client) return 'timbre:unfinished:' .. client end
-local function due_key(host) return 'timbre:due:' .. host end
-local function inflight_key(host) return 'timbre:inflight:' .. host end
+local function due_key(...) return table.concat({DUE, ...}, ':') end
+local function inflight_key(name) return 'timbre:inflight:' .. name end
+local function waiting_key(host) return 'timbre:waiting:' .. host end
 local function jobs_key(client) return 'timbre:jobs:' .. client end
 
 -- Whether `fence` is that of the running claim; '*' stands for whoever has the job, or nobody yet.
@@ -29,17 +30,24 @@ local function leave(id, client)
   redis.call('SREM', client_key(client), id)
 end
 
--- Make a webhook due at a time, and its host along with it, or not due at all.
-local function schedule(id, host, at)
-  redis.call('ZADD', due_key(host), at, id)
-  redis.call('ZADD', DUE, 'LT', at, host)
+-- Make a webhook due at a time, and its host and client along with it, or not due at all.
+local function schedule(id, client, host, at)
+  redis.call('ZADD', due_key(client, host), at, id)
+  redis.call('ZADD', due_key(client), 'LT', at, host)
+  redis.call('ZADD', DUE, 'LT', at, client)
 end
-local function unschedule(id, host) redis.call('ZREM', due_key(host), id) end
+local function unschedule(id, client, host) redis.call('ZREM', due_key(client, host), id) end
 
--- A try is no longer on its way: there is room for the next.
-local function land(id, sent, host)
-  redis.call('ZREM', inflight_key(host), id .. ':' .. sent)
-  if redis.call('EXISTS', due_key(host)) == 1 then redis.call('ZADD', DUE, 'LT', now, host) end
+-- A try is no longer on its way: there is room for another of the client, and for whoever has waited longest for the
+-- host.
+local function land(id, sent, client, host)
+  for _, name in ipairs({client, host}) do redis.call('ZREM', inflight_key(name), id .. ':' .. sent) end
+  redis.call('ZADD', DUE, 'XX', 'LT', now, client)
+  local first = redis.call('LPOP', waiting_key(host))
+  if first then
+    redis.call('ZADD', due_key(first), 'XX', 'LT', now, host)
+    redis.call('ZADD', DUE, 'XX', 'LT', now, first)
+  end
 end
 
 -- Put a running job back among those that wait, to be rung for at once.

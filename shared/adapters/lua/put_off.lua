@@ -1,8 +1,8 @@
--- Give back a try that was not made. ARGV: id, sent, try, host, ms to the next.
+-- Give back a try that was not made. ARGV: id, client, host, sent, try, ms to the next.
 -- Only the newest try can be given back; doing so twice, after a lost reply, gives back one.
-local id, sent, delivery, host = ARGV[1], ARGV[2], delivery_key(ARGV[1]), ARGV[4]
-land(id, sent, host)
+local id, client, host, sent, delivery = ARGV[1], ARGV[2], ARGV[3], ARGV[4], delivery_key(ARGV[1])
+land(id, sent, client, host)
 if redis.call('HGET', delivery, 'sent') ~= sent then return 0 end
-redis.call('HSET', delivery, 'try', ARGV[3] - 1)
-schedule(id, host, now + ARGV[5])
+redis.call('HSET', delivery, 'try', ARGV[5] - 1)
+schedule(id, client, host, now + ARGV[6])
 return 1

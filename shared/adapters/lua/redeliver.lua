@@ -7,5 +7,5 @@ if found[1] ~= ARGV[2] then return 'none' end
 if redis.call('EXISTS', delivery .. ':body') == 0 then return 'gone' end
 if found[2] == 'pending' then return 'pending' end
 redis.call('HSET', delivery, 'state', 'pending', 'try', 0, 'reason', '')
-schedule(ARGV[1], found[3], now)
+schedule(ARGV[1], ARGV[2], found[3], now)
 return 'ok'

@@ -10,7 +10,7 @@ if owner ~= ARGV[2] then return false end
 if found[3] and found[3] ~= ARGV[3] and now < tonumber(found[4]) then return false end
 leave(id, owner)
 redis.call('ZREM', jobs_key(owner), id)
-unschedule(id, redis.call('HGET', delivery, 'host') or '')
+unschedule(id, owner, redis.call('HGET', delivery, 'host') or '')
 redis.call('DEL', delivery, delivery .. ':body', delivery .. ':log')
 redis.call('HDEL', job, 'client', 'status', 'command', 'step', 'progress', 'webhook')
 redis.call('HSET', job, 'withdrawn_from', owner, 'withdrawn_by', ARGV[3], 'withdrawn_until', now + ARGV[4])
