@@ -495,7 +495,12 @@ class DeliveryTry(Schema):
         required=True, allow_none=True, metadata={"description": "HTTP status, when an answer came."}
     )
     reason = fields.String(
-        required=True, allow_none=True, metadata={"description": "Why it failed; null when it succeeded."}
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Why it failed; null when it succeeded. `unknown_error` while it is on its way, and for "
+            "good if its courier was killed."
+        },
     )
     durationMs = fields.Integer(required=True)
     answer = fields.String(required=True, metadata={"description": "The first bytes of the answer."})

@@ -13,12 +13,13 @@
 ===============================  ==================================================================================
 
 A try is spent when it is taken, so a courier that dies, or never hears what it took, costs a try and never repeats a
-number. Only a courier that lives to say that it sent nothing gives it back.
+number. Only a courier that lives to say that it sent nothing gives it back. Until it is settled, the log has nothing of
+a try but `number:ms`, not sealed: Redis writes that itself, in the step that spends the try.
 """
 
 import json
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 
 from redis import Redis
 
@@ -26,7 +27,7 @@ from shared.adapters.redis_jobs import LOG_TTL_S
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 from shared.adapters.sealing import Envelope
 from shared.domain.addresses import SafeUrl
-from shared.domain.delivery import DELAYS_S, Delivery, DeliveryState, LogEntry, Next
+from shared.domain.delivery import DELAYS_S, Delivery, DeliveryState, LogEntry, Next, Reason
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 
 #: Webhooks sent for one client at the same time: half of what a courier sends, see `SENDERS`.
@@ -50,7 +51,8 @@ class RedisDeliveries:
 
     def take(self, most: int) -> list[Delivery]:
         """Take up to `most` due webhooks to send, at most eight of one client and four of one host at a time."""
-        taken = self._scripts("take", most, PER_CLIENT, PER_HOST, round(SEND_S * 1000), len(DELAYS_S))
+        limits = (PER_CLIENT, PER_HOST, round(SEND_S * 1000), len(DELAYS_S))
+        taken = self._scripts("take", most, *limits, LOG_TTL_S * 1000, LOG_LENGTH)
         return [
             Delivery(
                 job_id=job_id,
@@ -70,11 +72,11 @@ class RedisDeliveries:
         record = json.dumps(asdict(entry) | {"at": entry.at.isoformat()})
         delay = "" if then.delay_s is None else round(then.delay_s * 1000)
         outcome = (self._envelope.seal(record, delivery.job_id), then.state, entry.reason or "", delay)
-        self._scripts("settle", *_which(delivery), *outcome, LOG_TTL_S * 1000, LOG_LENGTH)
+        self._scripts("settle", *_which(delivery), *outcome)
 
     def put_off(self, delivery: Delivery, delay_s: float) -> None:
         """Give back a try that was not made, and make the webhook due again; a courier that was too slow is ignored."""
-        self._scripts("put_off", *_which(delivery), delivery.attempt, round(delay_s * 1000))
+        self._scripts("put_off", *_which(delivery), delivery.attempt, round(delay_s * 1000), delivery.reason)
 
     def log(self, client_id: str, job_id: str) -> tuple[DeliveryState, list[LogEntry]]:
         """Return where a job's webhook stands, and its tries so far.
@@ -89,8 +91,14 @@ class RedisDeliveries:
         if record.get("client") != client_id:
             raise _NONE
         lines: dict[str, str] = self._redis.hgetall(f"{key}:log")  # type: ignore[assignment]
-        tries = [self._envelope.open(lines[number], job_id) for number in sorted(lines, key=int)]
-        return DeliveryState(record["state"]), [_entry(json.loads(text)) for text in tries]
+        return DeliveryState(record["state"]), [self._entry(lines[number], job_id) for number in sorted(lines, key=int)]
+
+    def _entry(self, line: str, job_id: str) -> LogEntry:
+        attempt, bare, at_ms = line.partition(":")
+        if bare:
+            return _unsettled(int(attempt), int(at_ms))
+        record = json.loads(self._envelope.open(line, job_id))
+        return LogEntry(**record | {"at": datetime.fromisoformat(record["at"])})
 
     def redeliver(self, client_id: str, job_id: str) -> None:
         """Make a job's webhook due again at once, with all its tries.
@@ -115,5 +123,6 @@ def _which(delivery: Delivery) -> tuple[str | int, ...]:
     return delivery.job_id, delivery.client_id, delivery.host, delivery.sent
 
 
-def _entry(record: dict) -> LogEntry:  # type: ignore[type-arg]
-    return LogEntry(**record | {"at": datetime.fromisoformat(record["at"])})
+def _unsettled(attempt: int, at_ms: int) -> LogEntry:
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return LogEntry(attempt=attempt, at=at, duration_ms=0, status=None, reason=Reason.UNKNOWN, answer="")

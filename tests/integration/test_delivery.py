@@ -5,12 +5,13 @@ import ssl
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import trustme
 from sqlalchemy.exc import OperationalError
 
-from shared.adapters.redis_deliveries import PER_CLIENT, PER_HOST, SEND_S, RedisDeliveries
+from shared.adapters.redis_deliveries import LOG_LENGTH, PER_CLIENT, PER_HOST, SEND_S, RedisDeliveries
 from shared.adapters.redis_jobs import RedisJobs
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
@@ -94,7 +95,7 @@ def hasty(redis):
 
 
 SCHEDULE = [0, 0, 60, 300]
-HTTP, TIMEOUT, CONNECTION = "http_error", "http_timeout", "connection_failed"
+HTTP, TIMEOUT, CONNECTION, UNKNOWN = "http_error", "http_timeout", "connection_failed", "unknown_error"
 SCRIPTS = {
     "well": (["200"], [(200, None)], "delivered", [0]),
     "no content": (["204"], [(204, None)], "delivered", [0]),
@@ -213,12 +214,36 @@ def test_a_courier_that_dies_costs_a_try_and_repeats_no_number(outbox):
         assert outbox.due_in_s() == SEND_S
         outbox.clock.pass_s(SEND_S)
         outbox.send_due()
+        state, log = outbox.deliveries.log("client", job_id)
+        assert [(entry.attempt, entry.reason) for entry in log] == [(1, UNKNOWN), (2, None)]
         outbox.deliverer.deliver(lost[0])  # back from the dead, it sends after all
-    state, log = outbox.deliveries.log("client", job_id)
     assert state is DeliveryState.DELIVERED
-    assert [entry.attempt for entry in log] == [1, 2]
+    _, log = outbox.deliveries.log("client", job_id)
+    assert [(entry.attempt, entry.reason) for entry in log] == [(1, None), (2, None)]
     assert [post.headers["x-retry-num"] for post in receiver.posts] == ["1", None]
     assert outbox.due_in_s() is None
+
+
+def test_the_try_after_one_that_was_lost_does_not_know_why(outbox, cut_off):
+    with receiving("500", "200") as receiver:
+        outbox.end_job(receiver.url)
+        outbox.send_due()
+        with pytest.raises(OperationalError):
+            cut_off.deliver(outbox.deliveries.take(1)[0])
+        outbox.clock.pass_s(PUT_OFF_S)
+        assert outbox.deliveries.take(1)[0].reason == HTTP
+        outbox.clock.pass_s(SEND_S)
+        outbox.send_due()
+    assert receiver.posts[1].headers["x-retry-reason"] == UNKNOWN
+
+
+def test_a_log_keeps_its_last_hundred_tries(outbox, redis):
+    job_id = outbox.end_job("https://killer.example/")
+    for _ in range(LOG_LENGTH + 2):
+        redis.hset(f"timbre:delivery:{job_id}", "try", 0)
+        assert outbox.deliveries.take(1)
+        outbox.clock.pass_s(SEND_S)
+    assert len(outbox.deliveries.log("client", job_id)[1]) == LOG_LENGTH
 
 
 @pytest.fixture
@@ -366,12 +391,16 @@ def test_while_tries_are_to_come_nothing_is_sent_again(outbox):
 
 
 def test_a_webhook_that_kills_its_couriers_ends_too(outbox):
-    job_id = outbox.end_job("https://killer.example/")
+    job_id, start_ms = outbox.end_job("https://killer.example/"), outbox.clock.now
     for _ in range(4):
         assert len(outbox.deliveries.take(1)) == 1
         outbox.clock.pass_s(SEND_S)
     assert outbox.deliveries.take(1) == []
-    assert outbox.deliveries.log("client", job_id)[0] is DeliveryState.EXHAUSTED
+    state, log = outbox.deliveries.log("client", job_id)
+    assert state is DeliveryState.EXHAUSTED
+    assert [(entry.attempt, entry.status, entry.reason) for entry in log] == [(n, None, UNKNOWN) for n in (1, 2, 3, 4)]
+    assert log[1].at - log[0].at == timedelta(seconds=SEND_S)
+    assert log[0].at.timestamp() == start_ms / 1000
     assert outbox.due_in_s() is None
 
 

@@ -1,4 +1,5 @@
--- Take due webhooks to send. ARGV: most, most in flight per client, per host, send_ms, most tries.
+-- Take due webhooks to send. ARGV: most, most in flight per client, per host, send_ms, most tries,
+-- log_ttl_ms, most log entries.
 -- A try is spent before it is made, so that no number is ever sent under two meanings; if its courier dies, the webhook
 -- is due again after send_ms, with the next number. A client or host that has enough on its way is looked at again when
 -- a try lands, or after a second, and keeps nobody else waiting: so few hosts can be full that a client's queue holds
@@ -19,6 +20,13 @@ local function look_again(queues, name, queue, full)
   redis.call('ZADD', queues, full and math.max(next_due, now + 1000) or next_due, name)
 end
 
+-- Log the bare number and time of a try; how it went takes their place, unless its courier dies.
+local function log_try(lines, try, sent)
+  redis.call('HSET', lines, sent, try .. ':' .. now)
+  redis.call('HDEL', lines, sent - ARGV[7])
+  redis.call('PEXPIRE', lines, ARGV[6])
+end
+
 local function spend(id, client, host)
   local delivery = delivery_key(id)
   local found = redis.call('HMGET', delivery, 'url', 'reason', 'try')
@@ -31,6 +39,8 @@ local function spend(id, client, host)
   end
   local try = redis.call('HINCRBY', delivery, 'try', 1)
   local sent = redis.call('HINCRBY', delivery, 'sent', 1)
+  redis.call('HSET', delivery, 'reason', '')
+  log_try(delivery .. ':log', try, sent)
   for _, name in ipairs({client, host}) do
     redis.call('ZADD', inflight_key(name), now + ARGV[4], id .. ':' .. sent)
     redis.call('PEXPIRE', inflight_key(name), ARGV[4])
