@@ -123,7 +123,9 @@ class SpeakerMatch(Schema):
 
     speaker = fields.String(required=True)
     match = fields.String(required=True, allow_none=True, metadata={"description": "The matched label; null: nobody."})
-    confidence = _by_name(fields.Integer(allow_none=True), required=True, description="Of each label, 0 to 100.")
+    confidence = _by_name(
+        fields.Integer(allow_none=True), required=True, description="Of each label, 0 to 100, rounded down."
+    )
     score = _by_name(fields.Float(), required=True, description="Of each label: the cosine, -1 to 1.")
 
 
@@ -140,7 +142,9 @@ class VerificationOutput(Schema):
 
     score = fields.Float(required=True, metadata={"description": "The cosine, -1 to 1."})
     confidence = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "0 to 100; null where the model is not calibrated."}
+        required=True,
+        allow_none=True,
+        metadata={"description": "0 to 100, rounded down; null where the model is not calibrated."},
     )
     decision = fields.String(
         required=True,

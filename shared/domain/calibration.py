@@ -70,5 +70,5 @@ def probability(llr: float) -> float:
 
 
 def confidence(llr: float) -> int:
-    """Return that probability as the 0 to 100 of the wire."""
-    return round(100 * probability(llr))
+    """Return that probability as the 0 to 100 of the wire, rounded down: a confidence of 99 is one of at least 99 %."""
+    return int(100 * probability(llr))

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from models import registry
 from models.vad import SileroVad
 from shared.domain.audio import Waveform, total_s
-from shared.domain.calibration import NUM_FEATURES, Calibration, features
+from shared.domain.calibration import NUM_FEATURES, Calibration, confidence, features
 from shared.domain.quality import Condition
 from tests.eval import metrics
 from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, read_manifest
@@ -141,7 +141,8 @@ def report(calibration: Calibration, rows: list[Row], nets: Nets) -> None:
         llrs, same = _scored(calibration, heard[enrol], heard[test])
         cost = metrics.cllr(llrs, same)
         costs += [cost] if enrol == "clean" else []
-        rates = "  ".join(f"{_far(llrs, same, level):7.2f} / {_frr(llrs, same, level):<6.1f}" for level in LEVELS)
+        confidences = np.array([confidence(llr) for llr in llrs])
+        rates = "  ".join(_rates(confidences, same, level) for level in LEVELS)
         print(f"{enrol + ' / ' + test:28} {cost:.3f}  {100 * metrics.eer(llrs, same):5.2f}   {rates}")
     print(f"mean Cllr over clean, telephone, noise (clean enrolment): {np.mean(costs):.3f}")
 
@@ -159,16 +160,10 @@ def _scored(calibration: Calibration, enrolled: list, tried: list) -> tuple[np.n
     return np.array(llrs), np.array(same)
 
 
-def _far(llrs: np.ndarray, same: np.ndarray, level: int) -> float:
-    return 100 * float((llrs[~same] >= _threshold(level)).mean())
-
-
-def _frr(llrs: np.ndarray, same: np.ndarray, level: int) -> float:
-    return 100 * float((llrs[same] < _threshold(level)).mean())
-
-
-def _threshold(level: int) -> float:
-    return float(np.log(level / (100 - level)))
+def _rates(confidences: np.ndarray, same: np.ndarray, level: int) -> str:
+    """Return the false accepts and false rejects, in %, of who accepts from the confidence `level` on."""
+    accepted = confidences >= level
+    return f"{100 * accepted[~same].mean():7.2f} / {100 * (~accepted[same]).mean():<6.1f}"
 
 
 def store(handle: str, calibration: Calibration, manifest: Path) -> None:

@@ -34,6 +34,12 @@ def test_below_the_threshold_nobody_is_named():
     assert match(comparisons, exclusive=True, threshold=99) == {"S0": None, "S1": None}
 
 
+def test_a_threshold_is_met_from_its_probability_on():
+    llr = np.log(99)
+    assert match(table([llr + 1e-6], labels="A"), exclusive=True, threshold=99) == {"S0": "A"}
+    assert match(table([llr - 1e-6], labels="A"), exclusive=True, threshold=99) == {"S0": None}
+
+
 def test_with_threshold_0_somebody_is_always_named_as_long_as_labels_last():
     assert match(table([-9.0], [-8.0], labels="A"), exclusive=True, threshold=0) == {"S0": None, "S1": "A"}
     assert match(table([-9.0], [-8.0], labels="A"), exclusive=False, threshold=0) == {"S0": "A", "S1": "A"}

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from shared.domain.verification import Comparison, OperatingPoint, compare
@@ -12,6 +13,13 @@ def test_each_operating_point_accepts_from_its_confidence_on(llr, accepted):
     assert [str(point) for point in OperatingPoint if comparison.accepted(point)] == accepted.split()
 
 
+@pytest.mark.parametrize("point", OperatingPoint)
+def test_an_operating_point_accepts_from_its_probability_on(point):
+    llr = np.log(point.least_confidence / (100 - point.least_confidence))
+    assert Comparison(score=0.5, llr=llr + 1e-6).accepted(point)
+    assert not Comparison(score=0.5, llr=llr - 1e-6).accepted(point)
+
+
 def test_without_calibration_nothing_is_decided():
     comparison = compare(voiceprint(1, 0), voiceprint(0.6, 0.8), None)
     assert comparison.score == pytest.approx(0.6)
@@ -21,4 +29,4 @@ def test_without_calibration_nothing_is_decided():
 
 def test_with_calibration_the_confidence_is_its():
     calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO}, nuisance=NONE)
-    assert compare(voiceprint(1, 0), voiceprint(1, 0), calibration).confidence == 100
+    assert compare(voiceprint(1, 0), voiceprint(1, 0), calibration).confidence == 99
