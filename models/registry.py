@@ -170,7 +170,7 @@ def _entry(handle: str, table: dict[str, Any]) -> Entry:
     clustering["windows_s"] = tuple(clustering["windows_s"])
     fitted = _calibration(table.pop("calibration", None))
     return Entry(
-        ModelCard(handle=handle, clustering=ClusteringThresholds(**clustering), calibration=fitted, **table), sha256
+        ModelCard(handle=handle, clustering=ClusteringThresholds(**clustering), fitted=fitted, **table), sha256
     )
 
 
@@ -179,6 +179,7 @@ def _calibration(table: dict[str, Any] | None) -> Calibration | None:
     if table is None:
         return None
     return Calibration(
+        model_id=table["model"],
         data=table["data"],
         weights=np.array(table["weights"]),
         means={condition: _vector(text) for condition, text in table["means"].items()},

@@ -27,6 +27,8 @@ _LEAST_SPEECH_S, _MOST_SPEECH_S = 1.0, 10.0
 class Calibration:
     """What turns one model's scores into log-likelihood ratios."""
 
+    #: The model whose scores they are: other weights make other scores.
+    model_id: str
     #: What it was fitted on, in words.
     data: str
     #: One weight per feature, (NUM_FEATURES,).

@@ -70,10 +70,15 @@ class ModelCard:
     licence: str
     source: str
     clustering: ClusteringThresholds
-    #: None: nobody has fitted one, so scores of the model mean nothing but an order.
-    calibration: Calibration | None = None
+    #: The calibration that is stored under the handle, which may be that of another revision.
+    fitted: Calibration | None = None
 
     @property
     def model_id(self) -> str:
         """Name and revision, as stored in every voiceprint: `ge2e@1`."""
         return f"{self.handle}@{self.revision}"
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Return what was fitted on this very revision; None: scores of the model mean nothing but an order."""
+        return self.fitted if self.fitted and self.fitted.model_id == self.model_id else None

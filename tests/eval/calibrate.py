@@ -92,7 +92,13 @@ def fit(recordings: list[Halves], data: str) -> Calibration:
         condition.value: np.mean([h.vector for h in everything if h.capture.condition == condition], axis=0)
         for condition in Condition
     }
-    calibration = Calibration(data=data, weights=np.zeros(NUM_FEATURES), means=means, nuisance=_nuisance(recordings))
+    calibration = Calibration(
+        model_id=everything[0].model_id,
+        data=data,
+        weights=np.zeros(NUM_FEATURES),
+        means=means,
+        nuisance=_nuisance(recordings),
+    )
     rows, same = zip(*_trials(recordings, calibration), strict=True)
     return replace(calibration, weights=_logistic(np.array(rows), np.array(same)))
 
@@ -168,7 +174,8 @@ def _rates(confidences: np.ndarray, same: np.ndarray, level: int) -> str:
 
 def store(handle: str, calibration: Calibration, manifest: Path) -> None:
     """Write the calibration into the model's entry of the manifest, in place of an older one."""
-    table = f"[{handle}.calibration]\ndata = {json.dumps(calibration.data)}\n"
+    table = f"[{handle}.calibration]\nmodel = {json.dumps(calibration.model_id)}\n"
+    table += f"data = {json.dumps(calibration.data)}\n"
     table += f"weights = {np.round(calibration.weights, 4).tolist()}\n"
     table += "nuisance = [\n" + "".join(f'    "{_text(row)}",\n' for row in calibration.nuisance) + "]\n"
     table += f"\n[{handle}.calibration.means]\n"

@@ -9,8 +9,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from models import registry
-from tests.eval import calibrate, simulate
+from tests.eval import simulate
 from tests.eval.__main__ import main
 from tests.eval.recordings import read_manifest
 from tests.models.speech import DATA, Clip, read_clips
@@ -60,36 +59,6 @@ def test_eval_scores_trials_and_conversations(manifest: Path, tmp_path: Path) ->
     assert report["conversations"]["dominant_right_count"] == report["conversations"]["mixtures"] == 1
     assert report["conversations"]["der_collar_0.25"] < 0.1
     assert report["conversations"]["single-30s"]["within_0.02_of_undivided"] == 1.0
-
-
-def test_calibration_is_fitted_stored_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = read_clips()
-    with (tmp_path / "manifest.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for speaker in sorted({clip.speaker for clip in clips}):
-            talk(tmp_path / speaker, [clip for clip in clips if clip.speaker == speaker])
-            rows.writerow((f"{speaker}.flac", speaker, "long", "single", ""))
-        rows.writerows(
-            (DATA / f"{name}.flac", name[:4], "short", "single", "")
-            for name in ("1688-142285-0005", "2609-156975-0000", "2609-156975-0009")
-        )
-    stored = tmp_path / "manifest.toml"
-    stored.write_text(registry.MANIFEST.read_text())
-    monkeypatch.setattr(registry, "MANIFEST", stored)
-    before = registry.entry("ge2e").card.calibration
-    command = [str(tmp_path / "manifest.csv"), "--model", "ge2e", "--fit", "long", "--test", "short", "--data", "three"]
-
-    done = CliRunner().invoke(calibrate.main, command)
-
-    assert done.exit_code == 0, done.output
-    assert "mean Cllr" in done.output
-    assert "fitted and tested on 1688, 2609." in done.output
-    fitted = registry.entry("ge2e").card.calibration
-    assert fitted is not None
-    assert before is not None
-    assert fitted.data == "three"
-    assert fitted.weights.shape == before.weights.shape
 
 
 def test_conversations_to_tune_on_are_made_of_people_who_are_not_tested(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_the_first_installed_model_of_the_manifest_is_the_default(tmp_path: Path
 def test_an_installed_models_revision_names_its_weights(tmp_path: Path) -> None:
     pretend_installed("titanet_large", tmp_path)
     assert installed_card("titanet_large", tmp_path).model_id == "titanet_large@1.abababab"
+
+
+def test_a_calibration_counts_for_the_revision_it_was_fitted_on_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = registry.MANIFEST.read_text().replace("ge2e.calibration", "titanet_small.calibration")
+    monkeypatch.setattr(registry, "MANIFEST", tmp_path / "manifest.toml")
+    registry.MANIFEST.write_text(text.replace('model = "ge2e@1"', 'model = "titanet_small@1.abababab"'))
+    assert not calibrated("titanet_small", tmp_path)
+    pretend_installed("titanet_small", tmp_path)
+    assert calibrated("titanet_small", tmp_path)
+    assert installed_card("titanet_small", tmp_path).calibration is not None
+    replace(RECORD, sha256="cd" * 32).write(tmp_path / "titanet_small")
+    assert not calibrated("titanet_small", tmp_path)
+    assert installed_card("titanet_small", tmp_path).calibration is None
+
+
+def calibrated(handle: str, weights_dir: Path) -> bool:
+    return next(model.calibrated for model in registry.listed(weights_dir) if model.handle == handle)
 
 
 def test_a_half_installed_model_does_not_count(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ TELEPHONE = replace(CLEAN, narrowband=True)
 WEIGHTS = np.array([-10.0, 0, 0, 0, 20.0, 0, 0, 0])
 ZERO = np.zeros(2, np.float32)
 NONE = np.zeros((0, 2), np.float32)
+
+
+def toy(means=MappingProxyType({"clean": ZERO}), nuisance=NONE):
+    return Calibration(model_id="toy@1", data="toy", weights=WEIGHTS, means=means, nuisance=nuisance)
 
 
 def voiceprint(x, y, capture=CLEAN, model="toy@1"):
@@ -32,14 +37,14 @@ def test_a_confidence_means_at_least_that_probability(percent):
 
 
 def test_the_ratio_weighs_the_cosine_and_both_qualities():
-    calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO, "telephone": ZERO}, nuisance=NONE)
+    calibration = toy({"clean": ZERO, "telephone": ZERO})
     assert calibration.llr(voiceprint(1, 0), voiceprint(1, 0)) == pytest.approx(10.0)
     assert calibration.llr(voiceprint(1, 0), voiceprint(0, 1, TELEPHONE)) == pytest.approx(-10.0)
 
 
 def test_each_vector_is_seen_from_the_mean_of_its_condition():
     means = {"clean": ZERO, "telephone": np.array([0.0, 1.0], np.float32)}
-    calibration = Calibration(data="toy", weights=WEIGHTS, means=means, nuisance=NONE)
+    calibration = toy(means)
     same_once_the_channel_is_gone = calibration.llr(voiceprint(1, 0), voiceprint(1, 1, TELEPHONE))
     assert same_once_the_channel_is_gone == pytest.approx(10.0)
     assert calibration.compensated(voiceprint(0, 0)).tolist() == [0, 0]
@@ -53,14 +58,13 @@ def test_features_hold_the_worse_of_both_and_whether_the_channels_differ():
 
 
 def test_voiceprints_of_two_models_are_not_compared():
-    calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO}, nuisance=NONE)
+    calibration = toy()
     with pytest.raises(InvalidVoiceprint, match="toy@1 cannot be compared with one of toy@2"):
         calibration.llr(voiceprint(1, 0), voiceprint(1, 0, model="toy@2"))
 
 
 def test_directions_in_which_channels_move_a_voice_do_not_count():
-    up = np.array([[0.0, 1.0]], np.float32)
-    calibration = Calibration(data="toy", weights=WEIGHTS, means={"clean": ZERO}, nuisance=up)
+    calibration = toy(nuisance=np.array([[0.0, 1.0]], np.float32))
     assert calibration.llr(voiceprint(0.6, 0.8), voiceprint(0.6, -0.8)) == pytest.approx(10.0)
 
 
