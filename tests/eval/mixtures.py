@@ -1,8 +1,7 @@
 """Conversations: is the voiceprint that of whoever speaks most, and who spoke when?"""
 
-import sys
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,37 +18,35 @@ _MAX_S = 30.0
 _CONVERSATIONS = ("mixture", "single-30s", "diarization")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one recording; times in seconds, None where it does not apply."""
 
     file: str
     kind: str
     condition: str
+    #: Code of the failure that its job ends with: nobody was found then, and all speech missed.
+    failure: str | None = None
     #: Share of reference speech that is missed, invented or somebody else's: without collar, and +-0.25 s round turns.
-    der: float | None
-    der_collar: float | None
+    der: float | None = None
+    der_collar: float | None = None
+    #: Reference speech outside the collars.
+    scored_s: float = 0.0
     #: Whether the voiceprint is nearest to the enrolment of the true dominant speaker, of all who speak.
     right: bool | None
     #: Share of the speech used that is the dominant speaker's, and its length.
-    purity: float | None
-    used_s: float
-    num_speakers: int
+    purity: float | None = None
+    used_s: float = 0.0
+    num_speakers: int = 0
     #: Cosine to the voiceprint of all speech, of recordings of one speaker.
-    to_undivided: float | None
+    to_undivided: float | None = None
 
 
 def evaluate(rows: list[Row], heard: dict[str, Heard], nets: Nets) -> list[Outcome]:
     """Run the whole recipe on every mixture and diarization file, and on one-speaker files of 5 s and more."""
     enrolments = _enrolments(heard)
     chosen = [row for row in rows if row.kind in _CONVERSATIONS or (row.kind == "single" and _is_long(row, heard))]
-    outcomes = []
-    for row in chosen:
-        try:
-            outcomes.append(_outcome(row, enrolments, nets))
-        except JobFailure as failure:
-            print(f"{row.file}: {failure.code}", file=sys.stderr)
-    return outcomes
+    return [_outcome(row, enrolments, nets) for row in chosen]
 
 
 def _is_long(row: Row, heard: dict[str, Heard]) -> bool:
@@ -68,25 +65,39 @@ def _outcome(row: Row, enrolments: dict[str, np.ndarray], nets: Nets) -> Outcome
     whole = read_waveform(row.path)
     # What the service takes: recordings of the set run a little over.
     waveform = Waveform(whole.samples[: round(_MAX_S * whole.sample_rate_hz)], whole.sample_rate_hz)
-    result = make_voiceprint(waveform, nets, Steps())
-    used = result.diarization.segments(result.dominant_speaker)
     reference = _reference(row.path.with_suffix(".rttm"), waveform.duration_s)
     dominant = row.note.get("dominant", row.speaker)
-    alone = row.kind.startswith("single")
-    unit = {s: enrolments[s] / np.linalg.norm(enrolments[s]) for s in row.speaker.split(";") if s in enrolments}
-    nearest = max(unit, key=lambda s: float(unit[s] @ result.voiceprint.vector)) if len(unit) > 1 else None
-    return Outcome(
+    among = {s: enrolments[s] / np.linalg.norm(enrolments[s]) for s in row.speaker.split(";") if s in enrolments}
+    judged = len(among) > 1 and dominant in among
+    nobody = Outcome(
         file=row.file,
         kind=row.kind,
         condition=row.note.get("cond", ""),
-        der=_der(reference, result.diarization, waveform, 0.0) if reference else None,
-        der_collar=_der(reference, result.diarization, waveform, 0.25) if reference else None,
-        right=None if nearest is None else nearest == dominant,
+        right=False if judged else None,
+        **_errors(reference, Diarization([]), waveform),
+    )
+    try:
+        result = make_voiceprint(waveform, nets, Steps())
+    except JobFailure as failure:
+        return replace(nobody, failure=failure.code)
+    used = result.diarization.segments(result.dominant_speaker)
+    return replace(
+        nobody,
+        right=_nearest(result.voiceprint.vector, among) == dominant if judged else None,
         purity=_purity(reference, dominant, used) if dominant in {s for _, s in reference} else None,
         used_s=total_s(used),
         num_speakers=result.quality.num_speakers,
-        to_undivided=_to_undivided(waveform, result.voiceprint.vector, nets) if alone else None,
+        to_undivided=_to_undivided(waveform, result.voiceprint.vector, nets) if _is_alone(row) else None,
+        **_errors(reference, result.diarization, waveform),
     )
+
+
+def _is_alone(recording: Row | Outcome) -> bool:
+    return recording.kind.startswith("single")
+
+
+def _nearest(vector: np.ndarray, among: dict[str, np.ndarray]) -> str:
+    return max(among, key=lambda speaker: float(among[speaker] @ vector))
 
 
 def _reference(path: Path, end_s: float) -> list[tuple[Segment, str]]:
@@ -97,7 +108,19 @@ def _reference(path: Path, end_s: float) -> list[tuple[Segment, str]]:
     return [(segment, speaker) for segment, speaker in cut if segment]
 
 
-def _der(reference: list[tuple[Segment, str]], found: Diarization, waveform: Waveform, collar_s: float) -> float:
+def _errors(reference: list[tuple[Segment, str]], found: Diarization, waveform: Waveform) -> dict[str, float]:
+    """Return an outcome's diarization errors; nothing where nobody knows who spoke when."""
+    if not reference:
+        return {}
+    der, _ = _der(reference, found, waveform, 0.0)
+    der_collar, scored_s = _der(reference, found, waveform, 0.25)
+    return {"der": der, "der_collar": der_collar, "scored_s": scored_s}
+
+
+def _der(
+    reference: list[tuple[Segment, str]], found: Diarization, waveform: Waveform, collar_s: float
+) -> tuple[float, float]:
+    """Return the diarization error, and the seconds of reference speech that it is a share of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pyannote.core import Annotation, Timeline
@@ -113,7 +136,9 @@ def _der(reference: list[tuple[Segment, str]], found: Diarization, waveform: Wav
     # pyannote's collar is the whole width.
     metric = DiarizationErrorRate(collar=2 * collar_s)
     hypothesis = annotation([(turn.segment, turn.speaker) for turn in found.turns])
-    return float(metric(annotation(reference), hypothesis, uem=Timeline([Span(0, waveform.duration_s)])))
+    uem = Timeline([Span(0, waveform.duration_s)])
+    detail = metric(annotation(reference), hypothesis, uem=uem, detailed=True)
+    return float(detail[metric.name]), float(detail["total"])
 
 
 def _purity(reference: list[tuple[Segment, str]], dominant: str, used: list[Segment]) -> float:
@@ -131,31 +156,54 @@ def _to_undivided(waveform: Waveform, vector: np.ndarray, nets: Nets) -> float:
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, object]:
-    mixtures = [o for o in outcomes if o.kind == "mixture"]
-    alone = [o for o in outcomes if o.to_undivided is not None]
-    found: dict[str, object] = {}
-    if mixtures:
-        found |= {
-            "mixtures": len(mixtures),
-            "dominant_right": _mean([o.right for o in mixtures]),
-            "dominant_right_count": sum(bool(o.right) for o in mixtures),
-            "der": _mean([o.der for o in mixtures]),
-            "der_collar_0.25": _mean([o.der_collar for o in mixtures]),
-            "purity": _mean([o.purity for o in mixtures]),
-            "used_s": _mean([o.used_s for o in mixtures]),
-        }
-    if alone:
-        found["one_speaker_within_0.02_of_undivided"] = _mean([(o.to_undivided or 0) >= 0.98 for o in alone])
+    """Return the figures of each kind of recording; one whose job failed counts as wrong, its speech as missed."""
+    found: dict[str, object] = {"recordings": len(outcomes), "failed": _num_failed(outcomes)}
+    found["failures"] = {o.file: o.failure for o in outcomes if o.failure}
+    if mixtures := [o for o in outcomes if o.kind == "mixture"]:
+        found |= _of_mixtures(mixtures)
+    if alone := [o for o in outcomes if _is_alone(o)]:
+        found["one_speaker_within_0.02_of_undivided"] = _within(alone)
     for kind in ("single-30s", "single"):
-        files = [o for o in alone if o.kind == kind]
-        if files:
-            found[kind] = {
-                "files": len(files),
-                "split": _mean([o.num_speakers > 1 for o in files]),
-                "within_0.02_of_undivided": _mean([(o.to_undivided or 0) >= 0.98 for o in files]),
-            }
-    real = {o.file: {"der": o.der, "der_collar_0.25": o.der_collar} for o in outcomes if o.kind == "diarization"}
-    return found | ({"diarization": real} if real else {}) | {"files": [asdict(o) for o in outcomes]}
+        if files := [o for o in alone if o.kind == kind]:
+            split = _mean([o.num_speakers > 1 for o in files])
+            found[kind] = {"files": len(files), "split": split, "within_0.02_of_undivided": _within(files)}
+    if real := [o for o in outcomes if o.kind == "diarization"]:
+        each = {o.file: {"der": o.der, "der_collar_0.25": o.der_collar} for o in real}
+        found["diarization"] = {"files": len(real), "failed": _num_failed(real)} | _mean_errors(real) | each
+    return found | {"files": [asdict(o) for o in outcomes]}
+
+
+def _of_mixtures(mixtures: list[Outcome]) -> dict[str, object]:
+    judged = [o.right for o in mixtures if o.right is not None]
+    return {
+        "mixtures": len(mixtures),
+        "mixtures_failed": _num_failed(mixtures),
+        "dominant_right": _mean(judged),
+        "dominant_right_count": sum(judged),
+        "dominant_judged": len(judged),
+        **_mean_errors(mixtures),
+        "purity": _mean([o.purity for o in mixtures]),
+        "used_s": _mean([o.used_s for o in mixtures]),
+    }
+
+
+def _mean_errors(outcomes: list[Outcome]) -> dict[str, float | None]:
+    """Return the mean error of a recording, and that of all their speech, to which a short one hardly adds."""
+    known = [o for o in outcomes if o.der_collar is not None and o.scored_s]
+    pooled = np.average([o.der_collar for o in known], weights=[o.scored_s for o in known]) if known else None
+    return {
+        "der": _mean([o.der for o in outcomes]),
+        "der_collar_0.25": _mean([o.der_collar for o in outcomes]),
+        "der_collar_0.25_of_all_speech": None if pooled is None else float(pooled),
+    }
+
+
+def _num_failed(outcomes: list[Outcome]) -> int:
+    return sum(o.failure is not None for o in outcomes)
+
+
+def _within(outcomes: list[Outcome]) -> float | None:
+    return _mean([o.to_undivided is not None and o.to_undivided >= 0.98 for o in outcomes])
 
 
 def _mean(values: list) -> float | None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,18 @@ def manifest(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def with_a_failure(manifest: Path) -> Path:
+    """The same, and a word of a conversation: its job fails."""
+    word = read_clips()[0]
+    talk(manifest.with_name("word"), [Clip(word.speaker, word.samples[32_000:52_000])])
+    with manifest.open("a", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("word.flac", "1688;2609", "talks", "mixture", "dominant=1688"))
+        rows.writerow(("word.flac", "1688", "talks", "diarization", ""))
+    return manifest
+
+
 def talk(path: Path, clips: list[Clip]) -> None:
     """Write `clips` one after the other, and who speaks when."""
     soundfile.write(path.with_suffix(".flac"), np.concatenate([clip.samples for clip in clips]), 16_000)
@@ -59,6 +72,21 @@ def test_eval_scores_trials_and_conversations(manifest: Path, tmp_path: Path) ->
     assert report["conversations"]["dominant_right_count"] == report["conversations"]["mixtures"] == 1
     assert report["conversations"]["der_collar_0.25"] < 0.1
     assert report["conversations"]["single-30s"]["within_0.02_of_undivided"] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_job_that_fails_counts_as_wrong_and_its_speech_as_missed(with_a_failure: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, [str(with_a_failure), "--model", "ge2e", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["conversations"]
+    assert found["failures"] == {"word.flac": "too_little_speech"}
+    assert (found["mixtures"], found["mixtures_failed"]) == (2, 1)
+    assert (found["dominant_right_count"], found["dominant_judged"], found["dominant_right"]) == (1, 2, 0.5)
+    assert 0.5 <= found["der_collar_0.25"] < 0.55
+    assert found["der_collar_0.25_of_all_speech"] < 0.15
+    assert (found["diarization"]["failed"], found["diarization"]["der"]) == (1, 1.0)
+    assert re.search(r"^failed +2$", done.output, re.MULTILINE)
+    assert re.search(r"^  word.flac +too_little_speech$", done.output, re.MULTILINE)
 
 
 def test_conversations_to_tune_on_are_made_of_people_who_are_not_tested(tmp_path: Path) -> None:
