@@ -50,20 +50,24 @@ def _lines(report: dict) -> list[str]:
     lines = [
         f"model {report['model']}",
         "",
-        f"{'trials (clean enrolment)':44} same/diff    EER %  [95 %]          minDCF",
+        f"{'trials (clean enrolment)':44} same/diff   left out   EER %  [95 %]          minDCF  [95 %]",
     ]
     for part, mark in (("verification", ""), ("verification_matched", " (compensated)")):
-        for row in report.get(part, []):
-            low, high = (100 * edge for edge in row["eer_95"])
-            lines.append(
-                f"{row['condition'] + mark:44} {row['targets']:4}/{row['nontargets']:<6} {100 * row['eer']:6.2f}  "
-                f"[{low:5.2f}, {high:5.2f}]  {row['min_dcf_0.01']:.3f}"
-            )
+        lines += [_rates(row, mark) for row in report.get(part, [])]
     lines.append("")
     for name, value in report["conversations"].items():
         if name != "files":
             lines += _described(name, value)
     return lines
+
+
+def _rates(row: dict, mark: str) -> str:
+    eer, low, high = (100 * rate for rate in (row["eer"], *row["eer_95"]))
+    cost, least, most = (row["min_dcf_0.01"], *row["min_dcf_95"])
+    return (
+        f"{row['condition'] + mark:44} {row['targets']:4}/{row['nontargets']:<6} {row['left_out']:7}  "
+        f"{eer:6.2f}  [{low:5.2f}, {high:5.2f}]  {cost:.3f}   [{least:.3f}, {most:.3f}]"
+    )
 
 
 def _described(name: str, value: object) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.domain.audio import Waveform
+from shared.domain.audio import Waveform, total_s
 from shared.domain.calibration import Calibration
 from tests.eval import metrics
 from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, hear
@@ -16,6 +16,8 @@ from tests.sounds import read_waveform
 from worker.pipelines.voiceprint import Nets
 
 DURATIONS_S = (10.0, 5.0, 3.0, 1.6)
+#: A recording with less than this share of a duration's speech is not tried in it.
+_LEAST_SHARE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,8 @@ class Scored:
     """The scored trials of one condition; `same` says which are targets."""
 
     name: str
+    #: How many trials of the dataset are not scored: one of the two recordings has too little speech.
+    left_out: int
     scores: np.ndarray
     same: np.ndarray
     speakers: list[tuple[str, str]]
@@ -32,6 +36,7 @@ class Scored:
             "condition": self.name,
             "targets": int(self.same.sum()),
             "nontargets": int((~self.same).sum()),
+            "left_out": self.left_out,
             "eer": metrics.eer(self.scores, self.same),
             "eer_95": metrics.interval(metrics.eer, self.scores, self.same, self.speakers),
             "min_dcf_0.01": metrics.min_dcf(self.scores, self.same),
@@ -61,11 +66,16 @@ def hear_all(rows: list[Row], nets: Nets) -> dict[str, dict[str, Heard]]:
         for name, alter in CHANNELS.items():
             waveform = Waveform(alter(samples), RATE_HZ)
             speech = nets.vad.speech_segments(waveform.samples)
-            limits = {name: np.inf} | ({f"{s:g} s": s for s in DURATIONS_S} if name == "clean" else {})
+            limits = {name: np.inf} | (_durations(total_s(speech)) if name == "clean" else {})
             for condition, most_s in limits.items():
                 if found := hear(row.speaker, waveform, first(speech, most_s), nets):
                     heard[condition][row.file] = found
     return heard
+
+
+def _durations(speech_s: float) -> dict[str, float]:
+    """Return the durations, by condition, that so much speech is enough for."""
+    return {f"{s:g} s": s for s in DURATIONS_S if speech_s >= _LEAST_SHARE * s}
 
 
 def score_all(
@@ -76,14 +86,15 @@ def score_all(
     """Score each dataset by condition: enrolment is the whole clean file, the test is heard in the condition."""
     found = []
     for dataset in dict.fromkeys(trial[3] for trial in trials):
+        its = [trial for trial in trials if trial[3] == dataset]
         for name, tests in heard.items():
-            usable = [t for t in trials if t[3] == dataset and t[0] in heard["clean"] and t[1] in tests]
+            usable = [t for t in its if t[0] in heard["clean"] and t[1] in tests]
             same = np.array([t[2] for t in usable], bool)
             if same.any() and not same.all():
                 pairs = [(heard["clean"][t[0]], tests[t[1]]) for t in usable]
                 scores = np.array([score(a, b) for a, b in pairs])
                 speakers = [(a.speaker, b.speaker) for a, b in pairs]
-                found.append(Scored(f"{dataset}, {name}", scores, same, speakers))
+                found.append(Scored(f"{dataset}, {name}", len(its) - len(usable), scores, same, speakers))
     return found
 
 
