@@ -13,7 +13,7 @@ from shared.domain.voiceprints import Voiceprint
 from worker.pipelines.voiceprint import Nets, measure
 
 RATE_HZ = 16_000
-#: Longest recording that is read, in seconds.
+#: Curvature of mu-law (G.711), and by how much the noise is below the recording.
 _MU = 255.0
 _NOISE_DB = 10.0
 
