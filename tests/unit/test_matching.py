@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from shared.domain.calibration import probability
-from shared.domain.matching import match
 from shared.domain.verification import Comparison
+from worker.matching import match
 
 
 def table(*rows, labels="ABC"):

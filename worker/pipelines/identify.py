@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from shared.domain.calibration import Calibration
 from shared.domain.errors import NotCalibrated
-from shared.domain.matching import match
 from shared.domain.results import Identification, RecordingDiarization
 from shared.domain.verification import compare
 from shared.domain.voiceprints import Voiceprint
+from worker.matching import match
 
 
 def identify(
