@@ -5,6 +5,7 @@ import difflib
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -197,15 +198,25 @@ class Settings:
             return self.secret.encode()
         path = self.data_dir / "secret"
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            write_private(path, secrets.token_urlsafe(48), os.O_EXCL)
+        if not path.exists():
+            _make_secret(path)
         return _read_secret(path).encode()
 
 
-def write_private(path: Path, text: str, flags: int = os.O_TRUNC) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write `text` to a file that only its owner may read."""
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | flags, 0o600), "w") as file:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
+
+
+def _make_secret(path: Path) -> None:
+    """Write a new secret, unless another process was first; the name stands for a whole secret or for none."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="secret-") as file:
+        file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -1,4 +1,6 @@
+import multiprocessing
 import stat
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 
@@ -77,6 +79,23 @@ def test_a_secret_is_made_once_and_only_its_owner_may_read_it(tmp_path):
     assert len(secret) >= 32
     assert settings.secret_bytes() == secret
     assert stat.S_IMODE((tmp_path / "new" / "secret").stat().st_mode) == 0o600
+
+
+def _secret_in_step(folder, processes):
+    """Ask for the secret of a new folder, at the same moment as the other processes."""
+    processes.wait()
+    return Settings(data_dir=folder).secret_bytes()
+
+
+def test_processes_that_start_together_agree_on_a_secret(tmp_path):
+    together = 3
+    with multiprocessing.Manager() as manager, ProcessPoolExecutor(together) as pool:
+        barrier = manager.Barrier(together)
+        for number in range(60):
+            folder = tmp_path / str(number)
+            calls = [pool.submit(_secret_in_step, folder, barrier) for _ in range(together)]
+            assert len({call.result() for call in calls}) == 1
+            assert [path.name for path in folder.iterdir()] == ["secret"]
 
 
 def test_a_secret_may_come_from_a_file(tmp_path):
