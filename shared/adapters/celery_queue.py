@@ -30,6 +30,8 @@ def celery_app(redis_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         # A worker outlives any absence of Redis; after 100 tries it would end.
         broker_connection_max_retries=None,
+        # And a Redis that answers no, since its disk is full say; that would end it at once.
+        broker_channel_error_retry=True,
         # The job record decides who works and what came of it; Celery keeps no state of its own.
         task_ignore_result=True,
         task_acks_late=False,

@@ -1,13 +1,15 @@
-"""Redis hangs, dies, or the line to it goes dead: the API says so at once, and work goes on when it is back."""
+"""Redis hangs, dies, has no room, or the line to it goes dead: the API says so, and work goes on when it is back."""
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import requests
+from redis import Redis
 
 from shared.local.stack import Process, RedisServer, Stack
 from tests.acceptance.conftest import LOOPBACK, first_client, running
@@ -99,6 +101,21 @@ def broken(client: Client, break_it: Callable[[], None], mend_it: Callable[[], N
     return max(refused), seconds_to_work(client)
 
 
+@contextmanager
+def no_room(service: Stack) -> Iterator[None]:
+    """Have Redis refuse every write, as it does when its disk is full: here because a folder stands for its dump."""
+    dump = service.settings.data_dir / "redis" / "dump.rdb"
+    with Redis.from_url(service.settings.redis_url) as server:
+        dump.mkdir()
+        server.config_set("save", "3600 1000000")
+        server.bgsave()
+        try:
+            yield
+        finally:
+            server.config_set("save", "")
+            dump.rmdir()
+
+
 def check(client: Client, break_it: Callable[[], None], mend_it: Callable[[], None]) -> None:
     """Break the way to Redis and mend it until both take no longer than they may."""
     for _ in range(ROUNDS):
@@ -130,6 +147,16 @@ def test_a_line_that_was_dead_for_a_moment_keeps_no_job_waiting(linked: Stack, l
     line.cut()
     line.heal()
     seconds_to_work(client)
+
+
+def test_a_redis_with_no_room_on_its_disk_ends_no_worker(service: Stack, redis: Process) -> None:
+    client = first_client(service)
+    worker = next(process for process in service.processes if process.name == "worker")
+    with no_room(service):
+        eventually(lambda: "MISCONF" in worker.log.read_text())
+        refusal(client, "POST", "/v1/voiceprint", {"url": "media://x"})
+    seconds_to_work(client)
+    assert all(process.alive for process in service.processes)
 
 
 def test_requests_that_need_no_redis_are_answered_without_it(service: Stack, redis: Process) -> None:
