@@ -1,6 +1,7 @@
 """`make run`: the stack in the foreground, until Ctrl-C."""
 
 import os
+import shlex
 import sys
 import time
 
@@ -16,7 +17,8 @@ Try it, in another terminal, in this folder:
 
 {lines}
 """
-_KEY_GONE = "the one you kept (make another: .venv/bin/python -m api.keys create NAME)"
+_KEY_GONE = """the one you kept. To make another, with your other TIMBRE_* variables set as they are here:
+TIMBRE_DATA_DIR={folder} .venv/bin/python -m api.keys create NAME"""
 
 
 def curl_lines(url: str, key: str) -> list[str]:
@@ -32,8 +34,9 @@ def curl_lines(url: str, key: str) -> list[str]:
 
 def _hello(stack: Stack) -> str:
     known = stack.first_key()
+    gone = _KEY_GONE.format(folder=shlex.quote(str(stack.settings.data_dir)))
     lines = "\n\n".join(curl_lines(stack.url, known or "YOUR_KEY"))
-    return _HELLO.format(url=stack.url, logs=stack.logs, key=known or _KEY_GONE, lines=lines)
+    return _HELLO.format(url=stack.url, logs=stack.logs, key=known or gone, lines=lines)
 
 
 def watch(stack: Stack) -> None:

@@ -22,6 +22,8 @@ from urllib.error import URLError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.database import open_migrated
 from shared.settings import Settings
 
 #: As `redis_url`: start a server of our own.
@@ -268,9 +270,15 @@ class Stack:
         self._undo.callback(process.stop)
 
     def first_key(self) -> str | None:
-        """Return the API key made at first start; None when its file was removed."""
+        """Return the API key made at first start; None when its file was removed, or the key is good no more."""
         path = self.settings.data_dir / "first-api-key"
-        return path.read_text().strip() if path.exists() else None
+        if not path.exists():
+            return None
+        key = path.read_text().strip()
+        engine = open_migrated(self.settings.sql_url())
+        known = SqlClients(engine, self.settings.secret_bytes()).authenticate(key)
+        engine.dispose()
+        return key if known else None
 
 
 def _locked(data_dir: Path) -> IO[bytes]:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from api.keys import make_first_key
 from shared.local.stack import Stack, free_port
+from shared.settings import Settings
 from tests.client import eventually
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,9 +65,9 @@ def run(data_dir: Path, **variables: str) -> Iterator[Run]:
 
 
 @contextmanager
-def greeted(data_dir: Path) -> Iterator[Run]:
+def greeted(data_dir: Path, **variables: str) -> Iterator[Run]:
     """Start it and wait for its greeting."""
-    with run(data_dir) as timbre:
+    with run(data_dir, **variables) as timbre:
         eventually(lambda: timbre.greeted or timbre.process.poll() is not None)
         assert timbre.greeted, timbre.text
         yield timbre
@@ -121,6 +123,16 @@ def test_the_printed_lines_make_a_voiceprint_and_ctrl_c_leaves_nothing_behind(tm
         assert timbre.interrupt(signal.SIGINT) == 0
         assert not processes_on(tmp_path)
         assert "Traceback" not in timbre.text
+
+
+def test_a_first_key_that_is_good_no_more_is_not_shown_but_how_to_make_another(tmp_path: Path) -> None:
+    folder = tmp_path / "my data"
+    make_first_key(Settings(data_dir=folder))
+    with greeted(folder, TIMBRE_SECRET="another" * 6) as timbre:
+        assert (folder / "first-api-key").read_text().strip() not in timbre.text
+        assert "YOUR_KEY" in timbre.text
+        command = next(line for line in timbre.text.splitlines() if line.endswith("api.keys create NAME"))
+    assert paste(command.replace(".venv/bin/python", sys.executable)).startswith("sk_")
 
 
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:

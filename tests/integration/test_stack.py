@@ -1,0 +1,37 @@
+"""What the stack knows before it is started."""
+
+import pytest
+
+from api.keys import make_first_key
+from shared.adapters.sql.administration import Administration
+from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.database import open_database
+from shared.local.stack import Stack
+from shared.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    make_first_key(settings)
+    return settings
+
+
+def test_the_first_key_is_known_as_long_as_it_is_good(settings):
+    engine = open_database(settings.sql_url())
+    key = Stack(settings).first_key()
+    assert SqlClients(engine, settings.secret_bytes()).authenticate(key)
+    Administration(engine, settings.secret_bytes()).revoke_client("default")
+    assert Stack(settings).first_key() is None
+
+
+def test_the_first_key_is_not_known_to_another_secret(settings):
+    assert Stack(Settings(data_dir=settings.data_dir, secret="s" * 40)).first_key() is None
+
+
+def test_the_first_key_is_not_known_when_its_file_is_gone_or_empty(settings):
+    file = settings.data_dir / "first-api-key"
+    file.write_text("")
+    assert Stack(settings).first_key() is None
+    file.unlink()
+    assert Stack(settings).first_key() is None
