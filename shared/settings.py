@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from shared.domain.addresses import AddressRules
 from shared.domain.errors import SettingsError
@@ -17,14 +18,29 @@ from shared.domain.limits import Limits
 
 PREFIX = "TIMBRE_"
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_WEB = (r"https?://[^\s/?#]+[^\s?#]*", "an http:// or https:// address")
 _PATTERNS = {
+    f"{PREFIX}REDIS_URL": (r"embedded|(rediss?|unix)://.+", "a redis://, rediss:// or unix:// address"),
+    f"{PREFIX}DATABASE_URL": (
+        r"(sqlite:///|postgres(ql)?(\+psycopg)?://).+",
+        "a postgresql:// address, or sqlite:/// and the path of a file",
+    ),
     f"{PREFIX}BIND": (r".+:\d+", "HOST:PORT"),
+    f"{PREFIX}PUBLIC_URL": _WEB,
+    f"{PREFIX}S3_ENDPOINT_URL": _WEB,
+    f"{PREFIX}S3_PUBLIC_URL": _WEB,
     f"{PREFIX}WEBHOOK_SIGNATURE_ENCODING": (r"hex|base64", "hex or base64"),
     f"{PREFIX}DEVICE": (r"cpu|cuda", "cpu or cuda"),
     f"{PREFIX}LOG_LEVEL": (r"debug|info|warning|error", "debug, info, warning or error"),
 }
+#: Those that may name a port. That of the database is its driver's business, which may take several hosts.
+_WITH_PORT = {f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")}
+#: A worker that stands still for a moment must not lose its job.
+_LEAST = {f"{PREFIX}LEASE_S": 1}
 #: TitaNet hears ten minutes at once, see models/export.py.
 _MOST = {f"{PREFIX}MAX_AUDIO_S": 600}
+#: More is a slip of the keyboard, and in milliseconds it soon is no number for Redis.
+_MOST_SECONDS = 10 * 365 * 24 * 3600
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -107,7 +123,7 @@ class Settings:
         default=None,
     )
 
-    lease_s: float = _setting("Seconds after which a silent worker loses its job to another.", default=10.0)
+    lease_s: float = _setting("Seconds after which a silent worker loses its job to another; at least 1.", default=10.0)
     grace_s: float = _setting(
         "Seconds a worker that is told to stop gives the job it has in hand, before it hands it back.", default=20.0
     )
@@ -240,27 +256,45 @@ def _long_enough(secret: str, where: str) -> str:
 def _parse(name: str, text: str, setting: Field[Any]) -> Any:
     kind = str if setting.type in (str, str | None) else setting.type
     if name == f"{PREFIX}SECRET":
-        return _long_enough(text, name)
+        return _long_enough(text.strip(), name)
     if kind is bool:
         if text.lower() not in _BOOLEANS:
             raise SettingsError(f"{name}={text!r} is neither true nor false.")
         return _BOOLEANS[text.lower()]
     if kind in (int, float):
-        return _positive(name, text, kind)
+        return _number(name, text, kind)
+    return kind(_well_formed(name, text))  # type: ignore[operator]
+
+
+def _well_formed(name: str, text: str) -> str:
     if not text:
         raise SettingsError(f"{name} is empty; leave it unset for its default.")
-    if name in _PATTERNS and not re.fullmatch(_PATTERNS[name][0], text):
-        raise SettingsError(f"{name}={text!r} must be {_PATTERNS[name][1]}.")
-    return kind(text)  # type: ignore[operator]
+    pattern, words = _PATTERNS.get(name, (".*", ""))
+    if not re.fullmatch(pattern, text, re.DOTALL):
+        shown = name if name.endswith("_URL") else f"{name}={text!r}"  # a URL may hold a password
+        raise SettingsError(f"{shown} must be {words}.")
+    if name in _WITH_PORT and not _is_port_real(text):
+        raise SettingsError(f"{name}: its port must be a number from 1 to 65535.")
+    return text
 
 
-def _positive(name: str, text: str, kind: Any) -> int | float:
+def _is_port_real(address: str) -> bool:
+    try:
+        return urlsplit(address if "://" in address else f"//{address}").port != 0
+    except ValueError:
+        return False
+
+
+def _number(name: str, text: str, kind: Any) -> int | float:
     try:
         value: int | float = kind(text)
     except ValueError:
         raise SettingsError(f"{name}={text!r} is not a number.") from None
     if not 0 < value < float("inf"):
         raise SettingsError(f"{name}={text!r} must be positive.")
-    if value > _MOST.get(name, value):
-        raise SettingsError(f"{name}={text!r} must be at most {_MOST[name]}.")
+    if value < _LEAST.get(name, value):
+        raise SettingsError(f"{name}={text!r} must be at least {_LEAST[name]}.")
+    most = _MOST.get(name, _MOST_SECONDS if name.endswith("_S") else value)
+    if value > most:
+        raise SettingsError(f"{name}={text!r} must be at most {most}.")
     return value

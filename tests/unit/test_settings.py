@@ -58,7 +58,23 @@ def test_every_kind_of_value_is_read():
         ("TIMBRE_MODEL", "", "empty"),
         ("TIMBRE_LOG_LEVEL", "loud", "debug, info"),
         ("TIMBRE_BIND", "8000", "HOST:PORT"),
+        ("TIMBRE_BIND", "127.0.0.1:99999", "from 1 to 65535"),
+        ("TIMBRE_BIND", "127.0.0.1:0", "from 1 to 65535"),
+        ("TIMBRE_BIND", "::1:8000", "from 1 to 65535"),
+        ("TIMBRE_LEASE_S", "0.000001", "at least 1"),
+        ("TIMBRE_RESULT_TTL_S", "99999999999999999999", "at most 315360000"),
+        ("TIMBRE_GRACE_S", "1e300", "at most 315360000"),
+        ("TIMBRE_REDIS_URL", "http://x", "redis://"),
+        ("TIMBRE_REDIS_URL", "redis://x:y/0", "from 1 to 65535"),
+        ("TIMBRE_DATABASE_URL", "nonsense", "postgresql://"),
+        ("TIMBRE_DATABASE_URL", "oracle://x/y", "postgresql://"),
+        ("TIMBRE_PUBLIC_URL", "timbre.example.org", "https://"),
+        ("TIMBRE_PUBLIC_URL", "https://", "https://"),
+        ("TIMBRE_PUBLIC_URL", "https://timbre.example.org:0", "from 1 to 65535"),
+        ("TIMBRE_S3_ENDPOINT_URL", "nonsense", "https://"),
+        ("TIMBRE_S3_PUBLIC_URL", "nonsense", "https://"),
         ("TIMBRE_SECRET", "short", "32 characters"),
+        ("TIMBRE_SECRET", " " * 40, "32 characters"),
         ("TIMBRE_SECRET_FILE", "/does/not/exist", "cannot read"),
     ],
 )
@@ -66,6 +82,29 @@ def test_a_wrong_variable_stops_the_start_and_is_named(name, value, says):
     with pytest.raises(SettingsError, match=says) as caught:
         Settings.from_env({name: value})
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TIMBRE_REDIS_URL", "rediss://user:pass@cache:6380/3"),
+        ("TIMBRE_REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("TIMBRE_DATABASE_URL", "postgres://timbre:a#b@db/timbre"),
+        ("TIMBRE_DATABASE_URL", "sqlite:////var/lib/timbre.db"),
+        ("TIMBRE_BIND", "[::1]:57999"),
+        ("TIMBRE_BIND", "localhost:65535"),
+        ("TIMBRE_PUBLIC_URL", "https://example.org:8443/timbre"),
+        ("TIMBRE_S3_ENDPOINT_URL", "http://minio:9000"),
+    ],
+)
+def test_what_is_well_formed_is_taken(name, value):
+    assert getattr(Settings.from_env({name: value}), name.removeprefix("TIMBRE_").lower()) == value
+
+
+def test_a_wrong_address_is_not_shown_since_it_may_hold_a_password():
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"TIMBRE_REDIS_URL": "http://:topsecret@cache"})
+    assert "topsecret" not in str(caught.value)
 
 
 def test_a_child_process_given_the_environment_reads_the_same_settings(tmp_path):
@@ -101,6 +140,7 @@ def test_processes_that_start_together_agree_on_a_secret(tmp_path):
 def test_a_secret_may_come_from_a_file(tmp_path):
     (tmp_path / "secret.txt").write_text("x" * 40 + "\n")
     assert Settings.from_env({"TIMBRE_SECRET_FILE": str(tmp_path / "secret.txt")}).secret_bytes() == b"x" * 40
+    assert Settings.from_env({"TIMBRE_SECRET": "x" * 40 + "\n"}).secret_bytes() == b"x" * 40
 
 
 def test_the_secret_is_not_shown_when_settings_are_printed():
