@@ -297,14 +297,14 @@ def _locked(data_dir: Path) -> IO[bytes]:
 def require_free(bind: str) -> None:
     """Raise StackError if something already listens on `bind`, HOST:PORT."""
     host, _, port = bind.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except (OSError, ValueError) as error:
-            raise StackError(
-                f"Cannot listen on {bind}: {error}. Choose another address: TIMBRE_BIND=127.0.0.1:8001 make run"
-            ) from None
+    try:
+        with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+    except (OSError, ValueError) as error:
+        raise StackError(
+            f"Cannot listen on {bind}: {error}. Choose another address: TIMBRE_BIND=127.0.0.1:8001 make run"
+        ) from None
 
 
 def free_port() -> int:

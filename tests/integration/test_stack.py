@@ -1,12 +1,14 @@
 """What the stack knows before it is started."""
 
+import socket
+
 import pytest
 
 from api.keys import make_first_key
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
-from shared.local.stack import Stack
+from shared.local.stack import Stack, StackError, require_free
 from shared.settings import Settings
 
 
@@ -35,3 +37,15 @@ def test_the_first_key_is_not_known_when_its_file_is_gone_or_empty(settings):
     assert Stack(settings).first_key() is None
     file.unlink()
     assert Stack(settings).first_key() is None
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "[::1]")])
+def test_an_address_is_free_until_somebody_listens_on_it(family, host):
+    try:
+        taken = socket.create_server((host.strip("[]"), 0), family=family)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    address = f"{host}:{taken.getsockname()[1]}"
+    with taken, pytest.raises(StackError, match="in use"):
+        require_free(address)
+    require_free(address)
