@@ -1,7 +1,12 @@
 """gunicorn's settings: one process of threads, since a request only waits for Redis, the database or the disk."""
 
+import sys
+
+from sqlalchemy.exc import DatabaseError
+
 from api.gunicorn_worker import Worker
-from api.keys import make_first_key
+from api.keys import make_first_key, unusable
+from shared.domain.errors import SettingsError
 from shared.settings import Settings
 
 _settings = Settings.from_env()
@@ -19,4 +24,9 @@ loglevel = "warning"
 
 def on_starting(_server: object) -> None:
     """Make the first API key, before any request can need it."""
-    make_first_key(_settings)
+    try:
+        make_first_key(_settings)
+    except SettingsError as error:
+        sys.exit(str(error))
+    except (OSError, DatabaseError) as error:
+        sys.exit(unusable(error))

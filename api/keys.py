@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import click
+from sqlalchemy.exc import DatabaseError
 
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
@@ -21,6 +22,12 @@ def make_first_key(settings: Settings) -> None:
         write_private(settings.data_dir / FIRST_KEY_FILE, key + "\n")
 
 
+def unusable(error: OSError | DatabaseError) -> str:
+    """Say that there is no working with the data folder or the database, and why."""
+    reason = error.orig if isinstance(error, DatabaseError) else error
+    return f"The data folder or the database cannot be used (TIMBRE_DATA_DIR, TIMBRE_DATABASE_URL): {reason}"
+
+
 class _Commands(click.Group):
     """Says what went wrong in a sentence, not in a traceback."""
 
@@ -29,6 +36,10 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (SettingsError, UnknownNameError, SecretRotating) as error:
             raise click.ClickException(str(error)) from error
+        except BrokenPipeError:  # nobody reads on, which click knows how to end
+            raise
+        except (OSError, DatabaseError) as error:
+            raise click.ClickException(unusable(error)) from error
 
 
 @click.group(cls=_Commands)

@@ -60,6 +60,8 @@ def main() -> None:
         print("\nStopped.")
     except (SettingsError, StackError) as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"Timbre cannot use its data folder: {error}. TIMBRE_DATA_DIR names another.")
 
 
 if __name__ == "__main__":

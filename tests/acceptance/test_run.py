@@ -178,6 +178,23 @@ def test_a_second_start_on_the_same_folder_is_refused(stack: Stack, tmp_path: Pa
     assert "TIMBRE_DATA_DIR" in text
 
 
+def test_a_data_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (file, file / "inside"):
+        text = refusal(tmp_path, TIMBRE_DATA_DIR=str(folder))
+        assert str(folder) in text
+        assert "TIMBRE_DATA_DIR" in text
+
+
+def test_a_ruined_database_or_secret_is_told(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    (tmp_path / "timbre.db").write_bytes(b"no database" * 1000)
+    assert "not a database" in refusal(tmp_path)
+    (tmp_path / "timbre.db").unlink()
+    assert "shorter than 32 characters" in refusal(tmp_path)
+
+
 WRONG_SETTINGS = [
     ("TIMBRE_BNID", "127.0.0.1:1", "TIMBRE_BIND"),
     ("TIMBRE_LEASE_S", "soon", "not a number"),

@@ -235,6 +235,22 @@ def test_the_command_line_makes_lists_rotates_and_revokes(url, engine, tmp_path)
     assert "no API key with the id abc" in keys("revoke", "abc", status=1)
 
 
+def complaint(folder):
+    """Return what `api.keys list` says about a data folder that it cannot work with."""
+    command, environment = [sys.executable, "-m", "api.keys", "list"], os.environ | {"TIMBRE_DATA_DIR": str(folder)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_the_command_line_says_why_a_data_folder_cannot_be_used(tmp_path):
+    (tmp_path / "timbre.db").write_bytes(b"no database" * 1000)
+    assert "not a database" in complaint(tmp_path)
+    assert "TIMBRE_DATA_DIR" in complaint(tmp_path / "timbre.db")
+    assert "TIMBRE_DATA_DIR" in complaint(tmp_path / "timbre.db" / "inside")
+
+
 def test_the_first_secret_a_client_sees_signs_at_once_and_alone(clients):
     client = clients.authenticate(clients.create_key("acme"))
     assert len(clients.webhook_secrets(client.id)) == 1
