@@ -25,6 +25,7 @@ DOMINANT, OTHER = "1688", "3080"
 #: What a codec is called by its users -> container, encoder, sample rate.
 CODECS = {
     "wav": ("wav", "pcm_s16le", 16_000),
+    "wav-8k": ("wav", "pcm_s16le", 8_000),
     "wav-float": ("wav", "pcm_f32le", 16_000),
     "wav-alaw": ("wav", "pcm_alaw", 8_000),
     "wav-mulaw": ("wav", "pcm_mulaw", 8_000),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from shared.domain.errors import AudioTooLong, NotAudio
+from shared.domain.quality import is_narrowband
 from tests import sounds
 from worker.decode import ProcessDecoder
 
@@ -51,6 +52,14 @@ def test_a_bit_more_than_the_limit_is_refused_in_every_codec(codec, half_minute,
     longer = sounds.lasting(half_minute, 30.6)
     with pytest.raises(AudioTooLong, match="longer than 30 seconds"):
         decode(sounds.encode(longer, codec))
+
+
+@pytest.mark.parametrize("codec", [codec for codec, (_, _, rate) in sounds.CODECS.items() if rate == 8_000])
+def test_a_telephone_is_told_from_a_wide_band_in_every_codec(codec, decode):
+    # Of the clips the one whose band leaves the strongest images when 8 kHz become 16.
+    clip = sounds.read(sounds.DATA / "2609-156975-0009.flac")
+    assert is_narrowband(decode(sounds.encode(clip, codec)))
+    assert not is_narrowband(decode(sounds.encode(clip, "wav")))
 
 
 def test_a_wav_comes_out_sample_for_sample(half_minute, decode):
