@@ -18,6 +18,8 @@ SNR_RANGE_DB = (0.0, 40.0)
 #: below -42 dB, Opus at 12 kbit/s of them mostly so; a wide band's, Opus and 11 kHz included, is above -36 dB.
 _HIGH_HZ, _VOICE_HZ = (4600.0, 7000.0), (300.0, 3400.0)
 _NARROWBAND_DB = -40.0
+#: What lies so far below the recording's mean is a gate's or an editor's silence, in which no noise can be heard.
+_SILENCE_DB = -55.0
 #: Below this a recording counts as noisy.
 NOISY_DB = 15.0
 
@@ -89,8 +91,10 @@ def snr_db(waveform: Waveform, speech: Sequence[Segment]) -> float:
     powers = _frame_powers(waveform)
     middles = (np.arange(len(powers)) + 0.5) * _FRAME_S
     inside = np.any([(middles >= s.start_s) & (middles < s.end_s) for s in speech], axis=0)
-    # Without pauses outside, the quietest tenth of the speech stands in for them.
-    outside = powers[~inside] if (~inside).sum() * _FRAME_S >= 0.2 else np.sort(powers)[: 1 + len(powers) // 10]
+    sounding = powers >= powers.mean() * 10 ** (_SILENCE_DB / 10)
+    pauses = powers[~inside & sounding]
+    # Without pauses the quietest tenth of what is heard stands in for them.
+    outside = pauses if len(pauses) * _FRAME_S >= 0.2 else np.sort(powers[sounding])[: 1 + sounding.sum() // 10]
     noise = float(np.median(outside)) + 1e-12
     signal = max(float(powers[inside].mean()) - noise if inside.any() else 0.0, 1e-12)
     return float(np.clip(10 * np.log10(signal / noise), *SNR_RANGE_DB))

@@ -27,9 +27,26 @@ def test_the_ratio_is_that_of_the_powers_inside_and_outside_of_speech(db):
 
 
 def test_the_ratio_stays_in_its_range():
-    assert snr_db(burst(0.0), [Segment(0.5, 1.5)]) == 40.0
+    assert snr_db(burst(0.005), [Segment(0.5, 1.5)]) == 40.0
     assert snr_db(burst(1.0), [Segment(0.5, 1.5)]) < 3.0
     assert 0.0 <= snr_db(burst(0.1), [Segment(0.0, 2.0)]) <= 40.0
+
+
+def test_silence_that_no_microphone_heard_hides_no_noise():
+    heard = burst(0.5)
+    silence = np.zeros(2 * RATE, np.float32)
+    ratio = snr_db(heard, [Segment(0.5, 1.5)])
+    assert ratio < 6.0
+    assert snr_db(Waveform(np.concatenate([silence, heard.samples]), RATE), [Segment(2.5, 3.5)]) == pytest.approx(ratio)
+
+
+def test_pauses_that_were_gated_leave_the_noise_in_speech_to_judge_by():
+    half = np.zeros(RATE // 2, np.float32)
+    # Syllables: the voice comes and goes, the noise stays.
+    voice = burst(1.0).samples[:RATE] * np.repeat([1.0, 0.3], RATE // 8)[np.arange(RATE) % (RATE // 4)]
+    gated = np.concatenate([half, voice.astype(np.float32), half])
+    assert snr_db(Waveform(gated, RATE), [Segment(0.5, 1.5)]) < 12.0
+    assert snr_db(Waveform(np.zeros(RATE, np.float32), RATE), [Segment(0.0, 1.0)]) == 0.0
 
 
 def test_a_telephone_is_told_from_a_wide_band():
