@@ -88,10 +88,13 @@ class Quality:
 
 def snr_db(waveform: Waveform, speech: Sequence[Segment]) -> float:
     """Estimate the signal-to-noise ratio in dB from the power inside and outside of `speech`, which is not empty."""
-    powers = _frame_powers(waveform)
-    middles = (np.arange(len(powers)) + 0.5) * _FRAME_S
+    frames = _frames(waveform)
+    varying = frames.var(axis=1)
+    sounding = varying >= varying.mean() * 10 ** (_SILENCE_DB / 10)
+    # A constant offset is no noise.
+    powers = np.square(frames - frames[sounding].mean()).mean(axis=1)
+    middles = (np.arange(len(frames)) + 0.5) * _FRAME_S
     inside = np.any([(middles >= s.start_s) & (middles < s.end_s) for s in speech], axis=0)
-    sounding = powers >= powers.mean() * 10 ** (_SILENCE_DB / 10)
     pauses = powers[~inside & sounding]
     # Without pauses the quietest tenth of what is heard stands in for them.
     outside = pauses if len(pauses) * _FRAME_S >= 0.2 else np.sort(powers[sounding])[: 1 + sounding.sum() // 10]
@@ -112,7 +115,6 @@ def is_narrowband(waveform: Waveform) -> bool:
     return bool(high < voice * 10 ** (_NARROWBAND_DB / 10))
 
 
-def _frame_powers(waveform: Waveform) -> NDArray[np.float64]:
+def _frames(waveform: Waveform) -> NDArray[np.float64]:
     size = round(_FRAME_S * waveform.sample_rate_hz)
-    frames = waveform.samples[: len(waveform.samples) // size * size].reshape(-1, size)
-    return np.square(frames).mean(axis=1, dtype=np.float64)
+    return waveform.samples[: len(waveform.samples) // size * size].reshape(-1, size).astype(np.float64)

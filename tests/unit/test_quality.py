@@ -49,6 +49,15 @@ def test_pauses_that_were_gated_leave_the_noise_in_speech_to_judge_by():
     assert snr_db(Waveform(np.zeros(RATE, np.float32), RATE), [Segment(0.0, 1.0)]) == 0.0
 
 
+def test_a_constant_offset_is_no_noise():
+    heard, silence = burst(0.3), np.zeros(2 * RATE, np.float32)
+    ratio = snr_db(heard, [Segment(0.5, 1.5)])
+    offset = heard.samples + np.float32(0.5)
+    assert snr_db(Waveform(offset, RATE), [Segment(0.5, 1.5)]) == pytest.approx(ratio, abs=0.1)
+    after = Waveform(np.concatenate([silence, offset]), RATE)
+    assert snr_db(after, [Segment(2.5, 3.5)]) == pytest.approx(ratio, abs=0.1)
+
+
 def test_a_telephone_is_told_from_a_wide_band():
     wide = burst(1.0)
     spectrum = np.fft.rfft(wide.samples)
