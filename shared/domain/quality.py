@@ -23,6 +23,10 @@ _SILENCE_DB = -55.0
 #: Below this a recording counts as noisy.
 NOISY_DB = 15.0
 
+#: A recording is clipped if more than this share of its samples lies this near to its peak. Measured: of 297 recordings
+#: one has 0.3 %, the others below 0.05 %; amplified by 8 and cut each has 1 % or more, half of them over 10 %.
+_CLIPPED, _PLATEAU = 0.005, 0.95
+
 # When a voiceprint is shaky. The limits were measured with the bundled model.
 _ENOUGH_SPEECH_S = 5.0
 _ENOUGH_SNR_DB = 15.0
@@ -68,6 +72,8 @@ class Quality:
     lead: float
     #: Mean cosine of the speaker's windows to their centroid: how much they sound like one voice.
     consistency: float
+    #: Whether the recording was too loud for what recorded it.
+    clipped: bool
 
     @property
     def warning(self) -> str | None:
@@ -80,6 +86,8 @@ class Quality:
             yield f"the speaker talks for {self.capture.net_speech_s:.1f} s only"
         if self.capture.snr_db < _ENOUGH_SNR_DB:
             yield f"the recording is noisy ({self.capture.snr_db:.0f} dB)"
+        if self.clipped:
+            yield "the recording is clipped"
         if self.lead < _CLEAR_LEAD:
             yield "two voices speak for nearly the same time"
         if self.consistency < _ALIKE:
@@ -113,6 +121,12 @@ def is_narrowband(waveform: Waveform) -> bool:
     hz = np.fft.rfftfreq(size, 1 / waveform.sample_rate_hz)
     high, voice = (power[(hz >= low) & (hz < top)].mean() for low, top in (_HIGH_HZ, _VOICE_HZ))
     return bool(high < voice * 10 ** (_NARROWBAND_DB / 10))
+
+
+def is_clipped(waveform: Waveform) -> bool:
+    """Say whether the peaks are cut off, at full scale or wherever the sound was turned down to since."""
+    levels = np.abs(waveform.samples)
+    return bool(np.mean(levels >= _PLATEAU * levels.max()) > _CLIPPED)
 
 
 def _frames(waveform: Waveform) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """The whole recipe with the bundled model on the real speech that is kept with the tests."""
 
+import numpy as np
+
 from models.embedder import Embedder
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
@@ -23,3 +25,8 @@ def test_the_dominant_speaker_of_a_conversation_is_found(ge2e: Embedder, vad: Si
     scores = {clip.speaker: float(ge2e.embed(clip.samples) @ result.voiceprint.vector) for clip in clips}
     assert result.quality.num_speakers == 2
     assert max(scores, key=scores.__getitem__) == "1688"
+
+
+def test_a_clipped_recording_is_warned_of(ge2e: Embedder, vad: SileroVad, clips: list[Clip]) -> None:
+    result = make_voiceprint(Waveform(np.clip(8 * clips[0].samples, -1.0, 1.0), 16_000), Nets(vad, ge2e), Steps())
+    assert "the recording is clipped" in (result.quality.warning or "")

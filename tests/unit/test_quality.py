@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from shared.domain.audio import Segment, Waveform
-from shared.domain.quality import Capture, Condition, Quality, is_narrowband, snr_db
+from shared.domain.quality import Capture, Condition, Quality, is_clipped, is_narrowband, snr_db
+from tests.sounds import DATA, read_waveform
 
 RATE = 16_000
 CLEAN = Capture(net_speech_s=20.0, snr_db=30.0, narrowband=False)
-GOOD = Quality(capture=CLEAN, num_speakers=1, share=1.0, lead=1.0, consistency=0.9)
+GOOD = Quality(capture=CLEAN, num_speakers=1, share=1.0, lead=1.0, consistency=0.9, clipped=False)
 
 
 def burst(noise: float) -> Waveform:
@@ -67,6 +68,16 @@ def test_a_telephone_is_told_from_a_wide_band():
     assert not is_narrowband(Waveform(np.zeros(10, np.float32), RATE))
 
 
+@pytest.mark.parametrize("clip", sorted(DATA.glob("*.flac")), ids=lambda path: path.stem)
+def test_a_recording_that_was_too_loud_is_clipped_however_quiet_it_is_now(clip):
+    loud = read_waveform(clip).samples
+    loud = loud / np.abs(loud).max()
+    assert not is_clipped(Waveform(loud, RATE))
+    cut = np.clip(8 * loud, -1.0, 1.0)
+    assert is_clipped(Waveform(cut, RATE))
+    assert is_clipped(Waveform(0.1 * cut, RATE))
+
+
 @pytest.mark.parametrize(
     ("changes", "condition"),
     [({}, Condition.CLEAN), ({"snr_db": 12.0}, Condition.NOISY), ({"narrowband": True}, Condition.TELEPHONE)],
@@ -80,6 +91,7 @@ def test_a_recording_has_one_condition(changes, condition):
     [
         ({"capture": replace(CLEAN, net_speech_s=3.25)}, "talks for 3.2 s only"),
         ({"capture": replace(CLEAN, snr_db=7.0)}, "noisy (7 dB)"),
+        ({"clipped": True}, "is clipped"),
         ({"lead": 0.05}, "two voices"),
         ({"consistency": 0.5}, "do not sound much alike"),
     ],

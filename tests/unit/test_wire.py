@@ -55,7 +55,7 @@ def test_a_voiceprint_result_looks_the_same_for_ever():
         voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32), CAPTURE),
         diarization=Diarization(turns),
         dominant_speaker="SPEAKER_01",
-        quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9),
+        quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9, clipped=False),
         calibrated=True,
         speech_s=2.75,
         audio_s=4.0,

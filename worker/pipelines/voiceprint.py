@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from shared.domain.audio import Segment, Waveform, total_s
 from shared.domain.diarization import Diarization
 from shared.domain.errors import NoSpeech, TooLittleSpeech
-from shared.domain.quality import Capture, Quality, is_narrowband, snr_db
+from shared.domain.quality import Capture, Quality, is_clipped, is_narrowband, snr_db
 from shared.domain.results import VoiceprintResult
 from shared.domain.voiceprints import Voiceprint
 from worker.diarize import diarize
@@ -52,7 +52,7 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
         voiceprint=Voiceprint(nets.embedder.card.model_id, vector, capture),
         diarization=diarization,
         dominant_speaker=speaker,
-        quality=judge(capture, diarization, speaker),
+        quality=judge(capture, diarization, speaker, is_clipped(waveform)),
         calibrated=nets.embedder.card.calibration is not None,
         speech_s=total_s(speech),
         audio_s=waveform.duration_s,
@@ -65,7 +65,7 @@ def measure(waveform: Waveform, speech: Sequence[Segment], net_speech_s: float) 
     return Capture(net_speech_s=net_speech_s, snr_db=snr_db(waveform, speech), narrowband=is_narrowband(waveform))
 
 
-def judge(capture: Capture, diarization: Diarization, speaker: str) -> Quality:
+def judge(capture: Capture, diarization: Diarization, speaker: str, clipped: bool) -> Quality:
     """Return how far the voiceprint of `speaker` can be trusted."""
     seconds = diarization.seconds()
     total = sum(seconds.values())
@@ -76,6 +76,7 @@ def judge(capture: Capture, diarization: Diarization, speaker: str) -> Quality:
         share=seconds[speaker] / total,
         lead=(seconds[speaker] - next_s) / total,
         consistency=diarization.consistency[speaker],
+        clipped=clipped,
     )
 
 
