@@ -1,6 +1,8 @@
 import hashlib
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +14,9 @@ from shared.domain.errors import MediaNotFound, Unavailable
 @pytest.fixture
 def media(tmp_path):
     return DirMedia(tmp_path / "media", ttl_s=60)
+
+
+ROUNDS = 1500
 
 
 def content(media, client_id, key):
@@ -99,3 +104,71 @@ def test_what_was_removed_is_gone_with_its_name(media, tmp_path):
     assert media.remove("a", "k") is None
     assert not media.contains("a", "k")
     assert list((tmp_path / "media" / "a").iterdir()) == []
+
+
+def test_a_removal_that_cannot_read_the_upload_leaves_it_listed_and_can_be_repeated(media, tmp_path):
+    media.save("a", "k", [b"content"])
+    (upload,) = files(tmp_path)
+    aside = upload.rename(tmp_path / "aside")
+    upload.mkdir()
+    with pytest.raises(IsADirectoryError):
+        media.remove("a", "k")
+    upload.rmdir()
+    aside.rename(upload)
+    assert keys(media) == ["k"]
+    assert media.remove("a", "k") == hashlib.sha256(b"content").hexdigest()
+
+
+def test_a_name_without_a_file_is_not_listed_and_swept_in_its_time(media, tmp_path):
+    media.save("a", "k", [b"x"])
+    files(tmp_path)[0].unlink()
+    assert media.list("a", "", 2).uploads == []
+    (name,) = (tmp_path / "media" / "a").iterdir()
+    os.utime(name, (time.time() - 61,) * 2)
+    assert media.sweep() == 0
+    assert not name.exists()
+
+
+def keys(media):
+    return [upload.key for upload in media.list("a", "", 2).uploads]
+
+
+@pytest.fixture
+def together():
+    """Calls functions in threads of their own that begin at the same moment; returns what they return."""
+    with ThreadPoolExecutor(3) as pool:
+
+        def call(*functions):
+            barrier = threading.Barrier(len(functions))
+            begun = [pool.submit(lambda f=function: (barrier.wait(), f())) for function in functions]
+            return [future.result()[1] for future in begun]
+
+        yield call
+
+
+def test_an_upload_that_meets_a_removal_is_either_removed_with_a_receipt_or_there_and_listed(media, together):
+    kept = 0
+    for i in range(ROUNDS):
+        new = b"new %d" % i
+        media.save("a", "k", [b"old"])
+        receipt, _, listed = together(
+            lambda: media.remove("a", "k"), lambda new=new: media.save("a", "k", [new]), lambda: keys(media)
+        )
+        assert receipt in [hashlib.sha256(removed).hexdigest() for removed in (b"old", new)]
+        assert listed in ([], ["k"])
+        stays = receipt != hashlib.sha256(new).hexdigest()
+        kept += stays
+        assert keys(media) == ["k"] * stays
+        assert media.contains("a", "k") == stays
+        assert not stays or content(media, "a", "k") == new
+    assert kept
+
+
+def test_an_upload_that_replaces_one_past_its_time_is_not_swept_in_its_place(media, tmp_path, together):
+    media.save("a", "k", [b"old"])
+    for _ in range(ROUNDS):
+        for path in (tmp_path / "media" / "a").iterdir():
+            os.utime(path, (time.time() - 61,) * 2)
+        together(media.sweep, lambda: media.save("a", "k", [b"new"]))
+        assert content(media, "a", "k") == b"new"
+        assert keys(media) == ["k"]
