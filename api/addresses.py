@@ -1,5 +1,7 @@
 """Signed addresses of the local media store, which the API serves itself."""
 
+from collections.abc import Callable
+
 from flask import request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -8,10 +10,11 @@ from shared.domain.media import ADDRESS_LIFE_S
 
 
 class ServedAddresses:
-    """`MediaAddresses` that this API serves itself."""
+    """`MediaAddresses` that this API serves itself, to clients who `may_call`."""
 
-    def __init__(self, secret: bytes, public_url: str | None) -> None:
+    def __init__(self, secret: bytes, public_url: str | None, may_call: Callable[[str], bool]) -> None:
         self._signer, self._public_url = URLSafeTimedSerializer(secret, salt="media"), public_url
+        self._may_call = may_call
 
     def put_address(self, client_id: str, key: str) -> str:
         """Return where the client may PUT the upload."""
@@ -27,13 +30,13 @@ class ServedAddresses:
         Raises
         ------
         NotFound
-            It was signed for another purpose, by somebody else, or too long ago.
+            It was signed for another purpose, by somebody else, too long ago, or for a client that was revoked.
         """
         try:
             signed_for, client_id, key = self._signer.loads(token, max_age=ADDRESS_LIFE_S)
         except (BadSignature, ValueError):
             signed_for = client_id = key = ""
-        if signed_for != purpose:
+        if signed_for != purpose or not self._may_call(client_id):
             raise NotFound(
                 "This address is not valid, or no longer; ask POST /v1/media/input or /v1/media/output again."
             )

@@ -220,7 +220,7 @@ _WEBHOOK_HEADERS: dict[str, Json] = {
     },
     "x-retry-reason": {
         "description": "Why the try before failed; not there on the first try.",
-        "schema": {"type": "string", "enum": list(Reason)},
+        "schema": {"type": "string", "enum": [r for r in Reason if r is not Reason.REVOKED]},
     },
 }
 _PATIENCE = {

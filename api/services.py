@@ -50,6 +50,7 @@ class Services:
         secret = settings.secret_bytes()
         redis = connect(settings.redis_url)
         engine = open_database(settings.sql_url())
+        clients = SqlClients(engine, secret)
         return cls(
             settings=settings,
             redis=redis,
@@ -58,7 +59,7 @@ class Services:
             deliveries=RedisDeliveries(redis, Envelope(secret)),
             queue=CeleryQueue(celery_app(settings.redis_url)),
             media=open_media(settings),
-            clients=SqlClients(engine, secret),
+            clients=clients,
             models=RedisModels(redis, ttl_s=2 * settings.lease_s),
             rates=RateLimits(
                 # Counting must not use up the patience that the request itself may need.
@@ -66,7 +67,7 @@ class Services:
                 posts_per_minute=settings.posts_per_minute,
                 reads_per_minute=settings.reads_per_minute,
             ),
-            addresses=ServedAddresses(secret, settings.public_url),
+            addresses=ServedAddresses(secret, settings.public_url, clients.may_call),
         )
 
 

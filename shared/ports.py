@@ -133,8 +133,11 @@ class ClientStore(Protocol):
     def authenticate(self, key: str) -> Client | None:
         """Return the client that `key` belongs to; None for an unknown key."""
 
+    def may_call(self, client_id: str) -> bool:
+        """Say whether there is such a client, and it was not revoked."""
+
     def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
         """Make a webhook secret and return it, this once; the one before signs along for `overlap_s`."""
 
     def webhook_secrets(self, client_id: str) -> list[str]:
-        """Return the secrets that sign a client's webhooks now, the oldest first."""
+        """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""

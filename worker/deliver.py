@@ -48,7 +48,7 @@ class Deliverer:
     """Sends webhooks that a courier has taken."""
 
     deliveries: DeliveryStore
-    #: Client id -> the secrets that sign for it, the oldest first.
+    #: Client id -> the secrets that sign for it, the oldest first; none for a client that was revoked.
     secrets: Callable[[str], list[str]]
     egress: Egress
     #: Of `X-Signature`: hex or base64.
@@ -68,7 +68,7 @@ class Deliverer:
 
     def _send(self, delivery: Delivery, secrets: list[str]) -> None:
         at, started = datetime.now(UTC), time.perf_counter()
-        outcome = self._outcome(delivery, secrets)
+        outcome = self._outcome(delivery, secrets) if secrets else Outcome(reason=Reason.REVOKED)
         then = follow_up(outcome, delivery.attempt)
         entry = LogEntry(
             attempt=delivery.attempt,

@@ -25,6 +25,8 @@ class Reason(StrEnum):
     SSL = "ssl_error"
     HTTP = "http_error"
     UNKNOWN = "unknown_error"
+    #: Nothing was sent, nor will be, so that the header never says this.
+    REVOKED = "client_revoked"
 
 
 class DeliveryState(StrEnum):
@@ -36,7 +38,7 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     #: Every try failed.
     EXHAUSTED = "exhausted"
-    #: The receiver answered 410: never again.
+    #: The receiver answered 410, or the client was revoked: never again by itself.
     REFUSED = "refused"
     #: The result was deleted before it could be delivered.
     EXPIRED = "expired"
@@ -99,7 +101,7 @@ def follow_up(outcome: Outcome, attempt: int) -> Next:
     """Decide what follows from the `attempt`-th try."""
     if outcome.reason is None:
         return Next(state=DeliveryState.DELIVERED)
-    if outcome.status == GONE:
+    if outcome.status == GONE or outcome.reason is Reason.REVOKED:
         return Next(state=DeliveryState.REFUSED)
     if attempt >= len(DELAYS_S):
         return Next(state=DeliveryState.EXHAUSTED)

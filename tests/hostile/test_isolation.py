@@ -12,7 +12,7 @@ from shared.adapters.redis_client import connect
 from shared.adapters.redis_jobs import open_jobs
 from shared.domain.jobs import Status
 from shared.settings import Settings
-from tests.client import Client
+from tests.client import Client, put
 from tests.hostile import fuzz_api
 from tests.hostile.apis import api
 
@@ -119,6 +119,18 @@ def test_a_revoked_key_is_refused_with_the_next_request(owner, keys):
     assert doomed.send("GET", "/v1/test").status_code == 200
     keys("revoke-client", "doomed")
     assert doomed.send("GET", "/v1/test").status_code == 401
+
+
+def test_the_signed_addresses_of_a_revoked_client_are_good_for_nothing_until_it_is_back(owner, keys):
+    doomed = Client(owner.url, keys("create", "signing"))
+    url = doomed.upload("voice.wav", b"the doomed one's voice")
+    there, new = doomed.post("/v1/media/output", url=url).json()["url"], doomed.address(url)
+    keys("revoke-client", "signing")
+    for answer in (requests.get(there, timeout=5), put(new, b"a forged voice")):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert requests.get(there[:-1], timeout=5).json()["message"] == answer.json()["message"]
+    keys("create", "signing")
+    assert requests.get(there, timeout=5).content == b"the doomed one's voice"
 
 
 def test_nothing_made_from_the_apis_own_description_breaks_it(owner, redis_server, folder):

@@ -189,6 +189,26 @@ def test_webhook_secrets_overlap_when_rotated_and_do_not_when_revoked(administra
     assert clients.webhook_secrets(client_id) == [third]
 
 
+def test_no_secret_signs_for_a_revoked_client_or_for_nobody(administration, clients):
+    client_id = clients.authenticate(clients.create_key("acme")).id
+    (secret,) = clients.webhook_secrets(client_id)
+    administration.revoke_client("acme")
+    assert clients.webhook_secrets(client_id) == clients.webhook_secrets("nobody") == []
+    assert not clients.may_call(client_id)
+    administration.create_key("acme")
+    assert clients.webhook_secrets(client_id) == [secret]
+    assert clients.may_call(client_id)
+
+
+def test_while_secrets_are_revoked_there_is_always_one_that_signs(administration, clients):
+    client_id = clients.authenticate(clients.create_key("acme")).id
+    with ThreadPoolExecutor(1) as pool:
+        revoking = pool.submit(lambda: [administration.revoke_secrets("acme") for _ in range(50)])
+        while not revoking.done():
+            assert len(clients.webhook_secrets(client_id)) == 1
+        revoking.result()
+
+
 @pytest.mark.parametrize("key_id", ["", "%", "0", "_" * 12, "f" * 64])
 def test_what_does_not_exist_is_named(administration, clients, key_id):
     clients.create_key("acme")

@@ -14,8 +14,9 @@ from sqlalchemy.exc import OperationalError
 from shared.adapters.redis_deliveries import LOG_LENGTH, PER_CLIENT, PER_HOST, SEND_S, RedisDeliveries
 from shared.adapters.redis_jobs import RedisJobs
 from shared.adapters.sealing import Envelope
+from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
-from shared.adapters.sql.database import open_migrated
+from shared.adapters.sql.database import open_database, open_migrated
 from shared.domain.addresses import AddressRules
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.delivery import DeliveryState
@@ -363,6 +364,27 @@ def test_one_client_takes_half_a_courier_at_most(outbox):
             courier.stop()
     running.join()
     assert PER_CLIENT <= SENDERS / 2
+
+
+def test_nothing_is_sent_for_a_client_that_was_revoked_until_it_is_back_and_asks(outbox, tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'timbre.db'}")
+    clients, administration = SqlClients(engine, b"s" * 32), Administration(engine, b"s" * 32)
+    client = clients.authenticate(clients.create_key("acme")).id
+    outbox.deliverer = replace(outbox.deliverer, secrets=clients.webhook_secrets)
+    with receiving("500", "200") as receiver:
+        job_id = outbox.end_job(receiver.url, client=client)
+        outbox.send_due()
+        administration.revoke_client("acme")
+        outbox.send_all()
+        assert len(receiver.posts) == 1
+        state, log = outbox.deliveries.log(client, job_id)
+        assert (state, [entry.reason for entry in log]) == (DeliveryState.REFUSED, [HTTP, "client_revoked"])
+        administration.create_key("acme")
+        assert outbox.due_in_s() is None
+        outbox.deliveries.redeliver(client, job_id)
+        outbox.send_all()
+    assert len(receiver.posts) == 2
+    engine.dispose()
 
 
 def test_however_a_host_is_spelled_it_is_the_same(outbox):

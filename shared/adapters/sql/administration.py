@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
 from shared.adapters.sql.clients import SqlClients
@@ -104,9 +104,8 @@ class Administration:
         """
         with Session(self._engine) as session, session.begin():
             client_id = _client(session, name).id
-            for secret in session.scalars(select(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id)):
-                session.delete(secret)
-        return self._clients.rotate_webhook_secret(client_id, 0.0)
+            session.execute(delete(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id))
+            return self._clients.add_secret(session, client_id, shown=True)
 
     def _end(self, key: ApiKeyRow, after_s: float) -> None:
         ends_at = time.time() + after_s

@@ -41,6 +41,12 @@ class SqlClients:
             # The database's comparison may stop at the first difference; this one does not.
             return Client(row[1].id, row[1].name) if row and hmac.compare_digest(row[0], digest) else None
 
+    def may_call(self, client_id: str) -> bool:
+        """Say whether there is such a client, and it was not revoked."""
+        live = select(ClientRow.id).where(ClientRow.id == client_id, ClientRow.revoked_at.is_(None))
+        with Session(self._engine) as session:
+            return session.scalar(live) is not None
+
     def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
         """Make a webhook secret and return it, this once; the one before signs along for `overlap_s`.
 
@@ -66,10 +72,12 @@ class SqlClients:
         for row in signing:
             row.expires_at = now + overlap_s
         session.flush()
-        return self._add_secret(session, client_id, shown=True)
+        return self.add_secret(session, client_id, shown=True)
 
     def webhook_secrets(self, client_id: str) -> list[str]:
-        """Return the secrets that sign a client's webhooks now, the oldest first."""
+        """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""
+        if not self.may_call(client_id):
+            return []
         with Session(self._engine) as session:
             rows = self._signing(session, client_id, time.time())
             return [self._sealer.open(row.sealed, client_id).decode() for row in rows]
@@ -79,7 +87,8 @@ class SqlClients:
         found = select(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id, live)
         return session.scalars(found.order_by(WebhookSecretRow.id)).all()
 
-    def _add_secret(self, session: Session, client_id: str, *, shown: bool) -> str:
+    def add_secret(self, session: Session, client_id: str, *, shown: bool) -> str:
+        """Add a webhook secret to what `session` writes; returns it."""
         secret = new_secret()
         sealed = self._sealer.seal(secret.encode(), client_id)
         session.add(WebhookSecretRow(client_id=client_id, sealed=sealed, shown=shown))
@@ -102,7 +111,7 @@ class SqlClients:
                 client = ClientRow(id=uuid.uuid4().hex, name=name)
                 session.add(client)
                 session.flush()
-                self._add_secret(session, client.id, shown=False)
+                self.add_secret(session, client.id, shown=False)
             client.revoked_at = None
             session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client.id))
         return key
