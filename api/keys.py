@@ -8,7 +8,7 @@ from sqlalchemy.exc import DatabaseError
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
-from shared.domain.errors import SecretRotating, SettingsError, UnknownNameError
+from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
 from shared.settings import Settings, write_private
 
 FIRST_KEY_FILE = "first-api-key"
@@ -34,7 +34,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (SettingsError, UnknownNameError, SecretRotating) as error:
+        except (SettingsError, UnknownNameError, KeyEndedError, SecretRotating) as error:
             raise click.ClickException(str(error)) from error
         except BrokenPipeError:  # nobody reads on, which click knows how to end
             raise

@@ -14,6 +14,7 @@
     |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
     |   `-- Unavailable
     |-- UnknownNameError        the command line names a client or key that does not exist
+    |-- KeyEndedError           the command line wants to replace a key that works no more
     |-- ModelInstallError       a model could not be fetched, checked, converted or loaded
     `-- SettingsError           the environment does not describe a runnable service
 
@@ -260,6 +261,12 @@ class UnknownNameError(TimbreError):
     """The command line names a client or an API key that does not exist."""
 
     code = "unknown_name"
+
+
+class KeyEndedError(TimbreError):
+    """The command line wants to replace an API key that has ended, by itself or with its client."""
+
+    code = "key_ended"
 
 
 class ModelInstallError(TimbreError):

@@ -18,7 +18,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
 from shared.adapters.sql.tables import Base
-from shared.domain.errors import SecretRotating, UnknownNameError
+from shared.domain.errors import KeyEndedError, SecretRotating, UnknownNameError
 from shared.domain.keys import new_key
 from shared.settings import Settings
 from tests.client import eventually
@@ -140,6 +140,10 @@ def entries(administration, kind):
     return [entry for entry in administration.entries() if entry.kind == kind]
 
 
+def live(administration):
+    return [entry.id for entry in entries(administration, "key") if entry.live]
+
+
 def test_a_revoked_key_is_dead_at_once_and_the_others_of_its_client_live(administration, clients):
     first = clients.create_key("acme")
     (entry,) = entries(administration, "key")
@@ -164,8 +168,34 @@ def test_a_revoked_key_does_not_come_back_by_being_rotated(administration, clien
     old = clients.create_key("acme")
     (entry,) = entries(administration, "key")
     administration.revoke_key(entry.id)
-    administration.rotate_key(entry.id, overlap_s=3600)
+    with pytest.raises(KeyEndedError, match="new one for acme"):
+        administration.rotate_key(entry.id, overlap_s=3600)
     assert clients.authenticate(old) is None
+    assert [entry.live for entry in entries(administration, "key")] == [False]
+
+
+def test_a_revoked_client_does_not_come_back_by_a_rotation_of_its_key(administration, clients):
+    client_id = clients.authenticate(clients.create_key("acme")).id
+    (entry,) = entries(administration, "key")
+    administration.revoke_client("acme")
+    with pytest.raises(KeyEndedError):
+        administration.rotate_key(entry.id, overlap_s=3600)
+    assert not clients.may_call(client_id)
+
+
+def test_while_a_key_is_rotated_there_is_always_one_that_works(administration, clients):
+    clients.create_key("acme")
+
+    def rotate():
+        for _ in range(50):
+            (key_id,) = live(administration)
+            administration.rotate_key(key_id, overlap_s=0)
+
+    with ThreadPoolExecutor(1) as pool:
+        rotating = pool.submit(rotate)
+        while not rotating.done():
+            assert len(live(administration)) == 1
+        rotating.result()
 
 
 def test_a_revoked_client_is_out_with_all_its_keys_until_it_gets_a_new_one(administration, clients):

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
-from shared.domain.errors import UnknownNameError
+from shared.domain.errors import KeyEndedError, UnknownNameError
 
 #: A key is called by as much of its hash; nothing of the key itself is kept.
 ID_LENGTH = 12
@@ -53,13 +53,15 @@ class Administration:
 
         Raises
         ------
-        UnknownNameError
+        UnknownNameError, KeyEndedError
         """
         with Session(self._engine) as session, session.begin():
             key = _key(session, key_id)
-            name = session.get_one(ClientRow, key.client_id).name
+            client = session.get_one(ClientRow, key.client_id)
+            if not _is_live(key, client):
+                raise KeyEndedError(f"The API key {key_id} has ended; `create` makes a new one for {client.name}.")
             self._end(key, overlap_s)
-        return self._clients.create_key(name)
+            return self._clients.add_key(session, client.id)
 
     def revoke_key(self, key_id: str) -> None:
         """End a key at once.
@@ -134,8 +136,12 @@ def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
         id=key.key_hash[:ID_LENGTH],
         created_at=key.created_at,
         ends_at=_moment(key.expires_at),
-        live=client.revoked_at is None and not _is_past(key.expires_at),
+        live=_is_live(key, client),
     )
+
+
+def _is_live(key: ApiKeyRow, client: ClientRow) -> bool:
+    return client.revoked_at is None and not _is_past(key.expires_at)
 
 
 def _secret_entry(secret: WebhookSecretRow, client: ClientRow) -> Entry:

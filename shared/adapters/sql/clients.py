@@ -104,7 +104,6 @@ class SqlClients:
 
         A client that was revoked may call again.
         """
-        key = new_key()
         with Session(self._engine) as session, session.begin():
             client = session.scalar(select(ClientRow).where(ClientRow.name == name))
             if client is None:
@@ -113,7 +112,12 @@ class SqlClients:
                 session.flush()
                 self.add_secret(session, client.id, shown=False)
             client.revoked_at = None
-            session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client.id))
+            return self.add_key(session, client.id)
+
+    def add_key(self, session: Session, client_id: str) -> str:
+        """Add an API key to what `session` writes; returns it."""
+        key = new_key()
+        session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client_id))
         return key
 
     def create_first_key(self) -> str | None:
