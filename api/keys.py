@@ -9,6 +9,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
 from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
+from shared.domain.keys import MAX_OVERLAP_S
 from shared.settings import Settings, write_private
 
 FIRST_KEY_FILE = "first-api-key"
@@ -51,12 +52,24 @@ def main(context: click.Context) -> None:
 
 
 _overlap = click.option(
-    "--overlap", "overlap_s", default=_DAY_S, show_default=True, help="Seconds that the old one goes on working."
+    "--overlap",
+    "overlap_s",
+    type=click.IntRange(0, MAX_OVERLAP_S),
+    default=_DAY_S,
+    show_default=True,
+    help="Seconds that the old one goes on working.",
 )
 
 
+def _require_shown(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """Refuse a name that a list would not show on one line."""
+    if not name.strip() or not name.isprintable():
+        raise click.BadParameter("A name has a character that can be seen, and none that controls a terminal.")
+    return name
+
+
 @main.command()
-@click.argument("name")
+@click.argument("name", callback=_require_shown)
 @click.pass_obj
 def create(administration: Administration, name: str) -> None:
     """Make an API key for the client NAME, which is made if it is new."""

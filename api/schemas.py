@@ -14,6 +14,7 @@ from shared.domain.commands import MEDIA_SCHEME, Command, CreateVoiceprint, Diar
 from shared.domain.delivery import DeliveryState
 from shared.domain.errors import InternalError, InvalidVoiceprint, RequestError, concrete_errors
 from shared.domain.jobs import Status, Webhook
+from shared.domain.keys import MAX_OVERLAP_S
 from shared.domain.verification import OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 
@@ -522,7 +523,7 @@ class SecretRotation(Schema):
 
     overlapSeconds = fields.Integer(
         load_default=86_400,
-        validate=validate.Range(0, 7 * 86_400),
+        validate=validate.Range(0, MAX_OVERLAP_S),
         metadata={"description": "How long the secret before signs along."},
     )
 

@@ -5,6 +5,9 @@ import hmac
 import secrets
 import zlib
 
+#: Longest that a key or a webhook secret goes on working beside the one that replaces it, in seconds.
+MAX_OVERLAP_S = 7 * 24 * 3600
+
 _PREFIX = "sk_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECK_LENGTH = 6

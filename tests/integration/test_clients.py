@@ -11,9 +11,11 @@ from contextlib import suppress
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from api.keys import main
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
@@ -299,6 +301,38 @@ def test_the_command_line_says_why_a_data_folder_cannot_be_used(tmp_path):
     assert "not a database" in complaint(tmp_path)
     assert "TIMBRE_DATA_DIR" in complaint(tmp_path / "timbre.db")
     assert "TIMBRE_DATA_DIR" in complaint(tmp_path / "timbre.db" / "inside")
+
+
+@pytest.fixture
+def console(tmp_path):
+    environment = {"TIMBRE_DATA_DIR": str(tmp_path), "TIMBRE_DATABASE_URL": None, "TIMBRE_SECRET": "pepper" * 8}
+    return lambda *arguments: CliRunner(env=environment).invoke(main, arguments)
+
+
+@pytest.mark.parametrize("name", ["", " ", "x\ny", "x\x1b[2Jy", "x\x7f", "x\u2028y", "\u202eemca"])
+def test_a_name_that_would_break_the_listing_is_refused(console, name):
+    refused = console("create", name)
+    assert refused.exit_code == 2
+    assert "a character that can be seen" in refused.output
+    assert console("list").output == ""
+
+
+@pytest.mark.parametrize("overlap_s", ["-1", "604801", "99999999999999", "nan", "x"])
+def test_an_overlap_outside_its_bounds_is_refused_and_the_key_kept(console, overlap_s):
+    assert console("create", "Zoë & Söhne").exit_code == 0
+    before = console("list").output
+    for command in (("rotate", before.split("key ")[1].split()[0]), ("rotate-secret", "Zoë & Söhne")):
+        refused = console(*command, "--overlap", overlap_s)
+        assert refused.exit_code == 2
+        assert "'--overlap'" in refused.output
+    assert console("list").output == before
+
+
+def test_an_overlap_may_last_seven_days(console):
+    console("create", "acme")
+    key_id = console("list").output.split()[2]
+    assert console("rotate", key_id, "--overlap", "604800").exit_code == 0
+    assert console("list").output.count("live") == 3
 
 
 def test_the_first_secret_a_client_sees_signs_at_once_and_alone(clients):
