@@ -13,6 +13,7 @@ import structlog
 from shared import logs
 from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.domain.delivery import Delivery
+from shared.domain.errors import SettingsError
 from shared.ports import DeliveryStore
 from shared.settings import Settings
 from worker import alive
@@ -56,7 +57,7 @@ class Courier:
         try:
             taken = self._deliveries.take(1)
         except Exception as error:
-            log.warning("cannot look for webhooks", error=type(error).__name__)
+            log.warning("cannot look for webhooks", error=_named(error))
             self._stopped.wait(_AWAY_S)
             return None
         if not taken:
@@ -68,9 +69,14 @@ class Courier:
             self._deliverer.deliver(delivery)
         except Exception as error:
             # Either could not be: the secrets that sign it are in our database, its outcome goes to Redis.
-            log.warning("a webhook was not sent, or not noted", job_id=delivery.job_id, error=type(error).__name__)
+            log.warning("a webhook was not sent, or not noted", job_id=delivery.job_id, error=_named(error))
         finally:
             self._free.release()
+
+
+def _named(error: Exception) -> str:
+    """Return what a log may say of an error: its text only where we wrote it ourselves."""
+    return str(error) if isinstance(error, SettingsError) else type(error).__name__
 
 
 def main() -> None:

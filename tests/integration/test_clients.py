@@ -20,7 +20,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
 from shared.adapters.sql.tables import Base
-from shared.domain.errors import KeyEndedError, SecretRotating, UnknownNameError
+from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
 from shared.domain.keys import new_key
 from shared.settings import Settings
 from tests.client import eventually
@@ -340,6 +340,17 @@ def test_the_first_secret_a_client_sees_signs_at_once_and_alone(clients):
     assert len(clients.webhook_secrets(client.id)) == 1
     shown = clients.rotate_webhook_secret(client.id, overlap_s=3600)
     assert clients.webhook_secrets(client.id) == [shown]
+
+
+def test_after_a_change_of_the_server_secret_a_rotation_lets_webhooks_be_signed_again(engine, clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    for overlap_s in (0, 3600):
+        clients.rotate_webhook_secret(client.id, overlap_s=overlap_s)
+    later = SqlClients(engine, b"another secret")
+    with pytest.raises(SettingsError, match="another server secret"):
+        later.webhook_secrets(client.id)
+    shown = later.rotate_webhook_secret(client.id, overlap_s=3600)
+    assert later.webhook_secrets(client.id) == [shown]
 
 
 def test_after_a_rotation_both_sign_the_oldest_first_until_the_overlap_ends(clients):

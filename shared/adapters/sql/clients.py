@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.adapters.sealing import Sealer
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
-from shared.domain.errors import SecretRotating
+from shared.domain.errors import SecretRotating, SettingsError
 from shared.domain.keys import is_well_formed, key_hash, new_key
 from shared.ports import Client
 from shared.signing import new_secret
@@ -66,7 +66,7 @@ class SqlClients:
         # A secret that nobody was shown signs for nobody. Writing before reading also makes rotations queue up.
         mine = WebhookSecretRow.client_id == client_id
         session.execute(delete(WebhookSecretRow).where(mine, WebhookSecretRow.shown.is_(False)))
-        signing = self._signing(session, client_id, now)
+        signing = [row for row in self._signing(session, client_id, now) if not self._is_void(session, row)]
         if len(signing) > 1:
             raise _ROTATING
         for row in signing:
@@ -81,6 +81,15 @@ class SqlClients:
         with Session(self._engine) as session:
             rows = self._signing(session, client_id, time.time())
             return [self._sealer.open(row.sealed, client_id).decode() for row in rows]
+
+    def _is_void(self, session: Session, row: WebhookSecretRow) -> bool:
+        """Remove a secret that was sealed under another server secret, and say so: it can sign nothing any more."""
+        try:
+            self._sealer.open(row.sealed, row.client_id)
+        except SettingsError:
+            session.delete(row)
+            return True
+        return False
 
     def _signing(self, session: Session, client_id: str, now: float) -> Sequence[WebhookSecretRow]:
         live = or_(WebhookSecretRow.expires_at.is_(None), WebhookSecretRow.expires_at > now)
