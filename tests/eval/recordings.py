@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from worker.pipelines.voiceprint import Nets, measure
 RATE_HZ = 16_000
 #: Curvature of mu-law (G.711), and by how much the noise is below the recording.
 _MU = 255.0
-_NOISE_DB = 10.0
+_NOISES_DB = (20, 15, 10, 5)
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,19 @@ def telephone(samples: Samples) -> Samples:
     return scipy.signal.resample_poly(decoded, 2, 1)[: len(samples)].astype(np.float32)
 
 
-def noisy(samples: Samples) -> Samples:
-    """Pink noise at 10 dB; the same for the same recording."""
+def noisy(samples: Samples, snr_db: float) -> Samples:
+    """Pink noise; the same for the same recording."""
     spectrum = np.fft.rfft(np.random.default_rng(len(samples)).standard_normal(len(samples)))
     noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), len(samples))
-    gain = np.sqrt(np.mean(np.square(samples)) / np.mean(np.square(noise)) / 10 ** (_NOISE_DB / 10))
+    gain = np.sqrt(np.mean(np.square(samples)) / np.mean(np.square(noise)) / 10 ** (snr_db / 10))
     return (samples + gain * noise).astype(np.float32)
 
 
-CHANNELS: dict[str, Callable[[Samples], Samples]] = {"clean": clean, "telephone": telephone, "noise 10 dB": noisy}
+CHANNELS: dict[str, Callable[[Samples], Samples]] = {
+    "clean": clean,
+    "telephone": telephone,
+    **{f"noise {snr_db} dB": partial(noisy, snr_db=snr_db) for snr_db in _NOISES_DB},
+}
 
 
 def listen(speaker: str, waveform: Waveform, nets: Nets, most_s: float = np.inf) -> Heard | None:
