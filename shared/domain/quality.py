@@ -96,12 +96,11 @@ class Quality:
 
 def snr_db(waveform: Waveform, speech: Sequence[Segment]) -> float:
     """Estimate the signal-to-noise ratio in dB from the power inside and outside of `speech`, which is not empty."""
-    frames = _frames(waveform)
-    varying = frames.var(axis=1)
-    sounding = varying >= varying.mean() * 10 ** (_SILENCE_DB / 10)
+    means, variances = _moments(waveform)
+    sounding = variances >= variances.mean() * 10 ** (_SILENCE_DB / 10)
     # A constant offset is no noise.
-    powers = np.square(frames - frames[sounding].mean()).mean(axis=1)
-    middles = (np.arange(len(frames)) + 0.5) * _FRAME_S
+    powers = variances + np.square(means - means[sounding].mean())
+    middles = (np.arange(len(powers)) + 0.5) * _FRAME_S
     inside = np.any([(middles >= s.start_s) & (middles < s.end_s) for s in speech], axis=0)
     pauses = powers[~inside & sounding]
     # Without pauses the quietest tenth of what is heard stands in for them.
@@ -129,6 +128,9 @@ def is_clipped(waveform: Waveform) -> bool:
     return bool(np.mean(levels >= _PLATEAU * levels.max()) > _CLIPPED)
 
 
-def _frames(waveform: Waveform) -> NDArray[np.float64]:
+def _moments(waveform: Waveform) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and variance of each frame, without a copy in double precision."""
     size = round(_FRAME_S * waveform.sample_rate_hz)
-    return waveform.samples[: len(waveform.samples) // size * size].reshape(-1, size).astype(np.float64)
+    frames = waveform.samples[: len(waveform.samples) // size * size].reshape(-1, size)
+    means = frames.mean(axis=1, dtype=np.float64)
+    return means, np.square(frames).mean(axis=1, dtype=np.float64) - np.square(means)
