@@ -163,12 +163,12 @@ def test_memory_does_not_grow_with_the_recording(clips: list[Clip], vad: SileroV
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
     peaks = {}
-    for minutes in (5, 20):
+    for minutes in (5, 30):
         path = tmp_path / f"{minutes}.wav"
         samples, _ = conversation(clips, vad, 60.0)
         soundfile.write(path, np.resize(samples, minutes * 60 * RATE_HZ), RATE_HZ)
         done = subprocess.run([sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True)
         audio_s, peaks[minutes] = (float(word) for word in done.stdout.splitlines()[-1].split())
         assert audio_s == pytest.approx(minutes * 60)
-    # The further quarter of an hour alone would be 58 MB of samples.
-    assert peaks[20] - peaks[5] < 20_000_000
+    # The further 25 minutes alone would be 96 MB of samples; a peak itself varies by some 20 MB from run to run.
+    assert peaks[30] - peaks[5] < 48_000_000
