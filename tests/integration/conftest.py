@@ -3,6 +3,8 @@ from redis import Redis
 
 from shared.adapters.redis_client import connect
 from shared.local.stack import RedisServer
+from tests.integration.clock import Clock
+from tests.integration.records import job_store
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,13 @@ def redis(redis_server) -> Redis:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def jobs(redis, clock):
+    return job_store(redis, clock)

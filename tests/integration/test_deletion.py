@@ -14,10 +14,8 @@ from shared.adapters.sealing import Envelope
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import NotFound
 from shared.domain.jobs import Order, Status, Webhook, new_job_id
-from tests.integration.clock import Clock
+from tests.integration.records import ENVELOPE, LEASE_S, job_store
 
-ENVELOPE = Envelope(b"s" * 32)
-LEASE_S = 10.0
 ORDER = Order(command=CreateVoiceprint(url="media://a"), webhook=Webhook("https://receiver.example/hook"))
 OUTPUT = {"voiceprint": "ü"}
 SHA256 = {
@@ -40,21 +38,6 @@ class Deletion:
 
     def __call__(self, job_id):
         return usecases.delete(self.jobs, self, "c", job_id)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-def job_store(redis, clock, envelope=ENVELOPE):
-    limits = {"lease_s": LEASE_S, "ttl_s": 3600, "deadline_s": 3600, "max_unfinished": 100}
-    return RedisJobs(redis, envelope=envelope, clock=clock, **limits)
-
-
-@pytest.fixture
-def jobs(redis, clock):
-    return job_store(redis, clock)
 
 
 @pytest.fixture
@@ -139,7 +122,7 @@ def test_a_deletion_that_failed_can_be_repeated_at_once(jobs, deletion, job_id):
 
 def test_what_was_sealed_under_another_secret_is_not_found_and_can_be_deleted(jobs, deletion, job_id, redis, clock):
     jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
-    deletion.jobs = job_store(redis, clock, Envelope(b"x" * 32))
+    deletion.jobs = job_store(redis, clock, envelope=Envelope(b"x" * 32))
     assert deletion.jobs.find("c", job_id) is None
     assert removed(deletion(job_id)) == SHA256 | {"output": None}
     assert jobs.find("c", job_id) is None

@@ -12,8 +12,6 @@ import trustme
 from sqlalchemy.exc import OperationalError
 
 from shared.adapters.redis_deliveries import LOG_LENGTH, PER_CLIENT, PER_HOST, SEND_S, RedisDeliveries
-from shared.adapters.redis_jobs import RedisJobs
-from shared.adapters.sealing import Envelope
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
@@ -25,6 +23,7 @@ from shared.domain.jobs import Order, Status, Webhook, new_job_id
 from shared.signing import new_secret, vendor_signature
 from tests.client import eventually
 from tests.integration.clock import Clock
+from tests.integration.records import ENVELOPE, job_store
 from tests.receiver import receiving
 from worker.courier import SENDERS, Courier
 from worker.deliver import PUT_OFF_S, TIMEOUT_S, Deliverer
@@ -34,23 +33,13 @@ OUTPUT = {"voiceprint": "VE1C", "note": "é"}
 LOOPBACK = AddressRules.parse("1-65535", "127.0.0.0/8")
 SECRET = new_secret()
 
-ENVELOPE = Envelope(b"s" * 32)
-
 
 class Outbox:
     """Jobs that end, and a courier's work done step by step."""
 
     def __init__(self, redis, **deliverer):
         self.redis, self.clock = redis, Clock()
-        self.jobs = RedisJobs(
-            redis,
-            envelope=ENVELOPE,
-            lease_s=15,
-            ttl_s=86_400,
-            deadline_s=3600,
-            max_unfinished=100,
-            clock=self.clock,
-        )
+        self.jobs = job_store(redis, self.clock, ttl_s=86_400)
         self.deliveries = RedisDeliveries(redis, ENVELOPE, clock=self.clock)
         options = {"egress": Egress(rules=LOOPBACK), "https_only": False, "timeout_s": 30.0, "encoding": "hex"}
         self.deliverer = Deliverer(deliveries=self.deliveries, secrets=lambda _: [SECRET], **options | deliverer)

@@ -5,11 +5,10 @@ import time
 
 import pytest
 
-from shared.adapters.redis_jobs import RedisJobs
-from shared.adapters.sealing import Envelope
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.jobs import Order, PageQuery, Status, new_job_id
 from tests.integration.clock import Clock
+from tests.integration.records import job_store
 
 #: More than any one script looks at.
 MANY = 10_500
@@ -23,8 +22,7 @@ def clock():
 
 @pytest.fixture
 def jobs(redis, clock):
-    limits = {"lease_s": 10, "ttl_s": 3600, "deadline_s": 3600, "max_unfinished": 10**6}
-    return RedisJobs(redis, envelope=Envelope(b"s" * 32), clock=clock, **limits)
+    return job_store(redis, clock, ttl_s=3600, max_unfinished=10**6)
 
 
 @pytest.fixture

@@ -2,28 +2,14 @@ import threading
 
 import pytest
 
-from shared.adapters.redis_jobs import MAX_ATTEMPTS, RedisJobs
-from shared.adapters.sealing import Envelope
+from shared.adapters.redis_jobs import MAX_ATTEMPTS
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.jobs import Order, Status, new_job_id
 from shared.names import QueueNames
-from tests.integration.clock import Clock
+from tests.integration.records import LEASE_S
 
-ENVELOPE = Envelope(b"s" * 32)
 COMMAND = CreateVoiceprint(url="https://example.org/a.wav?X-Amz-Signature=secret", model="ge2e")
 ORDER = Order(command=COMMAND)
-LEASE_S = 10.0
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def jobs(redis, clock):
-    limits = {"lease_s": LEASE_S, "ttl_s": 60, "deadline_s": 3600, "max_unfinished": 100}
-    return RedisJobs(redis, envelope=ENVELOPE, clock=clock, **limits)
 
 
 @pytest.fixture

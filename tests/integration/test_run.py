@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from shared.adapters.redis_jobs import RedisJobs
-from shared.adapters.sealing import Envelope
 from shared.domain.audio import Segment, Waveform
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import MediaNotFound
@@ -16,14 +14,12 @@ from shared.domain.jobs import Order, Status, new_job_id
 from shared.domain.limits import Limits
 from shared.domain.voiceprints import Voiceprint
 from tests.client import eventually
-from tests.integration.clock import Clock
+from tests.integration.records import LEASE_S
 from tests.unit.test_diarization import ToyEmbedder, voices
 from worker.pipelines.voiceprint import Nets
 from worker.recipes import Recipes
 from worker.run import Runner
 
-ENVELOPE = Envelope(b"s" * 32)
-LEASE_S = 10.0
 LIMITS = Limits(max_audio_s=30.0, max_bytes=10**6, download_timeout_s=10.0)
 
 
@@ -58,17 +54,6 @@ class OneVoice(ToyEmbedder):
 
     def embed(self, samples):
         return voices(0)[0]
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def jobs(redis, clock):
-    limits = {"lease_s": LEASE_S, "ttl_s": 60, "deadline_s": 3600, "max_unfinished": 100}
-    return RedisJobs(redis, envelope=ENVELOPE, clock=clock, **limits)
 
 
 @pytest.fixture
