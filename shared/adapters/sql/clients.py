@@ -43,9 +43,8 @@ class SqlClients:
 
     def may_call(self, client_id: str) -> bool:
         """Say whether there is such a client, and it was not revoked."""
-        live = select(ClientRow.id).where(ClientRow.id == client_id, ClientRow.revoked_at.is_(None))
         with Session(self._engine) as session:
-            return session.scalar(live) is not None
+            return _is_live(session, client_id)
 
     def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
         """Make a webhook secret and return it, this once; the one before signs along for `overlap_s`.
@@ -66,7 +65,10 @@ class SqlClients:
         # A secret that nobody was shown signs for nobody. Writing before reading also makes rotations queue up.
         mine = WebhookSecretRow.client_id == client_id
         session.execute(delete(WebhookSecretRow).where(mine, WebhookSecretRow.shown.is_(False)))
-        signing = [row for row in self._signing(session, client_id, now) if not self._is_void(session, row)]
+        for row in self._signing(session, client_id, now):
+            if not self._opens(row):
+                session.delete(row)
+        signing = self._signing(session, client_id, now)
         if len(signing) > 1:
             raise _ROTATING
         for row in signing:
@@ -76,20 +78,17 @@ class SqlClients:
 
     def webhook_secrets(self, client_id: str) -> list[str]:
         """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""
-        if not self.may_call(client_id):
-            return []
         with Session(self._engine) as session:
-            rows = self._signing(session, client_id, time.time())
+            rows = self._signing(session, client_id, time.time()) if _is_live(session, client_id) else []
             return [self._sealer.open(row.sealed, client_id).decode() for row in rows]
 
-    def _is_void(self, session: Session, row: WebhookSecretRow) -> bool:
-        """Remove a secret that was sealed under another server secret, and say so: it can sign nothing any more."""
+    def _opens(self, row: WebhookSecretRow) -> bool:
+        """Say whether a secret can sign: sealed under another server secret, it never will again."""
         try:
             self._sealer.open(row.sealed, row.client_id)
         except SettingsError:
-            session.delete(row)
-            return True
-        return False
+            return False
+        return True
 
     def _signing(self, session: Session, client_id: str, now: float) -> Sequence[WebhookSecretRow]:
         live = or_(WebhookSecretRow.expires_at.is_(None), WebhookSecretRow.expires_at > now)
@@ -135,3 +134,8 @@ class SqlClients:
             return self.create_key("default") if self.is_empty() else None
         except IntegrityError:
             return None
+
+
+def _is_live(session: Session, client_id: str) -> bool:
+    live = select(ClientRow.id).where(ClientRow.id == client_id, ClientRow.revoked_at.is_(None))
+    return session.scalar(live) is not None
