@@ -11,9 +11,10 @@ from shared import logs
 from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.domain.errors import ModelInstallError
 from shared.settings import Settings
-from worker import alive, tasks
+from worker import tasks
 from worker.bootstrap import make_forgetting, make_jobs, make_media, make_model_list, require_model
-from worker.housekeeping import Housekeeping
+from worker.jobs import alive
+from worker.jobs.housekeeping import Housekeeping
 
 settings = Settings.from_env()
 log = structlog.get_logger()

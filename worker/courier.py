@@ -16,10 +16,10 @@ from shared.domain.delivery import Delivery
 from shared.domain.errors import SettingsError
 from shared.ports import DeliveryStore
 from shared.settings import Settings
-from worker import alive
 from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_jobs, make_media
 from worker.deliver import Deliverer
-from worker.housekeeping import Housekeeping
+from worker.jobs import alive
+from worker.jobs.housekeeping import Housekeeping
 
 log = structlog.get_logger()
 

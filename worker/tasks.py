@@ -11,7 +11,7 @@ from celery import Celery
 from shared.names import TaskNames
 from shared.settings import Settings
 from worker.bootstrap import make_runner
-from worker.run import LeaseLostError, Runner
+from worker.jobs.runner import LeaseLostError, Runner
 
 #: Breaks into a job whose lease is lost. Celery itself uses the first of the two user signals.
 _INTERRUPT = signal.SIGUSR2

@@ -1,0 +1,1 @@
+"""One job's life in a worker: claim, heartbeat, handler, finish."""
