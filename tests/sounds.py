@@ -12,8 +12,8 @@ import numpy as np
 from pydub import AudioSegment
 
 from shared.domain.audio import Waveform
-from worker.av_reader import write_sound
-from worker.decode_protocol import HEADER, SAMPLE_RATE_HZ
+from worker.recordings.av_reader import write_sound
+from worker.recordings.decoder_protocol import HEADER, SAMPLE_RATE_HZ
 
 DATA = Path(__file__).parent / "data"
 RATE = 16_000

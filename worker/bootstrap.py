@@ -17,13 +17,13 @@ from shared.adapters.sql.database import open_migrated
 from shared.domain.models import ModelCard
 from shared.ports import MediaStore
 from shared.settings import Settings
-from worker.decode import ProcessDecoder
 from worker.deliver import Deliverer
 from worker.egress import Egress
-from worker.fetch import SourceFetcher
 from worker.jobs.handlers import Recipes
 from worker.jobs.runner import Runner
 from worker.pipelines.voiceprint import Nets
+from worker.recordings.decoder import ProcessDecoder
+from worker.recordings.fetch import SourceFetcher
 
 #: A worker waits for a Redis that restarts, some 15 s, rather than lose what it has done.
 WORKER_RETRIES = 10

@@ -27,8 +27,8 @@ from models.titanet import TitaNet
 from models.vad import SileroVad
 from shared.domain.audio import Segment, Waveform
 from tests.models.speech import DATA
-from worker.decode import ProcessDecoder
 from worker.pipelines.voiceprint import Nets, make_voiceprint
+from worker.recordings.decoder import ProcessDecoder
 from worker.steps import Steps
 
 _SECONDS = 30.0

@@ -18,8 +18,8 @@ import numpy as np
 
 from tests import sounds
 from tests.hostile.origins import ok, origin, says
-from worker.decode import WALL_S, DecodeHelper, End, Overrun
-from worker.decode_protocol import Refusal
+from worker.recordings.decoder import WALL_S, DecodeHelper, End, Overrun
+from worker.recordings.decoder_protocol import Refusal
 
 MAX_S = 30.0
 _EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]

@@ -20,14 +20,14 @@ from tests import sounds
 from tests.client import eventually
 from tests.hostile import fuzz_decode
 from tests.hostile.origins import ok, origin, says
-from worker.decode import ProcessDecoder
+from worker.recordings.decoder import ProcessDecoder
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
 #: Has a secret in memory, forks, and the child writes, as JSON, what it still managed to do when it was confined; then
 #: it waits to be looked at. Both are of one user, as in a container.
 ATTEMPTS = """
 import ctypes, json, os, resource, socket, sys
-from worker.confinement import MEMORY_BYTES, confine, leave_network
+from worker.recordings.sandbox import MEMORY_BYTES, confine, leave_network
 "loaded".encode("idna")
 file = open(sys.argv[1], "r+b", buffering=0)
 libc = ctypes.CDLL(None, use_errno=True)
@@ -87,7 +87,7 @@ os._exit(0)
 #: Runs what follows it as most containers do: with unshare refused.
 AS_IN_A_CONTAINER = """
 import os, sys
-from worker.confinement import ALLOW, REFUSE, filter_calls
+from worker.recordings.sandbox import ALLOW, REFUSE, filter_calls
 filter_calls([(272, 97)], REFUSE, ALLOW)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
@@ -130,7 +130,7 @@ def look_at(victim):
 @on_linux
 def test_where_unshare_is_refused_files_are_decoded_all_the_same():
     code = (
-        "from worker.decode import ProcessDecoder; decoder = ProcessDecoder(); decoder.start(); helper = decoder._idle;"
+        "from worker.recordings.decoder import ProcessDecoder; decoder = ProcessDecoder(); decoder.start(); helper = decoder._idle;"
         "print(len(decoder.decode(open(0, 'rb'), 30.0).samples), helper.isolated); decoder.stop()"
     )
     with tempfile.TemporaryFile() as file:
@@ -288,7 +288,7 @@ def test_when_the_helper_itself_dies_the_file_is_not_blamed_and_the_next_one_is_
 
 
 def test_a_helper_ends_with_the_process_that_started_it():
-    code = "from worker.decode import DecodeHelper; import os; h = DecodeHelper(); print(h._process.pid); os._exit(0)"
+    code = "from worker.recordings.decoder import DecodeHelper; import os; h = DecodeHelper(); print(h._process.pid); os._exit(0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     eventually(lambda: not alive(int(done.stdout)))
 

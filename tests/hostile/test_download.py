@@ -14,9 +14,9 @@ import trustme
 from shared.domain.addresses import AddressRules
 from shared.domain.errors import DownloadFailed, DownloadTimeout, FileTooLarge, JobFailure, UrlNotAllowed
 from tests.hostile.origins import drips, for_ever, ok, origin, redirects_to, says
-from worker import download
-from worker.download import Downloader
 from worker.egress import Egress
+from worker.recordings import download
+from worker.recordings.download import Downloader
 
 LIMIT = 100_000
 BODY = bytes(range(256)) * 300

@@ -23,7 +23,7 @@ from tests.hostile.origins import origin, says
 from tests.receiver import receiving, wait_for
 from tests.sounds import DATA
 from worker.egress import Egress
-from worker.fetch import SourceFetcher
+from worker.recordings.fetch import SourceFetcher
 
 CLIP = (DATA / "1688-142285-0005.flac").read_bytes()
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "canary-secret-of-s3"}

@@ -17,9 +17,9 @@ from shared.domain.diarization import SpeakerHints, Turn
 from shared.domain.results import RecordingDiarization
 from tests.models.conversations import RATE_HZ, at, conversation, errors
 from tests.models.speech import Clip
-from worker.decode import ProcessDecoder
 from worker.pipelines.diarize import diarize_recording
 from worker.pipelines.voiceprint import Nets
+from worker.recordings.decoder import ProcessDecoder
 from worker.steps import Steps
 
 ANY = SpeakerHints()
@@ -137,7 +137,7 @@ import numpy as np
 from models import registry
 from models.vad import SileroVad
 from shared.domain.diarization import SpeakerHints
-from worker.decode import ProcessDecoder
+from worker.recordings.decoder import ProcessDecoder
 from worker.pipelines.diarize import diarize_recording
 from worker.pipelines.voiceprint import Nets
 from worker.steps import Steps

@@ -9,7 +9,7 @@ import pytest
 from shared.domain.errors import AudioTooLong, NotAudio
 from shared.domain.quality import is_narrowband
 from tests import sounds
-from worker.decode import ProcessDecoder
+from worker.recordings.decoder import ProcessDecoder
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
 

@@ -7,7 +7,7 @@ from shared.domain.addresses import AddressRules
 from shared.domain.errors import FileTooLarge
 from shared.domain.limits import Limits
 from worker.egress import Egress
-from worker.fetch import SourceFetcher
+from worker.recordings.fetch import SourceFetcher
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m worker.decode_child FD`: reads hostile files, each in a process of its own that then ends.
+"""`python -m worker.recordings.decoder_child FD`: reads hostile files, each in a process of its own that then ends.
 
 The program imports libav once and forks for each file, so that a file costs a fork and not a start of Python. It
 knows nothing: no settings, no secrets, no network. Over the socket FD it is handed, per file, the longest recording,
@@ -14,9 +14,9 @@ import wave
 from contextlib import suppress
 from typing import NoReturn
 
-from worker.av_reader import Refused, write_sound
-from worker.confinement import CPU_S, confine, leave_network
-from worker.decode_protocol import ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, SHARED
+from worker.recordings.av_reader import Refused, write_sound
+from worker.recordings.decoder_protocol import ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, SHARED
+from worker.recordings.sandbox import CPU_S, confine, leave_network
 
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 _BUFFER_BYTES = 1 << 16

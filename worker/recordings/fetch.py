@@ -10,8 +10,8 @@ from shared.domain.commands import S3_SCHEME, media_key
 from shared.domain.errors import DownloadFailed, FileTooLarge, Unavailable
 from shared.domain.limits import Limits
 from shared.ports import Buckets, MediaStore
-from worker.download import Downloader
 from worker.egress import Egress
+from worker.recordings.download import Downloader
 
 
 @dataclass(frozen=True)

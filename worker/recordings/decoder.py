@@ -19,14 +19,14 @@ import structlog
 
 from shared.domain.audio import Samples, Stream, Waveform
 from shared.domain.errors import AudioTooLong, JobFailure, NotAudio
-from worker.decode_protocol import HEADER, ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, Refusal
+from worker.recordings.decoder_protocol import HEADER, ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, Refusal
 
 #: Longest wait for a block of sound, in seconds of wall clock.
 WALL_S = 15.0
 #: Length of a block.
 BLOCK_S = 30.0
 _START_S = 60.0
-_REPOSITORY = Path(__file__).resolve().parent.parent
+_REPOSITORY = Path(__file__).resolve().parents[2]
 _CHUNK_BYTES = 1 << 16
 _SAMPLE_BYTES = np.dtype(np.float32).itemsize
 _BLOCK_BYTES = round(BLOCK_S * SAMPLE_RATE_HZ) * _SAMPLE_BYTES
@@ -131,13 +131,13 @@ class End:
 
 
 class DecodeHelper:
-    """`worker.decode_child` and the socket to it; it and its children are a process group of their own."""
+    """`worker.recordings.decoder_child` and the socket to it; it and its children are a process group of their own."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.decode_child", str(theirs.fileno())],
+                [sys.executable, "-m", "worker.recordings.decoder_child", str(theirs.fileno())],
                 cwd=_REPOSITORY,
                 # None of ours: neither secrets nor credentials may be where hostile files are read.
                 env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},

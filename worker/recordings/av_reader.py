@@ -2,7 +2,7 @@
 
 libav opens a Python file object, so it has no name to resolve; playlists and scripts, which make it open other
 files and addresses, are not among the formats, and no protocol is allowed it at all. Still, libav may crash or be
-taken over by what it reads, so this runs in a process of its own (`worker/decode_child.py`).
+taken over by what it reads, so this runs in a process of its own (`worker/recordings/decoder_child.py`).
 """
 
 import math
@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from shared.domain.audio import Samples
-from worker.decode_protocol import HEADER, SAMPLE_RATE_HZ, Refusal
+from worker.recordings.decoder_protocol import HEADER, SAMPLE_RATE_HZ, Refusal
 
 _FORMATS = "wav,w64,mp3,flac,ogg,mov,matroska,aac,amr,aiff,au,caf"
 #: What lossy codecs add: an encoder's delay and the last frame's padding, up to some frames of 2048 samples at

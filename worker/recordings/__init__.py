@@ -1,0 +1,1 @@
+"""Recordings: fetched through egress, decoded in a sandboxed child process."""
