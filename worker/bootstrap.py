@@ -21,9 +21,9 @@ from worker.deliver import Deliverer
 from worker.egress import Egress
 from worker.jobs.handlers import Recipes
 from worker.jobs.runner import Runner
-from worker.pipelines.voiceprint import Nets
 from worker.recordings.decoder import ProcessDecoder
 from worker.recordings.fetch import SourceFetcher
+from worker.voices.voiceprint import Nets
 
 #: A worker waits for a Redis that restarts, some 15 s, rather than lose what it has done.
 WORKER_RETRIES = 10

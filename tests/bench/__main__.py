@@ -27,9 +27,9 @@ from models.titanet import TitaNet
 from models.vad import SileroVad
 from shared.domain.audio import Segment, Waveform
 from tests.models.speech import DATA
-from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.recordings.decoder import ProcessDecoder
-from worker.steps import Steps
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets, make_voiceprint
 
 _SECONDS = 30.0
 _RATE_HZ = 16_000

@@ -20,10 +20,10 @@ from shared.domain.diarization import Diarization, SpeakerHints, Turn
 from tests.bench.memory import memory
 from tests.models.conversations import RATE_HZ, conversation, errors
 from tests.models.speech import read_clips
-from worker.pipelines.diarize import diarize_recording
-from worker.pipelines.voiceprint import Nets
 from worker.recordings.decoder import ProcessDecoder
-from worker.steps import Steps
+from worker.voices.diarization import diarize_recording
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets
 
 _ONE = "--one"
 

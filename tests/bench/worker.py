@@ -12,9 +12,9 @@ import worker.app  # noqa: E402, F401
 from shared.settings import Settings  # noqa: E402
 from tests.bench.memory import memory  # noqa: E402
 from worker.bootstrap import make_nets  # noqa: E402
-from worker.pipelines.voiceprint import make_voiceprint  # noqa: E402
 from worker.recordings.decoder import ProcessDecoder  # noqa: E402
-from worker.steps import Steps  # noqa: E402
+from worker.voices.progress import Steps  # noqa: E402
+from worker.voices.voiceprint import make_voiceprint  # noqa: E402
 
 
 def main(recording: Path, jobs: int) -> None:

@@ -10,7 +10,7 @@ from models import registry
 from models.vad import SileroVad
 from tests.eval import mixtures, pictures, verification
 from tests.eval.recordings import read_manifest
-from worker.pipelines.voiceprint import Nets
+from worker.voices.voiceprint import Nets
 
 
 @click.command()

@@ -11,8 +11,8 @@ from shared.domain.diarization import Diarization
 from shared.domain.errors import JobFailure
 from tests.eval.recordings import Heard, Row
 from tests.sounds import read_waveform
-from worker.pipelines.voiceprint import Nets, make_voiceprint
-from worker.steps import Steps
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets, make_voiceprint
 
 _MAX_S = 30.0
 _CONVERSATIONS = ("mixture", "single-30s", "diarization")

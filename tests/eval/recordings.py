@@ -11,7 +11,7 @@ import scipy.signal
 
 from shared.domain.audio import Samples, Segment, Waveform, total_s
 from shared.domain.voiceprints import Voiceprint
-from worker.pipelines.voiceprint import Nets, measure
+from worker.voices.voiceprint import Nets, measure
 
 RATE_HZ = 16_000
 #: Curvature of mu-law (G.711), and by how much the noise is below the recording.

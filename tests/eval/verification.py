@@ -13,7 +13,7 @@ from shared.domain.calibration import Calibration
 from tests.eval import metrics
 from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, hear
 from tests.sounds import read_waveform
-from worker.pipelines.voiceprint import Nets
+from worker.voices.voiceprint import Nets
 
 DURATIONS_S = (10.0, 5.0, 3.0, 1.6)
 #: A recording with less than this share of a duration's speech is not tried in it.

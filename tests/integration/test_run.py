@@ -18,7 +18,7 @@ from tests.integration.records import LEASE_S
 from tests.unit.test_diarization import ToyEmbedder, voices
 from worker.jobs.handlers import Recipes
 from worker.jobs.runner import Runner
-from worker.pipelines.voiceprint import Nets
+from worker.voices.voiceprint import Nets
 
 LIMITS = Limits(max_audio_s=30.0, max_bytes=10**6, download_timeout_s=10.0)
 

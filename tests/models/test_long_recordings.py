@@ -17,10 +17,10 @@ from shared.domain.diarization import SpeakerHints, Turn
 from shared.domain.results import RecordingDiarization
 from tests.models.conversations import RATE_HZ, at, conversation, errors
 from tests.models.speech import Clip
-from worker.pipelines.diarize import diarize_recording
-from worker.pipelines.voiceprint import Nets
 from worker.recordings.decoder import ProcessDecoder
-from worker.steps import Steps
+from worker.voices.diarization import diarize_recording
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets
 
 ANY = SpeakerHints()
 
@@ -138,9 +138,9 @@ from models import registry
 from models.vad import SileroVad
 from shared.domain.diarization import SpeakerHints
 from worker.recordings.decoder import ProcessDecoder
-from worker.pipelines.diarize import diarize_recording
-from worker.pipelines.voiceprint import Nets
-from worker.steps import Steps
+from worker.voices.diarization import diarize_recording
+from worker.voices.voiceprint import Nets
+from worker.voices.progress import Steps
 
 class Chance:
     card = registry.entry("ge2e").card

@@ -11,8 +11,8 @@ from models.titanet import TitaNet
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
 from tests.models.speech import Clip
-from worker.pipelines.voiceprint import Nets, make_voiceprint
-from worker.steps import Steps
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets, make_voiceprint
 
 pytestmark = [pytest.mark.nemo, pytest.mark.filterwarnings("ignore")]
 

@@ -7,8 +7,8 @@ from models.vad import SileroVad
 from shared.domain.audio import Waveform
 from tests.models.speech import DATA, Clip
 from tests.sounds import read_waveform
-from worker.pipelines.voiceprint import Nets, make_voiceprint
-from worker.steps import Steps
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets, make_voiceprint
 
 
 def test_one_speaker_is_not_split_however_short_the_recording(

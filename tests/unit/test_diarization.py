@@ -6,7 +6,7 @@ import pytest
 from shared.domain.audio import Segment, Waveform
 from shared.domain.diarization import Diarization, Turn, label, merge_turns
 from shared.domain.models import ClusteringThresholds, ModelCard
-from worker.diarize import (
+from worker.voices.clustering import (
     by_appearance,
     cluster,
     diarize,

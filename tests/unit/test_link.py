@@ -6,9 +6,9 @@ import pytest
 from shared.domain.audio import Segment
 from shared.domain.diarization import SpeakerHints
 from tests.unit.test_diarization import THRESHOLDS, voices
-from worker.diarize import by_appearance, centroids, cluster
-from worker.link import link, link_speakers
-from worker.parts import LocalSpeaker, Part
+from worker.voices.chunks import LocalSpeaker, Part
+from worker.voices.clustering import by_appearance, centroids, cluster
+from worker.voices.linking import link, link_speakers
 
 ANY = SpeakerHints()
 

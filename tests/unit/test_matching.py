@@ -5,7 +5,7 @@ import pytest
 
 from shared.domain.calibration import probability
 from shared.domain.verification import Comparison
-from worker.matching import match
+from worker.voices.matching import match
 
 
 def table(*rows, labels="ABC"):

@@ -12,12 +12,12 @@ from shared.domain.limits import Limits
 from shared.domain.results import RecordingDiarization
 from shared.domain.voiceprints import Voiceprint
 from shared.wire.native import diarization_output, identification_output, verification_output, voiceprint_output
-from worker.pipelines.diarize import diarize_recording
-from worker.pipelines.identify import identify, require_calibration
-from worker.pipelines.verify import verify
-from worker.pipelines.voiceprint import Nets, make_voiceprint
 from worker.ports import Decoder, Fetcher
-from worker.steps import Steps
+from worker.voices.diarization import diarize_recording
+from worker.voices.identification import identify, require_calibration
+from worker.voices.progress import Steps
+from worker.voices.verification import verify
+from worker.voices.voiceprint import Nets, make_voiceprint
 
 
 @dataclass(frozen=True, kw_only=True)

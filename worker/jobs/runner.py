@@ -13,7 +13,7 @@ from shared.domain.errors import InternalError, JobFailure
 from shared.domain.jobs import Claim, Status
 from shared.ports import JobStore
 from shared.wire.native import failed_output
-from worker.steps import Steps
+from worker.voices.progress import Steps
 
 log = structlog.get_logger()
 

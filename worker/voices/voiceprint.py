@@ -12,9 +12,9 @@ from shared.domain.errors import NoSpeech, TooLittleSpeech
 from shared.domain.quality import Capture, Quality, is_clipped, is_narrowband, snr_db
 from shared.domain.results import VoiceprintResult
 from shared.domain.voiceprints import Voiceprint
-from worker.diarize import diarize
 from worker.ports import Embedder, Frames, SpeechDetector
-from worker.steps import Steps
+from worker.voices.clustering import diarize
+from worker.voices.progress import Steps
 
 
 @dataclass(frozen=True)

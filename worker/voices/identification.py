@@ -7,7 +7,7 @@ from shared.domain.errors import NotCalibrated
 from shared.domain.results import Identification, RecordingDiarization
 from shared.domain.verification import compare
 from shared.domain.voiceprints import Voiceprint
-from worker.matching import match
+from worker.voices.matching import match
 
 
 def identify(

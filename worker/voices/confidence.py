@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from shared.domain.audio import SPEECH_FRAME_S
 from shared.domain.diarization import Turn, label
 from shared.domain.results import FRAME_S
-from worker.diarize import Embeddings, Labels
-from worker.parts import Part
+from worker.voices.chunks import Part
+from worker.voices.clustering import Embeddings, Labels
 
 #: Cosine over which the odds of two speakers change by a factor of e. Fitted with ge2e on 45 simulated conversations of
 #: 30 s (LibriSpeech and RAVDESS; clean, noisy, telephone): it says 92.6 % on average where 92.0 % are right, and where

@@ -14,12 +14,12 @@ from shared.domain.diarization import Diarization, SpeakerHints, Turn, label
 from shared.domain.quality import Capture
 from shared.domain.results import RecordingDiarization
 from shared.domain.voiceprints import Voiceprint
-from worker.confidence import frame_confidence, probabilities, turn_confidence
-from worker.diarize import Embeddings, Labels
-from worker.link import directions, link
-from worker.parts import Part, listen
-from worker.pipelines.voiceprint import Nets
-from worker.steps import Steps
+from worker.voices.chunks import Part, listen
+from worker.voices.clustering import Embeddings, Labels
+from worker.voices.confidence import frame_confidence, probabilities, turn_confidence
+from worker.voices.linking import directions, link
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets
 
 
 def diarize_recording(

@@ -10,9 +10,9 @@ from shared.domain.audio import Piece, Segment, total_s
 from shared.domain.diarization import SpeakerHints, Turn, label, merge_turns
 from shared.domain.quality import Capture, is_narrowband, snr_db
 from shared.domain.voiceprints import Voiceprint
-from worker.diarize import Embeddings, Labels, by_appearance, centroids, cluster, embed_moments, turns
 from worker.ports import Embedder
-from worker.steps import Steps
+from worker.voices.clustering import Embeddings, Labels, by_appearance, centroids, cluster, embed_moments, turns
+from worker.voices.progress import Steps
 
 #: Speakers looked for in a piece of a longer recording. The cards' number was tuned on 30 s; in two minutes there is
 #: room for more: of five people in a piece only four were found with it, and with this one no voice was split.

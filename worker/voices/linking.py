@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from shared.domain.diarization import SpeakerHints
 from shared.domain.models import ClusteringThresholds
-from worker.diarize import Embeddings, Labels, by_appearance, viterbi
-from worker.parts import LocalSpeaker, Part
+from worker.voices.chunks import LocalSpeaker, Part
+from worker.voices.clustering import Embeddings, Labels, by_appearance, viterbi
 
 #: What groups that meet in a piece are put apart by: more than two cosines can differ.
 _APART = 4.0

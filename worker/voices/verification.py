@@ -4,8 +4,8 @@ from shared.domain.audio import Waveform
 from shared.domain.results import VerificationResult
 from shared.domain.verification import OperatingPoint, compare
 from shared.domain.voiceprints import Voiceprint
-from worker.pipelines.voiceprint import Nets, make_voiceprint
-from worker.steps import Steps
+from worker.voices.progress import Steps
+from worker.voices.voiceprint import Nets, make_voiceprint
 
 
 def verify(

@@ -1,1 +1,0 @@
-"""One recipe per kind of job."""
