@@ -17,13 +17,13 @@ from shared.adapters.sql.database import open_migrated
 from shared.domain.models import ModelCard
 from shared.ports import MediaStore
 from shared.settings import Settings
-from worker.deliver import Deliverer
 from worker.egress import Egress
 from worker.jobs.handlers import Recipes
 from worker.jobs.runner import Runner
 from worker.recordings.decoder import ProcessDecoder
 from worker.recordings.fetch import SourceFetcher
 from worker.voices.voiceprint import Nets
+from worker.webhooks.sender import Deliverer
 
 #: A worker waits for a Redis that restarts, some 15 s, rather than lose what it has done.
 WORKER_RETRIES = 10

@@ -17,9 +17,9 @@ from shared.domain.errors import SettingsError
 from shared.ports import DeliveryStore
 from shared.settings import Settings
 from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_jobs, make_media
-from worker.deliver import Deliverer
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
+from worker.webhooks.sender import Deliverer
 
 log = structlog.get_logger()
 

@@ -26,8 +26,8 @@ from tests.integration.clock import Clock
 from tests.integration.records import ENVELOPE, job_store
 from tests.receiver import receiving
 from worker.courier import SENDERS, Courier
-from worker.deliver import PUT_OFF_S, TIMEOUT_S, Deliverer
 from worker.egress import Egress
+from worker.webhooks.sender import PUT_OFF_S, TIMEOUT_S, Deliverer
 
 OUTPUT = {"voiceprint": "VE1C", "note": "é"}
 LOOPBACK = AddressRules.parse("1-65535", "127.0.0.0/8")

@@ -1,0 +1,1 @@
+"""Webhooks: sent, judged, and noted."""
