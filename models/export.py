@@ -16,8 +16,7 @@ from nemo.utils import logging as nemo_logging
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from models.embedder import unit
-from models.features import SAMPLE_RATE_HZ
+from models.features import SAMPLE_RATE_HZ, unit
 from models.titanet import DECODER_FILE, ENCODER_FILE, TitaNet
 from shared.domain.audio import Samples
 from shared.domain.errors import ModelInstallError

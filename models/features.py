@@ -14,6 +14,8 @@ from shared.domain.audio import Samples
 SAMPLE_RATE_HZ = 16_000
 #: 10 ms, in samples: the hop of every front end, hence of every `Frames`.
 HOP = 160
+#: Frames per second of every `shared.networks.Frames`.
+FRAME_RATE_HZ = SAMPLE_RATE_HZ // HOP
 _WINDOW = 400
 
 # TitaNet, as NeMo's AudioToMelSpectrogramPreprocessor computes it in evaluation (no dither).
@@ -99,3 +101,9 @@ def _standardised(features: NDArray[np.float32]) -> NDArray[np.float32]:
     centred = features - features.mean(axis=1, keepdims=True)
     variance = np.square(centred).sum(axis=1, keepdims=True) / max(1, features.shape[1] - 1)
     return centred / (np.sqrt(variance) + np.float32(_STD_GUARD))
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale each row of `vectors`, shape (num_vectors, dimension), to L2 norm 1; zeros stay zeros."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedder import FRAME_RATE_HZ, Embedder, Frames, unit
-from models.features import HOP, SAMPLE_RATE_HZ, ge2e_features
+from models.features import FRAME_RATE_HZ, HOP, SAMPLE_RATE_HZ, ge2e_features, unit
 from models.runtime import open_session
 from shared.domain.audio import Samples, Segment
 from shared.domain.models import ModelCard
+from shared.networks import Embedder, Frames
 
 #: Frames of a partial utterance: the length the network was trained on.
 PARTIAL_FRAMES = 160
@@ -44,16 +44,16 @@ class Ge2e(Embedder):
             raise ValueError(f"At least {HOP} samples are needed for a frame, not {len(samples)}")
         return ge2e_features(np.pad(raised_to(samples, _TARGET_DBFS), (0, _TAIL_FRAMES * HOP)))
 
-    def pool(self, frames: Frames, spans: Sequence[Segment]) -> NDArray[np.float32]:
-        """Return the normalised mean of the partial embeddings of each span; a span of 1.6 s or less is a partial.
+    def pool(self, frames: Frames, segments: Sequence[Segment]) -> NDArray[np.float32]:
+        """Return the normalised mean of the partial embeddings of each segment; up to 1.6 s it is one partial.
 
-        Spans that start together share one pass of the network, which costs 4 ms of a core.
+        Segments that start together share one pass of the network, which costs 4 ms of a core.
         """
         readers: dict[Partial, list[tuple[int, int]]] = defaultdict(list)
-        for owner, span in enumerate(spans):
-            for partial, last_frame in _partials(span):
+        for owner, segment in enumerate(segments):
+            for partial, last_frame in _partials(segment):
                 readers[partial].append((last_frame, owner))
-        sums = np.zeros((len(spans), self.card.dimension), np.float32)
+        sums = np.zeros((len(segments), self.card.dimension), np.float32)
         waiting = list(readers)
         for batch in (waiting[i : i + _BATCH] for i in range(0, len(waiting), _BATCH)):
             ends = [(last_frame, place) for place, partial in enumerate(batch) for last_frame, _ in readers[partial]]
@@ -93,14 +93,14 @@ def partial_starts(num_samples: int) -> list[int]:
     return starts[:-1] if coverage < _MIN_COVERAGE and len(starts) > 1 else starts
 
 
-def _partials(span: Segment) -> Iterator[tuple[Partial, int]]:
-    """Return each partial of a span, and the frame of it at which its embedding is read."""
-    first, length = (round(seconds * FRAME_RATE_HZ) for seconds in (span.start_s, span.duration_s))
+def _partials(segment: Segment) -> Iterator[tuple[Partial, int]]:
+    """Return each partial of a segment, and the frame of it at which its embedding is read."""
+    first, length = (round(seconds * FRAME_RATE_HZ) for seconds in (segment.start_s, segment.duration_s))
     if length <= PARTIAL_FRAMES:
-        # What follows the span goes through the network too, for others that start here; it is not heard at its end.
+        # What follows the segment goes through the network too, for others that start here; it is not heard at its end.
         yield Partial(first, PARTIAL_FRAMES), max(length, 1) - 1
         return
-    num_samples = round(span.duration_s * SAMPLE_RATE_HZ)
+    num_samples = round(segment.duration_s * SAMPLE_RATE_HZ)
     num_frames = 1 + num_samples // HOP + _TAIL_FRAMES
     for start in partial_starts(num_samples):
         yield Partial(first + start, min(PARTIAL_FRAMES, num_frames - start)), PARTIAL_FRAMES - 1

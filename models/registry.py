@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedder import Embedder
 from models.ge2e import Ge2e
 from models.titanet import TitaNet
 from shared.domain.calibration import Calibration
 from shared.domain.errors import ModelInstallError
 from shared.domain.models import ClusteringThresholds, ListedModel, ModelCard
+from shared.networks import Embedder
 
 _HERE = Path(__file__).parent
 #: Where models are installed unless a setting says otherwise.

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.embedder import FRAME_RATE_HZ, Embedder, Frames, unit
-from models.features import titanet_features
+from models.features import FRAME_RATE_HZ, titanet_features, unit
 from models.runtime import open_session
 from shared.domain.audio import Samples, Segment
 from shared.domain.models import ModelCard
+from shared.networks import Embedder, Frames
 
 ENCODER_FILE = "encoder.onnx"
 DECODER_FILE = "decoder.onnx"
@@ -33,21 +33,21 @@ class TitaNet(Embedder):
         features = titanet_features(samples)
         return self._encoder.run(["frames"], {"features": features[np.newaxis]})[0][0]
 
-    def pool(self, frames: Frames, spans: Sequence[Segment]) -> NDArray[np.float32]:
-        """Return the attentive statistics of each span as an embedding.
+    def pool(self, frames: Frames, segments: Sequence[Segment]) -> NDArray[np.float32]:
+        """Return the attentive statistics of each segment as an embedding.
 
         One at a time: batches are no faster (40 windows of 1.5 s: 0.65 s singly, 0.75 s in eights), and batches of
-        unequal lengths would need padding, which leaks into the statistics of the shorter spans.
+        unequal lengths would need padding, which leaks into the statistics of the shorter segments.
         """
-        pooled = [self._pool_one(frames[:, _columns(span, frames.shape[1])]) for span in spans]
-        return unit(np.array(pooled, np.float32).reshape(len(spans), self.card.dimension))
+        pooled = [self._pool_one(frames[:, _columns(segment, frames.shape[1])]) for segment in segments]
+        return unit(np.array(pooled, np.float32).reshape(len(segments), self.card.dimension))
 
     def _pool_one(self, stretch: Frames) -> NDArray[np.float32]:
         return self._decoder.run(["embeddings"], {"frames": stretch[np.newaxis]})[0][0]
 
 
-def _columns(span: Segment, num_frames: int) -> slice:
+def _columns(segment: Segment, num_frames: int) -> slice:
     # The length is rounded by itself, so that windows of one duration always have one number of frames.
-    first = min(round(span.start_s * FRAME_RATE_HZ), num_frames - 1)
-    length = max(1, round(span.duration_s * FRAME_RATE_HZ))
+    first = min(round(segment.start_s * FRAME_RATE_HZ), num_frames - 1)
+    length = max(1, round(segment.duration_s * FRAME_RATE_HZ))
     return slice(first, min(first + length, num_frames))

@@ -1,6 +1,6 @@
 """Voice activity detection with Silero's network (MIT licence), in onnxruntime and numpy.
 
-The `sequence` file takes many chunks of a recording at once, so 30 s cost one call.
+The `sequence` file takes many frames of a recording at once, so 30 s cost one call.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.runtime import open_session
-from shared.domain.audio import SPEECH_FRAME_S, Piece, Samples, Segment, Waveform
+from shared.domain.audio import SPEECH_FRAME_S, Chunk, Samples, Segment, Waveform
 
 SAMPLE_RATE_HZ = 16_000
 #: Samples per probability: 32 ms.
-CHUNK = 512
-CHUNK_S = SPEECH_FRAME_S
-#: Samples of the chunk before that the network wants in front of each chunk.
+FRAME = 512
+FRAME_S = SPEECH_FRAME_S
+#: Samples of the frame before that the network wants in front of each frame.
 _CONTEXT = 64
 _STATE_SHAPE = (1, 1, 128)
 
@@ -28,9 +28,9 @@ _HYSTERESIS = 0.15
 _MIN_SPEECH_S = 0.25
 _MIN_SILENCE_S = 0.1
 
-#: Lengths of a piece of a long recording, in chunks: 60 to 120 s. It ends in the longest pause that there is between
-#: the two; where nobody pauses for 8 chunks, a quarter of a second, it ends at once.
-_LEAST_PIECE, _LONGEST_PIECE, _PAUSE = 1875, 3750, 8
+#: Lengths of a chunk of a long recording, in frames: 60 to 120 s. It ends in the longest pause that there is between
+#: the two; where nobody pauses for 8 frames, a quarter of a second, it ends at once.
+_SHORTEST_CHUNK, _LONGEST_CHUNK, _PAUSE = 1875, 3750, 8
 
 BUNDLED = Path(__file__).parent / "bundled" / "silero_vad_16k_sequence.onnx"
 
@@ -51,13 +51,13 @@ class SileroVad:
         runs = hysteresis(self.probabilities(samples), threshold, threshold - _HYSTERESIS)
         return _speech(runs, pad_s, Segment(0.0, len(samples) / SAMPLE_RATE_HZ))
 
-    def listen(self, *, threshold: float = 0.35, pad_s: float = 0.1) -> "SpeechStream":
+    def listen(self, *, threshold: float = 0.35, pad_s: float = 0.1) -> "SileroStream":
         """Begin to listen to a recording that comes in blocks."""
-        return SpeechStream(_Ear(self._session), threshold, pad_s)
+        return SileroStream(_Ear(self._session), threshold, pad_s)
 
 
-class SpeechStream:
-    """Cuts a recording that comes in blocks into pieces, each with its speech.
+class SileroStream:
+    """Cuts a recording that comes in blocks into chunks, each with its speech.
 
     How the blocks are cut makes no difference, and the speech is that which one pass over the whole recording finds.
     """
@@ -67,47 +67,47 @@ class SpeechStream:
         self._runs = _Runs(threshold, threshold - _HYSTERESIS)
         self._samples = np.empty(0, np.float32)
         self._probabilities = np.empty(0, np.float32)
-        #: The chunk at which what has not been given out begins.
+        #: The frame at which what has not been given out begins.
         self._begin = 0
 
-    def hear(self, samples: Samples) -> list[Piece]:
-        """Take the next block (num_samples,) at 16 kHz; returns the pieces that it completes."""
+    def hear(self, samples: Samples) -> list[Chunk]:
+        """Take the next block (num_samples,) at 16 kHz; returns the chunks that it completes."""
         self._samples = np.concatenate([self._samples, samples])
         self._note(self._ear.hear(samples))
-        pieces = []
-        while len(self._probabilities) >= _LONGEST_PIECE:
-            pieces.append(self._piece(self._cut()))
-        return pieces
+        chunks = []
+        while len(self._probabilities) >= _LONGEST_CHUNK:
+            chunks.append(self._chunk(self._cut()))
+        return chunks
 
-    def end(self) -> Piece:
-        """Return the last piece."""
+    def end(self) -> Chunk:
+        """Return the last chunk."""
         self._note(self._ear.end())
-        return self._piece(self._begin + len(self._probabilities), last=True)
+        return self._chunk(self._begin + len(self._probabilities), last=True)
 
     def _note(self, probabilities: NDArray[np.float32]) -> None:
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self._runs.add(probabilities)
 
     def _cut(self) -> int:
-        latest = self._begin + _LONGEST_PIECE
-        start, end = max(self._runs.pauses(self._begin + _LEAST_PIECE, latest), key=lambda p: p[1] - p[0])
+        latest = self._begin + _LONGEST_CHUNK
+        start, end = max(self._runs.pauses(self._begin + _SHORTEST_CHUNK, latest), key=lambda p: p[1] - p[0])
         return (start + end) // 2 if end - start >= _PAUSE else latest
 
-    def _piece(self, end: int, last: bool = False) -> Piece:
+    def _chunk(self, end: int, last: bool = False) -> Chunk:
         count = end - self._begin
-        span = Segment(
-            self._begin * CHUNK_S, self._begin * CHUNK_S + min(count * CHUNK, len(self._samples)) / SAMPLE_RATE_HZ
+        segment = Segment(
+            self._begin * FRAME_S, self._begin * FRAME_S + min(count * FRAME, len(self._samples)) / SAMPLE_RATE_HZ
         )
-        piece = Piece(
-            start_s=span.start_s,
-            waveform=Waveform(self._samples[: count * CHUNK], SAMPLE_RATE_HZ),
-            speech=_speech(self._runs.take(end), self._pad_s, span),
+        chunk = Chunk(
+            start_s=segment.start_s,
+            waveform=Waveform(self._samples[: count * FRAME], SAMPLE_RATE_HZ),
+            speech=_speech(self._runs.take(end), self._pad_s, segment),
             probabilities=self._probabilities[:count],
             is_whole=last and self._begin == 0,
         )
-        self._samples, self._probabilities = self._samples[count * CHUNK :], self._probabilities[count:]
+        self._samples, self._probabilities = self._samples[count * FRAME :], self._probabilities[count:]
         self._begin = end
-        return piece
+        return chunk
 
 
 class _Ear:
@@ -116,30 +116,30 @@ class _Ear:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._h = self._c = np.zeros(_STATE_SHAPE, np.float32)
-        #: The samples before the next chunk that the network wants to see again, and those that fill no chunk yet.
+        #: The samples before the next frame that the network wants to see again, and those that fill no frame yet.
         self._rest = np.zeros(_CONTEXT, np.float32)
 
     def hear(self, samples: Samples) -> NDArray[np.float32]:
-        """Return the probability of speech in each chunk that `samples` complete."""
+        """Return the probability of speech in each frame that `samples` complete."""
         heard = np.concatenate([self._rest, samples])
-        num_chunks = (len(heard) - _CONTEXT) // CHUNK
-        self._rest = heard[num_chunks * CHUNK :]
-        if num_chunks == 0:
+        num_frames = (len(heard) - _CONTEXT) // FRAME
+        self._rest = heard[num_frames * FRAME :]
+        if num_frames == 0:
             return np.empty(0, np.float32)
-        # shape: (num_chunks, 576): the last 64 samples of the chunk before, then the chunk.
-        chunks = np.lib.stride_tricks.sliding_window_view(heard, _CONTEXT + CHUNK)[::CHUNK]
-        inputs = {"input": np.ascontiguousarray(chunks, np.float32), "h": self._h, "c": self._c}
+        # shape: (num_frames, 576): the last 64 samples of the frame before, then the frame.
+        frames = np.lib.stride_tricks.sliding_window_view(heard, _CONTEXT + FRAME)[::FRAME]
+        inputs = {"input": np.ascontiguousarray(frames, np.float32), "h": self._h, "c": self._c}
         probabilities, self._h, self._c = self._session.run(["speech_probs", "hn", "cn"], inputs)
         return probabilities
 
     def end(self) -> NDArray[np.float32]:
-        """Return the probability of speech in the last chunk, filled up with zeros, if it holds anything."""
-        left = (len(self._rest) - _CONTEXT) % CHUNK
-        return self.hear(np.zeros(CHUNK - left if left else 0, np.float32))
+        """Return the probability of speech in the last frame, filled up with zeros, if it holds anything."""
+        left = (len(self._rest) - _CONTEXT) % FRAME
+        return self.hear(np.zeros(FRAME - left if left else 0, np.float32))
 
 
 class _Runs:
-    """Runs of speech, in chunks, that start at a probability of at least `on` and last until one is below `off`."""
+    """Runs of speech, in frames, that start at a probability of at least `on` and last until one is below `off`."""
 
     def __init__(self, on: float, off: float) -> None:
         self._on, self._off = on, off
@@ -168,7 +168,7 @@ class _Runs:
         taken = self._until(end)
         self._ended = [(max(start, end), stop) for start, stop in self._ended if stop > end]
         self._start = None if self._start is None else max(self._start, end)
-        return [Segment(start * CHUNK_S, stop * CHUNK_S) for start, stop in taken]
+        return [Segment(start * FRAME_S, stop * FRAME_S) for start, stop in taken]
 
     def _until(self, end: int) -> list[tuple[int, int]]:
         runs = [*self._ended, *([] if self._start is None else [(self._start, self._count)])]

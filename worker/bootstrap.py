@@ -18,7 +18,7 @@ from shared.domain.models import ModelCard
 from shared.ports import MediaStore
 from shared.settings import Settings
 from worker.egress import Egress
-from worker.jobs.handlers import Recipes
+from worker.jobs.handlers import Handlers
 from worker.jobs.runner import Runner
 from worker.recordings.decoder import ProcessDecoder
 from worker.recordings.fetch import SourceFetcher
@@ -116,7 +116,7 @@ def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Cal
     decoder = ProcessDecoder()
     # It gets ready while the networks are loaded.
     decoder.start()
-    recipes = Recipes(
+    handlers = Handlers(
         fetcher=make_fetcher(settings),
         decoder=decoder,
         nets=make_nets(settings),
@@ -125,7 +125,7 @@ def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Cal
     )
     return Runner(
         jobs=make_jobs(settings),
-        follow=recipes.follow,
+        handle=handlers.handle,
         beat_s=settings.lease_s / 3,
         interrupt=interrupt,
         stopping=stopping,

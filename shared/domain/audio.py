@@ -61,8 +61,8 @@ class Stream:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Piece:
-    """A piece of a long recording, cut at a pause."""
+class Chunk:
+    """A chunk of a long recording, cut at a pause."""
 
     #: Where in the recording it begins, in seconds.
     start_s: float
@@ -71,11 +71,11 @@ class Piece:
     speech: list[Segment]
     #: How likely somebody speaks in each `SPEECH_FRAME_S` of it, (num_frames,).
     probabilities: NDArray[np.float32]
-    #: Whether there are no other pieces.
+    #: Whether there are no other chunks.
     is_whole: bool
 
     @property
-    def span(self) -> Segment:
+    def segment(self) -> Segment:
         """Where in the recording it lies."""
         return Segment(self.start_s, self.start_s + self.waveform.duration_s)
 
@@ -84,7 +84,7 @@ class Piece:
         return self.waveform.join(self.inside(segments))
 
     def inside(self, segments: Iterable[Segment]) -> list[Segment]:
-        """Return `segments` of the recording on the clock of the piece."""
+        """Return `segments` of the recording on the clock of the chunk."""
         return [Segment(s.start_s - self.start_s, s.end_s - self.start_s) for s in segments]
 
 

@@ -9,7 +9,7 @@ from shared.domain.calibration import Calibration
 class ClusteringThresholds:
     """How one model's embeddings are told apart. Scores of two models are not comparable, so neither are these."""
 
-    #: Lengths of the windows that are embedded round each moment, and from one moment to the next, in seconds.
+    #: Lengths of the windows that are embedded round each hop, and from one hop to the next, in seconds.
     windows_s: tuple[float, ...]
     hop_s: float
     #: Most speakers looked for in one recording.

@@ -1,4 +1,4 @@
-"""What a job's recipe gives."""
+"""Results of jobs, as values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

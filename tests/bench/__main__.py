@@ -20,12 +20,12 @@ import numpy as np
 import soundfile
 
 from models import registry
-from models.embedder import Embedder
 from models.features import titanet_features
 from models.install import install
 from models.titanet import TitaNet
 from models.vad import SileroVad
 from shared.domain.audio import Segment, Waveform
+from shared.networks import Embedder
 from tests.models.speech import DATA
 from worker.recordings.decoder import ProcessDecoder
 from worker.voices.progress import Steps

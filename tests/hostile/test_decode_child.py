@@ -130,7 +130,8 @@ def look_at(victim):
 @on_linux
 def test_where_unshare_is_refused_files_are_decoded_all_the_same():
     code = (
-        "from worker.recordings.decoder import ProcessDecoder; decoder = ProcessDecoder(); decoder.start(); helper = decoder._idle;"
+        "from worker.recordings.decoder import ProcessDecoder; decoder = ProcessDecoder(); decoder.start();"
+        "helper = decoder._idle;"
         "print(len(decoder.decode(open(0, 'rb'), 30.0).samples), helper.isolated); decoder.stop()"
     )
     with tempfile.TemporaryFile() as file:
@@ -288,7 +289,10 @@ def test_when_the_helper_itself_dies_the_file_is_not_blamed_and_the_next_one_is_
 
 
 def test_a_helper_ends_with_the_process_that_started_it():
-    code = "from worker.recordings.decoder import DecodeHelper; import os; h = DecodeHelper(); print(h._process.pid); os._exit(0)"
+    code = (
+        "from worker.recordings.decoder import DecodeHelper; import os;"
+        "h = DecodeHelper(); print(h._process.pid); os._exit(0)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     eventually(lambda: not alive(int(done.stdout)))
 

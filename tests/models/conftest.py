@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from models import registry
-from models.embedder import Embedder
 from models.install import main
 from models.vad import SileroVad
+from shared.networks import Embedder
 from tests.models.file_server import FileServer, serving
 from tests.models.speech import Clip, read_clips
 

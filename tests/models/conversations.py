@@ -18,7 +18,7 @@ RATE_HZ = 16_000
 def conversation(clips: list[Clip], vad: SileroVad, seconds: float) -> tuple[Samples, list[Turn]]:
     """Return the clips in changing order with pauses between them, and who speaks when."""
     rng = np.random.default_rng(0)
-    pieces: list[Samples] = []
+    chunks: list[Samples] = []
     turns: list[Turn] = []
     at_s = 0.0
     for i in chain.from_iterable(rng.permutation(len(clips)).tolist() for _ in range(100_000)):
@@ -27,9 +27,9 @@ def conversation(clips: list[Clip], vad: SileroVad, seconds: float) -> tuple[Sam
         speech = vad.speech_segments(clips[i].samples, pad_s=0.03)
         turns += [Turn(Segment(at_s + s.start_s, at_s + s.end_s), clips[i].speaker) for s in speech]
         pause = np.zeros(round(rng.uniform(0.2, 1.0) * RATE_HZ), np.float32)
-        pieces += [clips[i].samples, pause]
+        chunks += [clips[i].samples, pause]
         at_s += (len(clips[i].samples) + len(pause)) / RATE_HZ
-    return np.concatenate(pieces), turns
+    return np.concatenate(chunks), turns
 
 
 def errors(found: Diarization, true: list[Turn]) -> tuple[float, float]:

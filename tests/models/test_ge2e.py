@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.embedder import Embedder
 from models.ge2e import PARTIAL_FRAMES, partial_starts
 from models.runtime import open_session
 from shared.domain.audio import Samples, Segment
+from shared.networks import Embedder
 from tests.models.speech import Clip
 
 BUNDLED = Path(__file__).parents[2] / "models" / "bundled" / "ge2e.onnx"

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from models import registry
 from models.download import fetch
-from models.embedder import Embedder
 from models.install import install, main
 from models.registry import Entry, Record, entry, sha256_of
 from shared.domain.audio import Samples, Segment
 from shared.domain.errors import ModelInstallError
+from shared.networks import Embedder
 from tests.models.file_server import FileServer
 from tests.models.speech import Clip
 

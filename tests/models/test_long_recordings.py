@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from models.embedder import Embedder
 from models.vad import SileroVad
 from shared.domain.audio import Samples, Stream
 from shared.domain.diarization import SpeakerHints, Turn
 from shared.domain.results import RecordingDiarization
+from shared.networks import Embedder
 from tests.models.conversations import RATE_HZ, at, conversation, errors
 from tests.models.speech import Clip
 from worker.recordings.decoder import ProcessDecoder

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.vad import CHUNK_S, SileroVad, SpeechStream, close_gaps, hysteresis, widen
-from shared.domain.audio import Piece, Samples, Segment, total_s
+from models.vad import FRAME_S, SileroStream, SileroVad, close_gaps, hysteresis, widen
+from shared.domain.audio import Chunk, Samples, Segment, total_s
 from tests.models.speech import Clip
 
 
@@ -28,7 +28,7 @@ def test_speech_starts_at_the_threshold_and_ends_below_the_lower_one(
     probabilities: list[float], runs: list[tuple[int, int]]
 ) -> None:
     found = hysteresis(np.array(probabilities, np.float32), on=0.5, off=0.35)
-    assert found == [Segment(start * CHUNK_S, end * CHUNK_S) for start, end in runs]
+    assert found == [Segment(start * FRAME_S, end * FRAME_S) for start, end in runs]
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_the_beginning_does_not_depend_on_what_follows(vad: SileroVad, clips: li
     np.testing.assert_allclose(vad.probabilities(samples[: 512 * 40]), vad.probabilities(samples)[:40], atol=1e-5)
 
 
-def heard(vad: SileroVad, samples: Samples, block: int) -> list[Piece]:
+def heard(vad: SileroVad, samples: Samples, block: int) -> list[Chunk]:
     stream = vad.listen()
-    pieces = [piece for i in range(0, len(samples), block) for piece in stream.hear(samples[i : i + block])]
-    return [*pieces, stream.end()]
+    chunks = [chunk for i in range(0, len(samples), block) for chunk in stream.hear(samples[i : i + block])]
+    return [*chunks, stream.end()]
 
 
 @pytest.mark.parametrize("block", [16_001, 480_000, 10_000_000])
@@ -106,32 +106,32 @@ def test_a_recording_in_blocks_holds_the_speech_that_one_pass_finds(
     vad: SileroVad, clips: list[Clip], block: int
 ) -> None:
     samples = np.concatenate([clip.samples for clip in clips] * 12)[: 400 * 16_000 + 77]
-    pieces = heard(vad, samples, block)
-    assert len(pieces) > 3
-    assert [s for piece in pieces for s in piece.speech] == vad.speech_segments(samples)
-    np.testing.assert_array_equal(np.concatenate([piece.waveform.samples for piece in pieces]), samples)
+    chunks = heard(vad, samples, block)
+    assert len(chunks) > 3
+    assert [s for chunk in chunks for s in chunk.speech] == vad.speech_segments(samples)
+    np.testing.assert_array_equal(np.concatenate([chunk.waveform.samples for chunk in chunks]), samples)
     np.testing.assert_allclose(
-        np.concatenate([piece.probabilities for piece in pieces]), vad.probabilities(samples), atol=1e-4
+        np.concatenate([chunk.probabilities for chunk in chunks]), vad.probabilities(samples), atol=1e-4
     )
 
 
 def test_pieces_follow_each_other_and_are_never_longer_than_two_minutes(vad: SileroVad, clips: list[Clip]) -> None:
-    pieces = heard(vad, np.concatenate([clip.samples for clip in clips] * 8), 480_000)
-    for piece, following in pairwise(pieces):
-        assert following.start_s == pytest.approx(piece.start_s + piece.waveform.duration_s)
-        assert 60.0 <= piece.waveform.duration_s <= 120.0
-    assert not any(piece.is_whole for piece in pieces)
+    chunks = heard(vad, np.concatenate([clip.samples for clip in clips] * 8), 480_000)
+    for chunk, following in pairwise(chunks):
+        assert following.start_s == pytest.approx(chunk.start_s + chunk.waveform.duration_s)
+        assert 60.0 <= chunk.waveform.duration_s <= 120.0
+    assert not any(chunk.is_whole for chunk in chunks)
 
 
 def test_two_minutes_are_one_piece(vad: SileroVad, clips: list[Clip]) -> None:
-    (piece,) = heard(vad, np.concatenate([clip.samples for clip in clips] * 8)[: 119 * 16_000], 480_000)
-    assert piece.is_whole
+    (chunk,) = heard(vad, np.concatenate([clip.samples for clip in clips] * 8)[: 119 * 16_000], 480_000)
+    assert chunk.is_whole
 
 
 def test_where_nobody_pauses_a_piece_ends_in_the_midst_of_speech() -> None:
-    endless = SpeechStream(AllSpeech(), threshold=0.35, pad_s=0.1)  # type: ignore[arg-type]
-    pieces = [*endless.hear(np.zeros(300 * 16_000, np.float32)), endless.end()]
-    assert [piece.speech for piece in pieces] == [
+    endless = SileroStream(AllSpeech(), threshold=0.35, pad_s=0.1)  # type: ignore[arg-type]
+    chunks = [*endless.hear(np.zeros(300 * 16_000, np.float32)), endless.end()]
+    assert [chunk.speech for chunk in chunks] == [
         [Segment(0.0, 120.0)],
         [Segment(120.0, 240.0)],
         [Segment(240.0, 300.0)],

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from models.embedder import Embedder
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
+from shared.networks import Embedder
 from tests.models.speech import DATA, Clip
 from tests.sounds import read_waveform
 from worker.voices.progress import Steps

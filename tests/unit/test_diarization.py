@@ -9,7 +9,7 @@ from shared.domain.models import ClusteringThresholds, ModelCard
 from worker.voices.clustering import (
     by_appearance,
     cluster,
-    diarize,
+    diarize_speech,
     merge_alike,
     resegment,
     silhouette,
@@ -140,7 +140,7 @@ def test_no_turn_is_empty_where_speech_pauses_just_between_two_moments():
 def test_a_recording_is_diarized_on_its_own_clock():
     speech = [Segment(1.0, 7.0), Segment(10.0, 14.0)]
     voice_per_joined_second = np.array([0, 0, 0, 1, 1, 1, 0, 0, 0, 0])
-    found = diarize(voice_per_joined_second, speech, ToyEmbedder()).turns
+    found = diarize_speech(voice_per_joined_second, speech, ToyEmbedder()).turns
     assert [t.speaker for t in found] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
     assert found[0].segment.start_s == 1.0
     assert found[0].segment.end_s == pytest.approx(4.0, abs=0.5)

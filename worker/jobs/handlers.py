@@ -21,7 +21,7 @@ from worker.voices.voiceprint import Nets, make_voiceprint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipes:
+class Handlers:
     """Everything a worker can do with a recording."""
 
     fetcher: Fetcher
@@ -30,7 +30,7 @@ class Recipes:
     voiceprint_limits: Limits
     diarize_limits: Limits
 
-    def follow(self, client_id: str, command: Command, steps: Steps) -> dict[str, Any]:
+    def handle(self, client_id: str, command: Command, steps: Steps) -> dict[str, Any]:
         """Do what `command` asks for; returns the job's output in wire form.
 
         Raises
@@ -38,7 +38,7 @@ class Recipes:
         JobFailure
         """
         self._require_model(command.model)
-        return _RECIPES[type(command)](self, client_id, command, steps)
+        return _HANDLERS[type(command)](self, client_id, command, steps)
 
     def make_voiceprint(self, client_id: str, command: CreateVoiceprint, steps: Steps) -> dict[str, Any]:
         """Make the voiceprint of whoever speaks most."""
@@ -93,9 +93,9 @@ class Recipes:
         return voiceprint
 
 
-_RECIPES: dict[type[Command], Callable[..., dict[str, Any]]] = {
-    CreateVoiceprint: Recipes.make_voiceprint,
-    Diarize: Recipes.diarize,
-    Identify: Recipes.identify,
-    Verify: Recipes.verify,
+_HANDLERS: dict[type[Command], Callable[..., dict[str, Any]]] = {
+    CreateVoiceprint: Handlers.make_voiceprint,
+    Diarize: Handlers.diarize,
+    Identify: Handlers.identify,
+    Verify: Handlers.verify,
 }

@@ -27,8 +27,8 @@ class Runner:
     """Does jobs, one at a time."""
 
     jobs: JobStore
-    #: Does what a client's command asks for, see `Recipes.follow`.
-    follow: Callable[[str, Command, Steps], dict[str, Any]]
+    #: Does what a client's command asks for, see `Handlers.handle`.
+    handle: Callable[[str, Command, Steps], dict[str, Any]]
     #: Seconds between heartbeats, a fraction of the lease.
     beat_s: float
     #: Called when a heartbeat finds the lease lost, from its thread: makes the work stop before its next step.
@@ -76,7 +76,7 @@ class Runner:
             if not self.jobs.beat(claim, step, progress):
                 raise LeaseLostError
 
-        return self.follow(claim.client_id, claim.command, Steps(announce))
+        return self.handle(claim.client_id, claim.command, Steps(announce))
 
     @contextmanager
     def _beating(self, claim: Claim) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What is kept of each piece of a long recording: a few numbers per moment and speaker, no sound."""
+"""What is kept of each chunk of a long recording: a few numbers per hop and speaker, no sound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Piece, Segment, total_s
+from shared.domain.audio import Chunk, Segment, total_s
 from shared.domain.diarization import SpeakerHints, Turn, label, merge_turns
 from shared.domain.quality import Capture, is_narrowband, snr_db
 from shared.domain.voiceprints import Voiceprint
-from worker.ports import Embedder
-from worker.voices.clustering import Embeddings, Labels, by_appearance, centroids, cluster, embed_moments, turns
+from shared.networks import Embedder
+from worker.voices.clustering import Embeddings, Labels, by_appearance, centroids, cluster, embed_hops, turns
 from worker.voices.progress import Steps
 
-#: Speakers looked for in a piece of a longer recording. The cards' number was tuned on 30 s; in two minutes there is
-#: room for more: of five people in a piece only four were found with it, and with this one no voice was split.
+#: Speakers looked for in a chunk of a longer recording. The cards' number was tuned on 30 s; in two minutes there is
+#: room for more: of five people in a chunk only four were found with it, and with this one no voice was split.
 _MOST_SPEAKERS = 8
-#: What is kept of the moments' embeddings; 8 gave the same diarizations as all 512.
+#: What is kept of the hops' embeddings; 8 gave the same diarizations as all 512.
 _RANK = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LocalSpeaker:
-    """Somebody who speaks in a piece."""
+    """Somebody who speaks in a chunk."""
 
-    #: Mean direction of the moments, (dimension,), L2 norm 1.
+    #: Mean direction of the hops, (dimension,), L2 norm 1.
     centroid: NDArray[np.float32]
     seconds: float
     #: None unless asked for.
@@ -33,36 +33,36 @@ class LocalSpeaker:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
-    """A piece after its speakers were told apart."""
+class DiarizedChunk:
+    """A chunk after its speakers were told apart."""
 
-    span: Segment
+    segment: Segment
     speech: Sequence[Segment]
     #: How likely somebody speaks in each `SPEECH_FRAME_S`, in %, uint8 (num_frames,).
     activity: NDArray[np.uint8]
     speakers: Sequence[LocalSpeaker]
-    #: Seconds from one moment of the joined speech to the next, and who of `speakers` speaks at each, (num_moments,).
+    #: Seconds from one hop of the joined speech to the next, and who of `speakers` speaks at each, (num_hops,).
     hop_s: float
     labels: Labels
-    #: The product of the two is the moments' embeddings, nearly: float16 (num_moments, rank) and (rank, dimension).
+    #: The product of the two is the hops' embeddings, nearly: float16 (num_hops, rank) and (rank, dimension).
     coordinates: NDArray[np.float16]
     basis: NDArray[np.float16]
 
     def scores(self, directions: Embeddings) -> NDArray[np.float32]:
-        """Return the cosine of each moment to each of some unit vectors, (num_moments, num_vectors)."""
+        """Return the cosine of each hop to each of some unit vectors, (num_hops, num_vectors)."""
         return self.coordinates.astype(np.float32) @ (self.basis.astype(np.float32) @ directions.T)
 
     def sums(self, labels: Labels, count: int) -> Embeddings:
-        """Return the summed embeddings of the moments under each label below `count`, (count, dimension)."""
+        """Return the summed embeddings of the hops under each label below `count`, (count, dimension)."""
         own = np.arange(count)[:, None] == labels
         return (own @ self.coordinates.astype(np.float32)) @ self.basis.astype(np.float32)
 
     def turns(self, labels: Labels) -> list[Turn]:
-        """Lay the speaker of each moment, (num_moments,), on the recording's clock."""
+        """Lay the speaker of each hop, (num_hops,), on the recording's clock."""
         return merge_turns(turns(labels, self.hop_s, self.speech))
 
-    def moments(self, times_s: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the moment at each time of the recording, (num_times,); -1 where nobody speaks."""
+    def hops(self, times_s: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the hop at each time of the recording, (num_times,); -1 where nobody speaks."""
         found = np.full(len(times_s), -1)
         before_s = 0.0
         for segment in self.speech:
@@ -72,16 +72,16 @@ class Part:
         return np.minimum(found, len(self.labels) - 1)
 
 
-def listen(piece: Piece, embedder: Embedder, steps: Steps, hints: SpeakerHints, voices: bool) -> Part:
-    """Tell the speakers of a piece apart, and make their voiceprints if `voices` says so."""
+def diarize_chunk(chunk: Chunk, embedder: Embedder, steps: Steps, hints: SpeakerHints, voices: bool) -> DiarizedChunk:
+    """Tell the speakers of a chunk apart, and make their voiceprints if `voices` says so."""
     hop_s = embedder.card.clustering.hop_s
-    embeddings, labels = _moments(piece, embedder, steps, _local(hints, piece.is_whole))
+    embeddings, labels = _hops(chunk, embedder, steps, _local(hints, chunk.is_whole))
     coordinates, basis = _compressed(embeddings)
-    return Part(
-        span=piece.span,
-        speech=piece.speech,
-        activity=np.round(100 * piece.probabilities).astype(np.uint8),
-        speakers=_speakers(piece, embeddings, labels, embedder, steps, voices) if piece.speech else [],
+    return DiarizedChunk(
+        segment=chunk.segment,
+        speech=chunk.speech,
+        activity=np.round(100 * chunk.probabilities).astype(np.uint8),
+        speakers=_speakers(chunk, embeddings, labels, embedder, steps, voices) if chunk.speech else [],
         hop_s=hop_s,
         labels=labels,
         coordinates=coordinates.astype(np.float16),
@@ -89,27 +89,27 @@ def listen(piece: Piece, embedder: Embedder, steps: Steps, hints: SpeakerHints, 
     )
 
 
-def _moments(piece: Piece, embedder: Embedder, steps: Steps, hints: SpeakerHints) -> tuple[Embeddings, Labels]:
+def _hops(chunk: Chunk, embedder: Embedder, steps: Steps, hints: SpeakerHints) -> tuple[Embeddings, Labels]:
     thresholds = embedder.card.clustering
-    if not piece.speech:
+    if not chunk.speech:
         return np.empty((0, embedder.card.dimension * len(thresholds.windows_s)), np.float32), np.empty(0, np.intp)
     with steps("encode"):
-        frames = embedder.encode(piece.join(piece.speech))
+        frames = embedder.encode(chunk.join(chunk.speech))
     with steps("diarize"):
-        embeddings = embed_moments(frames, total_s(piece.speech), embedder)
+        embeddings = embed_hops(frames, total_s(chunk.speech), embedder)
         return embeddings, by_appearance(cluster(embeddings, thresholds, hints))
 
 
 def _speakers(
-    piece: Piece, embeddings: Embeddings, labels: Labels, embedder: Embedder, steps: Steps, voices: bool
+    chunk: Chunk, embeddings: Embeddings, labels: Labels, embedder: Embedder, steps: Steps, voices: bool
 ) -> list[LocalSpeaker]:
     middles = centroids(embeddings, labels)
-    spoken = merge_turns(turns(labels, embedder.card.clustering.hop_s, piece.speech))
+    spoken = merge_turns(turns(labels, embedder.card.clustering.hop_s, chunk.speech))
     segments = [[turn.segment for turn in spoken if turn.speaker == label(k)] for k in range(len(middles))]
     made: Sequence[Voiceprint | None] = [None] * len(segments)
     if voices:
         with steps("embed"):
-            made = _voiceprints(piece, segments, embedder)
+            made = _voiceprints(chunk, segments, embedder)
     return [
         LocalSpeaker(centroid=middle, seconds=total_s(own), voice=voice)
         for middle, own, voice in zip(middles, segments, made, strict=True)
@@ -123,18 +123,18 @@ def _compressed(embeddings: Embeddings) -> tuple[Embeddings, Embeddings]:
 
 
 def _local(hints: SpeakerHints, is_whole: bool) -> SpeakerHints:
-    """Return what `hints` say of a piece; of a whole recording, everything."""
+    """Return what `hints` say of a chunk; of a whole recording, everything."""
     if is_whole:
         return hints
     return SpeakerHints(max_speakers=hints.max_speakers or max(_MOST_SPEAKERS, hints.min_speakers))
 
 
-def _voiceprints(piece: Piece, segments: Sequence[Sequence[Segment]], embedder: Embedder) -> list[Voiceprint]:
-    snr, narrowband = snr_db(piece.waveform, piece.inside(piece.speech)), is_narrowband(piece.waveform)
+def _voiceprints(chunk: Chunk, segments: Sequence[Sequence[Segment]], embedder: Embedder) -> list[Voiceprint]:
+    snr, narrowband = snr_db(chunk.waveform, chunk.inside(chunk.speech)), is_narrowband(chunk.waveform)
     return [
         Voiceprint(
             embedder.card.model_id,
-            embedder.embed(piece.join(own)),
+            embedder.embed(chunk.join(own)),
             Capture(net_speech_s=total_s(own), snr_db=snr, narrowband=narrowband),
         )
         for own in segments

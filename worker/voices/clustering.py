@@ -1,6 +1,6 @@
 """Who spoke when: overlapping windows of speech are embedded and clustered, and the changes of speaker are smoothed.
 
-1. Windows of several lengths round each moment give the moment one vector: long windows know the voice better, short
+1. Windows of several lengths round each hop give the hop one vector: long windows know the voice better, short
    ones know better when it changes.
 2. Spectral clustering (Ng, Jordan, Weiss 2001) proposes two, three, ... speakers, and each proposal is cleaned by a
    hidden Markov model whose states are the speakers (Viterbi 1967; the idea is that of VBx, Landini et al. 2022).
@@ -19,11 +19,11 @@ from scipy.linalg import eigh
 from shared.domain.audio import Segment, total_s
 from shared.domain.diarization import Diarization, SpeakerHints, Turn, label, merge_turns
 from shared.domain.models import ClusteringThresholds
-from worker.ports import Embedder, Frames
+from shared.networks import Embedder, Frames
 
-#: One row of L2 norm 1 per moment, (num_moments, dimension); the product of two rows is their mean cosine.
+#: One row of L2 norm 1 per hop, (num_hops, dimension); the product of two rows is their mean cosine.
 Embeddings = NDArray[np.float32]
-#: The speaker of each moment, (num_moments,), from 0 without gaps.
+#: The speaker of each hop, (num_hops,), from 0 without gaps.
 Labels = NDArray[np.intp]
 
 #: Most speakers that are looked for because somebody says that there may be so many; each takes its time.
@@ -32,13 +32,13 @@ _MOST_SPEAKERS = 12
 ANY_NUMBER = SpeakerHints()
 #: Rounds of new centroids and new labels; nearly always two change nothing any more.
 _ROUNDS = 5
-#: What lasts no longer than this is no turn: 0.6 s are 2.9999 moments of 0.2 s.
+#: What lasts no longer than this is no turn: 0.6 s are 2.9999 hops of 0.2 s.
 _ROUNDING_S = 1e-6
-#: How many neighbours on each side say whether a moment lies well inside its speaker's turn.
+#: How many neighbours on each side say whether a hop lies well inside its speaker's turn.
 _REACH = 3
 
 
-def diarize(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Diarization:
+def diarize_speech(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Diarization:
     """Tell the speakers of a recording apart.
 
     Parameters
@@ -47,12 +47,12 @@ def diarize(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Di
     speech : where in the recording that speech is, in seconds, in order.
     """
     thresholds = embedder.card.clustering
-    embeddings = embed_moments(frames, total_s(speech), embedder)
+    embeddings = embed_hops(frames, total_s(speech), embedder)
     labels = by_appearance(cluster(embeddings, thresholds))
     return Diarization(merge_turns(turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
 
 
-def embed_moments(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
+def embed_hops(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
     """Embed each `hop_s` of the joined speech with the windows of all lengths that lie round it."""
     thresholds = embedder.card.clustering
     scales = [windows(speech_s, length_s, thresholds.hop_s) for length_s in thresholds.windows_s]
@@ -70,7 +70,7 @@ def windows(speech_s: float, length_s: float, hop_s: float) -> list[Segment]:
 
 
 def cluster(embeddings: Embeddings, thresholds: ClusteringThresholds, hints: SpeakerHints = ANY_NUMBER) -> Labels:
-    """Group the moments of a recording by speaker."""
+    """Group the hops of a recording by speaker."""
     cosines = embeddings @ embeddings.T
     gate = thresholds.split_gate + thresholds.split_gate_s / (len(embeddings) * thresholds.hop_s)
     least = hints.min_speakers
@@ -100,7 +100,7 @@ def _proposals(cosines: NDArray[np.float32], least: int, most: int) -> Iterator[
 
 
 def resegment(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
-    """Give each moment to the nearest speaker, save that every change of speaker has its price."""
+    """Give each hop to the nearest speaker, save that every change of speaker has its price."""
     price = thresholds.switch_cost_s / thresholds.hop_s
     for _ in range(_ROUNDS):
         before = labels
@@ -111,7 +111,7 @@ def resegment(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThre
 
 
 def viterbi(scores: NDArray[np.float32], price: float) -> Labels:
-    """Return the path through scores (num_moments, num_states) of the greatest sum, each change costing `price`."""
+    """Return the path through scores (num_hops, num_states) of the greatest sum, each change costing `price`."""
     came_from = np.empty(scores.shape, dtype=np.intp)
     stay = np.arange(scores.shape[1])
     total = scores[0]
@@ -126,7 +126,7 @@ def viterbi(scores: NDArray[np.float32], price: float) -> Labels:
 
 
 def without_crumbs(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
-    """Give the moments of speakers with too little speech to whoever of the others is nearest."""
+    """Give the hops of speakers with too little speech to whoever of the others is nearest."""
     enough = np.bincount(labels) * thresholds.hop_s >= thresholds.min_speaker_s
     if not enough.any():
         return np.zeros_like(labels)
@@ -147,7 +147,7 @@ def merge_alike(embeddings: Embeddings, labels: Labels, thresholds: ClusteringTh
 
 
 def centroids(embeddings: Embeddings, labels: Labels) -> Embeddings:
-    """Return each speaker's mean direction, (num_speakers, dimension); moments near a change of speaker count less."""
+    """Return each speaker's mean direction, (num_speakers, dimension); hops near a change of speaker count less."""
     sums = []
     for k in range(labels.max() + 1):
         own = (labels == k).astype(np.float32)
@@ -190,7 +190,7 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[Turn]:
-    """Lay the moments of the joined speech back on the recording's clock; the last one lasts to the end."""
+    """Lay the hops of the joined speech back on the recording's clock; the last one lasts to the end."""
     edges_s = [*(np.arange(len(labels)) * hop_s).tolist(), np.inf]
     before_s = 0.0
     for segment in speech:

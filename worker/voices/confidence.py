@@ -1,4 +1,4 @@
-"""How sure a diarization is of itself, moment by moment."""
+"""How sure a diarization is of itself, hop by hop."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from shared.domain.audio import SPEECH_FRAME_S
 from shared.domain.diarization import Turn, label
 from shared.domain.results import FRAME_S
-from worker.voices.chunks import Part
+from worker.voices.chunks import DiarizedChunk
 from worker.voices.clustering import Embeddings, Labels
 
 #: Cosine over which the odds of two speakers change by a factor of e. Fitted with ge2e on 45 simulated conversations of
@@ -17,37 +17,37 @@ from worker.voices.clustering import Embeddings, Labels
 #: fitted on, it says 79 % where 81 % are right. TitaNet's is ge2e's.
 TEMPERATURE = 0.06
 
-#: How likely each speaker of the recording is the one who speaks, (num_moments, num_speakers); rows sum to 1.
+#: How likely each speaker of the recording is the one who speaks, (num_hops, num_speakers); rows sum to 1.
 Probabilities = NDArray[np.float32]
 
 
-def probabilities(part: Part, speakers: Embeddings) -> Probabilities:
-    """Return how likely each of the recording's `speakers`, (num_speakers, dimension), is to speak at each moment."""
-    scores = part.scores(speakers) / np.float32(TEMPERATURE)
+def probabilities(chunk: DiarizedChunk, speakers: Embeddings) -> Probabilities:
+    """Return how likely each of the recording's `speakers`, (num_speakers, dimension), is to speak at each hop."""
+    scores = chunk.scores(speakers) / np.float32(TEMPERATURE)
     odds = np.exp(scores - scores.max(axis=1, initial=-np.inf, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def frame_confidence(part: Part, labels: Labels, found: Probabilities) -> NDArray[np.uint8]:
-    """Return how sure a part is of who speaks, or that nobody does, in each frame of `FRAME_S`, 0 to 100.
+def frame_confidence(chunk: DiarizedChunk, labels: Labels, found: Probabilities) -> NDArray[np.uint8]:
+    """Return how sure a chunk is of who speaks, or that nobody does, in each frame of `FRAME_S`, 0 to 100.
 
     Parameters
     ----------
-    labels : the speaker of each moment, (num_moments,).
+    labels : the speaker of each hop, (num_hops,).
     found : what `probabilities` gives.
     """
-    times_s = _frames(part.span.start_s, part.span.end_s)
-    heard = ((times_s - part.span.start_s) / SPEECH_FRAME_S).astype(np.intp)
-    silence = 100 - part.activity[np.minimum(heard, len(part.activity) - 1)]
+    times_s = _frames(chunk.segment.start_s, chunk.segment.end_s)
+    heard = ((times_s - chunk.segment.start_s) / SPEECH_FRAME_S).astype(np.intp)
+    silence = 100 - chunk.activity[np.minimum(heard, len(chunk.activity) - 1)]
     chosen = np.append(_percent(found[np.arange(len(labels)), labels]), np.uint8(0))
-    moments = part.moments(times_s)
-    return np.where(moments < 0, silence, chosen[moments])
+    hops = chunk.hops(times_s)
+    return np.where(hops < 0, silence, chosen[hops])
 
 
-def turn_confidence(part: Part, turns: Sequence[Turn], found: Probabilities) -> list[Mapping[str, int]]:
-    """Return for each turn of a part how likely each speaker is the one who speaks, on average, 0 to 100."""
+def turn_confidence(chunk: DiarizedChunk, turns: Sequence[Turn], found: Probabilities) -> list[Mapping[str, int]]:
+    """Return for each turn of a chunk how likely each speaker is the one who speaks, on average, 0 to 100."""
     return [
-        {label(k): int(value) for k, value in enumerate(_percent(found[part.moments(_times(turn))].mean(axis=0)))}
+        {label(k): int(value) for k, value in enumerate(_percent(found[chunk.hops(_times(turn))].mean(axis=0)))}
         for turn in turns
     ]
 

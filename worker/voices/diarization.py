@@ -1,7 +1,7 @@
-"""The recipe of a diarize job: sound of any length and networks in, who spoke when out; memory stays bounded.
+"""Diarization of recordings of any length: who speaks when, in bounded memory.
 
-The recording is taken in pieces of one or two minutes. The speakers of each piece are told apart as those of a short
-recording are; in the end the speakers of all pieces are linked to each other.
+The recording is taken in chunks of one or two minutes. The speakers of each chunk are told apart as those of a short
+recording are; in the end the speakers of all chunks are linked to each other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Piece, Samples, Stream, total_s
+from shared.domain.audio import Chunk, Samples, Stream, total_s
 from shared.domain.diarization import Diarization, SpeakerHints, Turn, label
 from shared.domain.quality import Capture
 from shared.domain.results import RecordingDiarization
 from shared.domain.voiceprints import Voiceprint
-from worker.voices.chunks import Part, listen
+from worker.voices.chunks import DiarizedChunk, diarize_chunk
 from worker.voices.clustering import Embeddings, Labels
 from worker.voices.confidence import frame_confidence, probabilities, turn_confidence
 from worker.voices.linking import directions, link
@@ -32,23 +32,23 @@ def diarize_recording(
     JobFailure
         Whatever the decoder meets before the last block of the stream.
     """
-    parts = []
+    chunks = []
     steps.progress(0.0)
-    for piece in _pieces(stream, nets, steps):
-        parts.append(listen(piece, nets.embedder, steps, hints, voices))
+    for chunk in _chunks(stream, nets, steps):
+        chunks.append(diarize_chunk(chunk, nets.embedder, steps, hints, voices))
         if stream.claimed_s:
-            steps.progress(min(1.0, piece.span.end_s / stream.claimed_s))
+            steps.progress(min(1.0, chunk.segment.end_s / stream.claimed_s))
     with steps("link"):
-        labels = link(parts, nets.embedder.card.clustering, hints)
-        speakers = directions(parts, labels)
-        diarization, turn_sure, frame_sure = _whole(parts, labels, speakers)
+        labels = link(chunks, nets.embedder.card.clustering, hints)
+        speakers = directions(chunks, labels)
+        diarization, turn_sure, frame_sure = _whole(chunks, labels, speakers)
     return RecordingDiarization(
         diarization=diarization,
         turn_confidence=turn_sure,
         frame_confidence=frame_sure,
-        voices={label(k): _voiceprint(parts, labels, k) for k in range(len(speakers))} if voices else {},
-        speech_s=sum(total_s(part.speech) for part in parts),
-        audio_s=parts[-1].span.end_s,
+        voices={label(k): _voiceprint(chunks, labels, k) for k in range(len(speakers))} if voices else {},
+        speech_s=sum(total_s(chunk.speech) for chunk in chunks),
+        audio_s=chunks[-1].segment.end_s,
         warning=_warning(len(speakers), hints),
         timings_s=steps.seconds,
     )
@@ -62,12 +62,12 @@ def _warning(num_speakers: int, hints: SpeakerHints) -> str | None:
     return None
 
 
-def _pieces(stream: Stream, nets: Nets, steps: Steps) -> Iterator[Piece]:
+def _chunks(stream: Stream, nets: Nets, steps: Steps) -> Iterator[Chunk]:
     detector = nets.vad.listen()
     for block in _timed(stream.blocks, steps):
         with steps("vad"):
-            pieces = detector.hear(block)
-        yield from pieces
+            chunks = detector.hear(block)
+        yield from chunks
     yield detector.end()
 
 
@@ -81,30 +81,30 @@ def _timed(blocks: Iterator[Samples], steps: Steps) -> Iterator[Samples]:
 
 
 def _whole(
-    parts: Sequence[Part], labels: Sequence[Labels], speakers: Embeddings
+    chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], speakers: Embeddings
 ) -> tuple[Diarization, list[Mapping[str, int]], NDArray[np.uint8]]:
     """Return the diarization, and how sure it is of each turn and of each frame."""
     turns: list[Turn] = []
     turn_sure: list[Mapping[str, int]] = []
     frame_sure = []
-    for part, own in zip(parts, labels, strict=True):
-        found = probabilities(part, speakers)
-        spoken = part.turns(own)
+    for chunk, own in zip(chunks, labels, strict=True):
+        found = probabilities(chunk, speakers)
+        spoken = chunk.turns(own)
         turns += spoken
-        turn_sure += turn_confidence(part, spoken, found)
-        frame_sure.append(frame_confidence(part, own, found))
+        turn_sure += turn_confidence(chunk, spoken, found)
+        frame_sure.append(frame_confidence(chunk, own, found))
     return Diarization(turns), turn_sure, np.concatenate(frame_sure)
 
 
-def _voiceprint(parts: Sequence[Part], labels: Sequence[Labels], speaker: int) -> Voiceprint:
-    """Return one voiceprint made of those of all parts in which somebody speaks, by seconds.
+def _voiceprint(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], speaker: int) -> Voiceprint:
+    """Return one voiceprint made of those of all chunks in which somebody speaks, by seconds.
 
     What counts of a local speaker is what turned out to be this one's, and the less, the more of it is somebody else's.
     """
     heard: list[tuple[Voiceprint, float, float]] = []
-    for part, own in zip(parts, labels, strict=True):
-        for k, local in enumerate(part.speakers):
-            kept = float((own[part.labels == k] == speaker).mean())
+    for chunk, own in zip(chunks, labels, strict=True):
+        for k, local in enumerate(chunk.speakers):
+            kept = float((own[chunk.labels == k] == speaker).mean())
             if local.voice and kept:
                 heard.append((local.voice, kept * local.seconds, kept * kept * local.seconds))
     voices, seconds, weights = zip(*heard, strict=True)

@@ -1,4 +1,4 @@
-"""The recipe of an identify job, behind the diarization: the speakers' voices against the voiceprints given."""
+"""Identification: the speakers of a diarized recording against the voiceprints given."""
 
 from collections.abc import Mapping
 

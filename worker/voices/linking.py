@@ -1,9 +1,9 @@
-"""Who of one piece of a long recording is who of another.
+"""Who of one chunk of a long recording is who of another.
 
-1. The speakers of all pieces are clustered by their centroids: agglomerative clustering with average linkage, weighted
-   by seconds of speech, so that two groups are as close as their members are on average. Speakers of one piece were
-   told apart side by side, so groups that meet in a piece stay apart, unless they are all but the same.
-2. Each moment goes to whoever of the whole recording is nearest, so that somebody who says little in one piece is
+1. The speakers of all chunks are clustered by their centroids: agglomerative clustering with average linkage, weighted
+   by seconds of speech, so that two groups are as close as their members are on average. Speakers of one chunk were
+   told apart side by side, so groups that meet in a chunk stay apart, unless they are all but the same.
+2. Each hop goes to whoever of the whole recording is nearest, so that somebody who says little in one chunk is
    known from the others. Six people who talk for five minutes: 3.0 % of their speech was another's before, 0.1 % after.
 """
 
@@ -14,60 +14,60 @@ from numpy.typing import NDArray
 
 from shared.domain.diarization import SpeakerHints
 from shared.domain.models import ClusteringThresholds
-from worker.voices.chunks import LocalSpeaker, Part
+from worker.voices.chunks import DiarizedChunk, LocalSpeaker
 from worker.voices.clustering import Embeddings, Labels, by_appearance, viterbi
 
-#: What groups that meet in a piece are put apart by: more than two cosines can differ.
+#: What groups that meet in a chunk are put apart by: more than two cosines can differ.
 _APART = 4.0
 #: Rounds of new directions and new labels.
 _ROUNDS = 2
 
 
-def link(parts: Sequence[Part], thresholds: ClusteringThresholds, hints: SpeakerHints) -> list[Labels]:
-    """Return the speaker of each moment of each part, numbered as they appear in the recording."""
-    numbers = link_speakers([part.speakers for part in parts], thresholds, hints)
-    linked = [own[part.labels] for own, part in zip(numbers, parts, strict=True)]
-    settled = settle(parts, linked, thresholds) if len(parts) > 1 else linked
+def link(chunks: Sequence[DiarizedChunk], thresholds: ClusteringThresholds, hints: SpeakerHints) -> list[Labels]:
+    """Return the speaker of each hop of each chunk, numbered as they appear in the recording."""
+    numbers = link_speakers([chunk.speakers for chunk in chunks], thresholds, hints)
+    linked = [own[chunk.labels] for own, chunk in zip(numbers, chunks, strict=True)]
+    settled = settle(chunks, linked, thresholds) if len(chunks) > 1 else linked
     labels = linked if _count(settled) < min(_count(linked), hints.min_speakers) else settled
-    edges = np.cumsum([len(part.labels) for part in parts])[:-1]
+    edges = np.cumsum([len(chunk.labels) for chunk in chunks])[:-1]
     return np.split(by_appearance(np.concatenate(labels)), edges)
 
 
-def settle(parts: Sequence[Part], labels: Sequence[Labels], thresholds: ClusteringThresholds) -> list[Labels]:
-    """Give each moment to the nearest speaker of the recording, save that every change of speaker has its price."""
+def settle(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], thresholds: ClusteringThresholds) -> list[Labels]:
+    """Give each hop to the nearest speaker of the recording, save that every change of speaker has its price."""
     settled = list(labels)
     for _ in range(_ROUNDS):
-        speakers = directions(parts, settled)
-        settled = [_nearest(part, speakers, thresholds.switch_cost_s) for part in parts]
+        speakers = directions(chunks, settled)
+        settled = [_nearest(chunk, speakers, thresholds.switch_cost_s) for chunk in chunks]
     return settled
 
 
-def _nearest(part: Part, speakers: Embeddings, switch_cost_s: float) -> Labels:
-    return viterbi(part.scores(speakers), switch_cost_s / part.hop_s) if part.speakers else part.labels
+def _nearest(chunk: DiarizedChunk, speakers: Embeddings, switch_cost_s: float) -> Labels:
+    return viterbi(chunk.scores(speakers), switch_cost_s / chunk.hop_s) if chunk.speakers else chunk.labels
 
 
 def _count(labels: Sequence[Labels]) -> int:
     return len(np.unique(np.concatenate(labels)))
 
 
-def directions(parts: Sequence[Part], labels: Sequence[Labels]) -> Embeddings:
-    """Return the mean direction of each speaker's moments, (num_speakers, dimension)."""
+def directions(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels]) -> Embeddings:
+    """Return the mean direction of each speaker's hops, (num_speakers, dimension)."""
     count = 1 + int(np.concatenate(labels).max(initial=-1))
-    sums = np.sum([part.sums(own, count) for part, own in zip(parts, labels, strict=True)], axis=0)
+    sums = np.sum([chunk.sums(own, count) for chunk, own in zip(chunks, labels, strict=True)], axis=0)
     return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
 
 
 def link_speakers(
-    pieces: Sequence[Sequence[LocalSpeaker]], thresholds: ClusteringThresholds, hints: SpeakerHints
+    chunks: Sequence[Sequence[LocalSpeaker]], thresholds: ClusteringThresholds, hints: SpeakerHints
 ) -> list[Labels]:
-    """Return for each piece which speaker of the recording each of its speakers is, numbered as they appear.
+    """Return for each chunk which speaker of the recording each of its speakers is, numbered as they appear.
 
     The least number of speakers that `hints` say is kept, and the greatest forced, however close they are.
     """
-    speakers = [speaker for piece in pieces for speaker in piece]
+    speakers = [speaker for chunk in chunks for speaker in chunk]
     if not speakers:
-        return [np.empty(0, np.intp) for _ in pieces]
-    where = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+        return [np.empty(0, np.intp) for _ in chunks]
+    where = np.repeat(np.arange(len(chunks)), [len(chunk) for chunk in chunks])
     groups = _Groups(speakers, where, thresholds.merge_cosine)
     for count in range(len(speakers), hints.min_speakers, -1):
         one, other, closeness = groups.closest()
@@ -75,7 +75,7 @@ def link_speakers(
             break
         groups.join(one, other)
     numbers = by_appearance(groups.labels)
-    return [numbers[where == i] for i in range(len(pieces))]
+    return [numbers[where == i] for i in range(len(chunks))]
 
 
 class _Groups:

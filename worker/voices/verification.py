@@ -1,4 +1,4 @@
-"""The recipe of a verify job: the recording's dominant voice against a voiceprint."""
+"""Verification: the dominant speaker of a recording against a voiceprint."""
 
 from shared.domain.audio import Waveform
 from shared.domain.results import VerificationResult

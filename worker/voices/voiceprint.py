@@ -1,4 +1,4 @@
-"""The recipe of a voiceprint job: sound and networks in, result out; it touches neither network nor disk."""
+"""Voiceprint of a recording's dominant speaker, from a waveform and the neural networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from shared.domain.errors import NoSpeech, TooLittleSpeech
 from shared.domain.quality import Capture, Quality, is_clipped, is_narrowband, snr_db
 from shared.domain.results import VoiceprintResult
 from shared.domain.voiceprints import Voiceprint
-from worker.ports import Embedder, Frames, SpeechDetector
-from worker.voices.clustering import diarize
+from shared.networks import Embedder, Frames, SpeechDetector
+from worker.voices.clustering import diarize_speech
 from worker.voices.progress import Steps
 
 
@@ -42,7 +42,7 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
     with steps("encode"):
         frames = nets.embedder.encode(waveform.join(speech))
     with steps("diarize"):
-        diarization = diarize(frames, speech, nets.embedder)
+        diarization = diarize_speech(frames, speech, nets.embedder)
     speaker = diarization.dominant_speaker()
     capture = measure(waveform, speech, diarization.seconds()[speaker])
     require_speech(capture.net_speech_s, nets.embedder.card.min_speech_s)

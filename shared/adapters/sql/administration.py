@@ -135,7 +135,7 @@ def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
         kind="key",
         id=key.key_hash[:ID_LENGTH],
         created_at=key.created_at,
-        ends_at=_moment(key.expires_at),
+        ends_at=_datetime(key.expires_at),
         live=_is_live(key, client),
     )
 
@@ -150,12 +150,12 @@ def _secret_entry(secret: WebhookSecretRow, client: ClientRow) -> Entry:
         kind="webhook secret",
         id=str(secret.id),
         created_at=None,
-        ends_at=_moment(secret.expires_at),
+        ends_at=_datetime(secret.expires_at),
         live=not _is_past(secret.expires_at),
     )
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def _datetime(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 

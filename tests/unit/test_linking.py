@@ -1,4 +1,4 @@
-"""Who of one piece of a recording is who of another, with voices that are orthogonal."""
+"""Who of one chunk of a recording is who of another, with voices that are orthogonal."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from shared.domain.audio import Segment
 from shared.domain.diarization import SpeakerHints
 from tests.unit.test_diarization import THRESHOLDS, voices
-from worker.voices.chunks import LocalSpeaker, Part
+from worker.voices.chunks import DiarizedChunk, LocalSpeaker
 from worker.voices.clustering import by_appearance, centroids, cluster
 from worker.voices.linking import link, link_speakers
 
@@ -18,8 +18,8 @@ def locals_of(*who, seconds=10.0, seed=0):
     return [LocalSpeaker(centroid=centroid, seconds=seconds, voice=None) for centroid in found]
 
 
-def linked(*pieces, hints=ANY):
-    speakers = [locals_of(*who, seed=i) for i, who in enumerate(pieces)]
+def linked(*chunks, hints=ANY):
+    speakers = [locals_of(*who, seed=i) for i, who in enumerate(chunks)]
     return [own.tolist() for own in link_speakers(speakers, THRESHOLDS, hints)]
 
 
@@ -33,8 +33,8 @@ def test_silence_has_no_speakers():
 
 def test_who_was_told_apart_in_one_piece_stays_apart():
     blend = LocalSpeaker(centroid=unit(voices(1)[0] + voices(2)[0]), seconds=10.0, voice=None)
-    pieces = [locals_of(1, 2), [blend], locals_of(1, 2, seed=1)]
-    numbers = [own.tolist() for own in link_speakers(pieces, THRESHOLDS, ANY)]
+    chunks = [locals_of(1, 2), [blend], locals_of(1, 2, seed=1)]
+    numbers = [own.tolist() for own in link_speakers(chunks, THRESHOLDS, ANY)]
     assert numbers[0] == numbers[2] == [0, 1]
 
 
@@ -66,13 +66,13 @@ def test_a_piece_that_is_the_whole_recording_has_as_many_speakers_as_was_asked_f
     assert least <= count <= (most or 12)
 
 
-def part(heard, labels):
-    """A part whose local clustering said `labels`."""
+def chunk(heard, labels):
+    """A chunk whose local clustering said `labels`."""
     embeddings, labels = voices(*heard, seed=len(heard)), np.array(labels)
     middles = centroids(embeddings, labels)
     seconds = np.bincount(labels) * THRESHOLDS.hop_s
-    return Part(
-        span=Segment(0.0, 60.0), speech=[Segment(0.0, len(heard) * THRESHOLDS.hop_s)], activity=np.zeros(0, np.uint8),
+    return DiarizedChunk(
+        segment=Segment(0.0, 60.0), speech=[Segment(0.0, len(heard) * THRESHOLDS.hop_s)], activity=np.zeros(0, np.uint8),
         speakers=[LocalSpeaker(centroid=m, seconds=s, voice=None) for m, s in zip(middles, seconds, strict=True)],
         hop_s=THRESHOLDS.hop_s, labels=labels, coordinates=embeddings.astype(np.float16),
         basis=np.eye(16, dtype=np.float16),
@@ -80,9 +80,9 @@ def part(heard, labels):
 
 
 def test_who_was_overheard_in_one_piece_is_known_from_the_others():
-    third_missed = part([0] * 10 + [1] * 10 + [2] * 6, [0] * 10 + [1] * 16)
-    parts = [part([0] * 10 + [2] * 10, [0] * 10 + [1] * 10), third_missed, part([1] * 12, [0] * 12)]
-    labels = np.concatenate(link(parts, THRESHOLDS, ANY))
+    third_missed = chunk([0] * 10 + [1] * 10 + [2] * 6, [0] * 10 + [1] * 16)
+    chunks = [chunk([0] * 10 + [2] * 10, [0] * 10 + [1] * 10), third_missed, chunk([1] * 12, [0] * 12)]
+    labels = np.concatenate(link(chunks, THRESHOLDS, ANY))
     true = [0] * 10 + [2] * 10 + [0] * 10 + [1] * 10 + [2] * 6 + [1] * 12
     assert labels.tolist() == by_appearance(np.array(true)).tolist()
 

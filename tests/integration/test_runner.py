@@ -16,7 +16,7 @@ from shared.domain.voiceprints import Voiceprint
 from tests.client import eventually
 from tests.integration.records import LEASE_S
 from tests.unit.test_diarization import ToyEmbedder, voices
-from worker.jobs.handlers import Recipes
+from worker.jobs.handlers import Handlers
 from worker.jobs.runner import Runner
 from worker.voices.voiceprint import Nets
 
@@ -66,8 +66,10 @@ def decoder():
 @pytest.fixture
 def runner(jobs, decoder):
     nets = Nets(ToyVad(), OneVoice())
-    recipes = Recipes(fetcher=ToyFetcher(), decoder=decoder, nets=nets, voiceprint_limits=LIMITS, diarize_limits=LIMITS)
-    return Runner(jobs=jobs, follow=recipes.follow, beat_s=0.02)
+    handlers = Handlers(
+        fetcher=ToyFetcher(), decoder=decoder, nets=nets, voiceprint_limits=LIMITS, diarize_limits=LIMITS
+    )
+    return Runner(jobs=jobs, handle=handlers.handle, beat_s=0.02)
 
 
 def submit(jobs, url="media://a", model=None):
@@ -109,7 +111,7 @@ def test_every_failure_ends_the_job_with_its_code(jobs, runner, url, model, code
 
 def test_a_result_that_cannot_be_written_ends_the_job_and_stays_out_of_the_log(jobs, runner, capsys):
     job_id = submit(jobs)
-    replace(runner, follow=lambda *_: {"voiceprint": "secret", "score": float("nan")}).run(job_id)
+    replace(runner, handle=lambda *_: {"voiceprint": "secret", "score": float("nan")}).run(job_id)
     job = jobs.find("c", job_id)
     assert (job.status, job.output["code"]) == (Status.FAILED, "internal_error")
     assert "ValueError" in (said := capsys.readouterr().out)
