@@ -32,10 +32,10 @@ import requests
 
 from shared.local.stack import EMBEDDED, Process, Stack, free_port
 from shared.settings import Settings
-from tests.client import Client
-from tests.ledger import Ledger, keep
-from tests.servers import AudioHost, audio_host
-from tests.sounds import DATA
+from tests.support.client import Client
+from tests.support.ledger import Ledger, keep
+from tests.support.servers import AudioHost, audio_host
+from tests.support.sounds import DATA
 from worker.courier import SENDERS
 
 #: What is done to the service, in these proportions.

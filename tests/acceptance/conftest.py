@@ -12,9 +12,9 @@ import pytest
 
 from shared.local.stack import EMBEDDED, Stack, free_port
 from shared.settings import PREFIX, Settings
-from tests.client import Client
-from tests.servers import AudioHost, audio_host
-from tests.sounds import DATA, DOMINANT, OTHER
+from tests.support.client import Client
+from tests.support.servers import AudioHost, audio_host
+from tests.support.sounds import DATA, DOMINANT, OTHER
 
 for name in [name for name in os.environ if name.startswith(PREFIX)]:
     del os.environ[name]

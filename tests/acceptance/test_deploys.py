@@ -11,9 +11,9 @@ from shared.local.stack import Process, Stack
 from tests.acceptance.conftest import LOOPBACK, first_client, running
 from tests.acceptance.test_jobs import NAME, gated
 from tests.chaos import Mailbox, Orders, Plan, await_webhooks, ends_seen, receiver, serve_work
-from tests.client import eventually, voiceprint
-from tests.ledger import Ledger, keep
-from tests.servers import AudioHost, audio_host
+from tests.support.client import eventually, voiceprint
+from tests.support.ledger import Ledger, keep
+from tests.support.servers import AudioHost, audio_host
 
 RESTARTS = 10
 HAND_BACKS = 3

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tests.client import Client, Json
-from tests.described import Description
-from tests.receiver import receiving, wait_for
-from tests.sounds import DATA, DOMINANT, OTHER
+from tests.support.client import Client, Json
+from tests.support.described import Description
+from tests.support.receiver import receiving, wait_for
+from tests.support.sounds import DATA, DOMINANT, OTHER
 
 
 @pytest.fixture(scope="module")

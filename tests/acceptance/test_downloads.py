@@ -7,9 +7,9 @@ import pytest
 from shared.local.stack import free_port
 from tests.acceptance.conftest import LOOPBACK, first_client, running
 from tests.acceptance.test_failures import failure
-from tests.client import Client, voiceprint
-from tests.servers import AudioHost
-from tests.sounds import DATA
+from tests.support.client import Client, voiceprint
+from tests.support.servers import AudioHost
+from tests.support.sounds import DATA
 
 NAME = "1688-142285-0005.flac"
 

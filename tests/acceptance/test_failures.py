@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from pydub import AudioSegment
 
-from tests.client import Client, Json
-from tests.servers import AudioHost
-from tests.sounds import DATA, RATE, encode, read
+from tests.support.client import Client, Json
+from tests.support.servers import AudioHost
+from tests.support.sounds import DATA, RATE, encode, read
 
 CLIP = read(DATA / "1688-142285-0005.flac")
 PAUSE = AudioSegment.silent(1000, frame_rate=RATE)

@@ -8,8 +8,8 @@ import pytest
 from pydub import AudioSegment
 
 from shared.domain.voiceprints import Voiceprint
-from tests.client import Client
-from tests.sounds import CODECS, DATA, encode, lasting, read
+from tests.support.client import Client
+from tests.support.sounds import CODECS, DATA, encode, lasting, read
 
 CLIP = read(DATA / "1688-142285-0005.flac")
 #: Cosine to the plain wav's voiceprint; at 8 kHz half of the spectrum is gone (0.85 was measured), and AMR keeps

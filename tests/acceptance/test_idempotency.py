@@ -8,7 +8,7 @@ import requests
 
 from shared.local.stack import Stack
 from tests.acceptance.conftest import make_client
-from tests.client import Client
+from tests.support.client import Client
 
 PARALLEL, KEYS = 64, 100
 

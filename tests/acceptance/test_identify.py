@@ -9,8 +9,8 @@ from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
 from tests.acceptance.test_failures import PAUSE, failure
 from tests.acceptance.test_requests import UNREACHABLE, fields, refused
-from tests.client import Client, Json
-from tests.sounds import DATA, DOMINANT, OTHER, encode
+from tests.support.client import Client, Json
+from tests.support.sounds import DATA, DOMINANT, OTHER, encode
 
 
 def labelled(voiceprints: dict[str, str]) -> list[dict[str, str]]:

@@ -14,10 +14,10 @@ from standardwebhooks import Webhook
 from shared.local.stack import Stack
 from shared.signing import vendor_signature
 from tests.acceptance.test_jobs import NAME, gated
-from tests.client import Client, Json, eventually, voiceprint
-from tests.receiver import Post, Receiver, receiving, wait_for
-from tests.servers import AudioHost
-from tests.sounds import DATA
+from tests.support.client import Client, Json, eventually, voiceprint
+from tests.support.receiver import Post, Receiver, receiving, wait_for
+from tests.support.servers import AudioHost
+from tests.support.sounds import DATA
 
 CLIP = (DATA / NAME).read_bytes()
 

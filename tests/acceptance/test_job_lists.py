@@ -6,8 +6,8 @@ from shared.domain.jobs import new_job_id
 from shared.local.stack import Stack
 from tests.acceptance.conftest import make_client
 from tests.acceptance.test_jobs import gated
-from tests.client import Client, eventually
-from tests.servers import AudioHost
+from tests.support.client import Client, eventually
+from tests.support.servers import AudioHost
 
 
 @pytest.fixture

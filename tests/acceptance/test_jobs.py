@@ -5,9 +5,9 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from tests.client import Client, Json, eventually, voiceprint
-from tests.servers import AudioHost
-from tests.sounds import DATA
+from tests.support.client import Client, Json, eventually, voiceprint
+from tests.support.servers import AudioHost
+from tests.support.sounds import DATA
 
 NAME = "1688-142285-0005.flac"
 ORDER = ["created", "running", "succeeded"]

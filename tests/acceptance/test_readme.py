@@ -11,8 +11,8 @@ import pytest
 from shared.domain.voiceprints import Voiceprint
 from shared.local.stack import Stack
 from shared.settings import Settings
-from tests.client import Client
-from tests.receiver import receiving, wait_for
+from tests.support.client import Client
+from tests.support.receiver import receiving, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.client import Client
+from tests.support.client import Client
 
 UNREACHABLE = "http://no-such-host.invalid/a.wav"
 

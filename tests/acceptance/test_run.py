@@ -15,7 +15,7 @@ import pytest
 from api.keys import make_first_key
 from shared.local.stack import Stack, free_port
 from shared.settings import Settings
-from tests.client import eventually
+from tests.support.client import eventually
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -8,8 +8,8 @@ import pytest
 import requests
 from pyannoteai.sdk import Client as Vendor
 
-from tests.client import Client
-from tests.sounds import DATA, DOMINANT, OTHER
+from tests.support.client import Client
+from tests.support.sounds import DATA, DOMINANT, OTHER
 
 CONVERSATION = DATA / "conversation.flac"
 

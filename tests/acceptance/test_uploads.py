@@ -10,8 +10,8 @@ from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from shared.local.stack import Stack
 from tests.acceptance.test_failures import failure
 from tests.acceptance.test_requests import fields, refused
-from tests.client import Client, put, voiceprint
-from tests.sounds import DATA
+from tests.support.client import Client, put, voiceprint
+from tests.support.sounds import DATA
 
 BODY = (DATA / "1688-142285-0005.flac").read_bytes()
 OTHER_BODY = (DATA / "2609-156975-0000.flac").read_bytes()

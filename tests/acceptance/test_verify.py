@@ -4,8 +4,8 @@ from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
 from tests.acceptance.test_failures import failure
 from tests.acceptance.test_requests import UNREACHABLE, fields, refused
-from tests.client import Client, Json
-from tests.sounds import DATA, DOMINANT, OTHER
+from tests.support.client import Client, Json
+from tests.support.sounds import DATA, DOMINANT, OTHER
 
 
 def verify(client: Client, voiceprint: str, **fields: str | None) -> Json:

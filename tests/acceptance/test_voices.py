@@ -6,8 +6,8 @@ from itertools import combinations, pairwise
 import pytest
 
 from shared.domain.voiceprints import Voiceprint
-from tests.client import Client, Json, voiceprint
-from tests.sounds import DATA, DOMINANT, OTHER
+from tests.support.client import Client, Json, voiceprint
+from tests.support.sounds import DATA, DOMINANT, OTHER
 
 
 def speakers() -> dict[str, str]:

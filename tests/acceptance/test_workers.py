@@ -7,8 +7,8 @@ from collections.abc import Callable
 from shared.local.stack import Process, Stack
 from tests.acceptance.test_failures import failure
 from tests.acceptance.test_jobs import NAME, gated
-from tests.client import Client, eventually, voiceprint
-from tests.servers import AudioHost
+from tests.support.client import Client, eventually, voiceprint
+from tests.support.servers import AudioHost
 
 
 def worker_of(stack: Stack) -> Process:

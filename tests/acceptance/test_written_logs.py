@@ -4,9 +4,9 @@ import json
 import uuid
 
 from shared.local.stack import Stack
-from tests.client import Client, put
-from tests.servers import AudioHost
-from tests.sounds import DATA
+from tests.support.client import Client, put
+from tests.support.servers import AudioHost
+from tests.support.sounds import DATA
 
 NAME = "1688-142285-0005.flac"
 

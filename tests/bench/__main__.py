@@ -26,7 +26,7 @@ from models.titanet import TitaNet
 from models.vad import SileroVad
 from shared.domain.audio import Segment, Waveform
 from shared.networks import Embedder
-from tests.models.speech import DATA
+from tests.support.speech import DATA
 from worker.recordings.decoder import ProcessDecoder
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
@@ -82,7 +82,7 @@ def main(threads: int, repeats: int, without_nemo: bool, folder: Path) -> None:
 def _prepare(bench: Bench) -> None:
     """Make the full-size network, unless the folder has one, and the recordings."""
     if registry.default_card(bench.weights).handle != "titanet_large":
-        from tests.models.titanet_nemo import build_titanet_nemo
+        from tests.support.titanet_nemo import build_titanet_nemo
 
         bench.folder.mkdir(parents=True, exist_ok=True)
         build_titanet_nemo(bench.nemo_file, filters=1024, channels=3072)

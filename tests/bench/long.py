@@ -18,8 +18,8 @@ from models.vad import SileroVad
 from shared.domain.audio import Segment
 from shared.domain.diarization import Diarization, SpeakerHints, Turn
 from tests.bench.memory import memory
-from tests.models.conversations import RATE_HZ, conversation, errors
-from tests.models.speech import read_clips
+from tests.support.conversations import RATE_HZ, conversation, errors
+from tests.support.speech import read_clips
 from worker.recordings.decoder import ProcessDecoder
 from worker.voices.diarization import diarize_recording
 from worker.voices.progress import Steps

@@ -24,7 +24,7 @@ from shared.domain.calibration import NUM_FEATURES, Calibration, confidence, fea
 from shared.domain.quality import Condition
 from tests.eval import metrics
 from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, read_manifest
-from tests.sounds import read_waveform
+from tests.support.sounds import read_waveform
 from worker.voices.voiceprint import Nets
 
 #: What is fitted on, clean first; two levels of noise are enough for those between and beyond, and leave the telephone

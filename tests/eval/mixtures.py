@@ -10,7 +10,7 @@ from shared.domain.audio import Segment, Waveform, total_s
 from shared.domain.diarization import Diarization
 from shared.domain.errors import JobFailure
 from tests.eval.recordings import Heard, Row
-from tests.sounds import read_waveform
+from tests.support.sounds import read_waveform
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
 

@@ -15,7 +15,7 @@ import soundfile
 from models.vad import SileroVad
 from shared.domain.audio import Samples, Waveform
 from tests.eval.recordings import CHANNELS, RATE_HZ, Row, read_manifest
-from tests.sounds import read_waveform
+from tests.support.sounds import read_waveform
 
 #: Share of the speech of each speaker, the dominant one first.
 _PLANS = ((0.65, 0.35), (0.55, 0.45), (0.50, 0.28, 0.22), (1.0,))

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.eval import simulate
 from tests.eval.__main__ import main
 from tests.eval.recordings import read_manifest
-from tests.models.speech import DATA, Clip, read_clips
+from tests.support.speech import DATA, Clip, read_clips
 
 COLUMNS = ("file", "speaker", "dataset", "kind", "note")
 

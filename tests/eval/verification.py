@@ -12,7 +12,7 @@ from shared.domain.audio import Waveform, total_s
 from shared.domain.calibration import Calibration
 from tests.eval import metrics
 from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, hear
-from tests.sounds import read_waveform
+from tests.support.sounds import read_waveform
 from worker.voices.voiceprint import Nets
 
 DURATIONS_S = (10.0, 5.0, 3.0, 1.6)

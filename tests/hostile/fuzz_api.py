@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.local.stack import RedisServer
-from tests.client import Client
-from tests.hostile.apis import api
-from tests.hostile.states import States
+from tests.support.apis import api
+from tests.support.client import Client
+from tests.support.states import States
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tests import sounds
-from tests.hostile.origins import ok, origin, says
+from tests.support import sounds
+from tests.support.origins import ok, origin, says
 from worker.recordings.decoder import WALL_S, DecodeHelper, End, Overrun
 from worker.recordings.decoder_protocol import Refusal
 

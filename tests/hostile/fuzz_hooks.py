@@ -15,8 +15,8 @@ import schemathesis
 from shared.domain.jobs import Status
 from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
-from tests.client import Client
-from tests.hostile.states import MODEL, States
+from tests.support.client import Client
+from tests.support.states import MODEL, States
 
 #: How many requests in ten keep what was made up for them.
 _MADE_UP = 0.3

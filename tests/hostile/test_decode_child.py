@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from shared.domain.errors import AudioTooLong, NotAudio
-from tests import sounds
-from tests.client import eventually
 from tests.hostile import fuzz_decode
-from tests.hostile.origins import ok, origin, says
+from tests.support import sounds
+from tests.support.client import eventually
+from tests.support.origins import ok, origin, says
 from worker.recordings.decoder import ProcessDecoder
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"

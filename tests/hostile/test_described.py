@@ -5,10 +5,10 @@ import requests
 
 from shared.domain.errors import MethodNotAllowed, RequestError, concrete_errors
 from shared.domain.jobs import Status
-from tests.client import Client, put
-from tests.described import Description, Operation
-from tests.hostile.apis import api
-from tests.hostile.states import States
+from tests.support.apis import api
+from tests.support.client import Client, put
+from tests.support.described import Description, Operation
+from tests.support.states import States
 
 JSON = {"Content-Type": "application/json"}
 NOTHING = {"job_id": "8b0e0c4e-54b4-4f5b-9d5f-0123456789ab", "key": "never", "token": "never"}

@@ -13,7 +13,7 @@ import trustme
 
 from shared.domain.addresses import AddressRules
 from shared.domain.errors import DownloadFailed, DownloadTimeout, FileTooLarge, JobFailure, UrlNotAllowed
-from tests.hostile.origins import drips, for_ever, ok, origin, redirects_to, says
+from tests.support.origins import drips, for_ever, ok, origin, redirects_to, says
 from worker.egress import Egress
 from worker.recordings import download
 from worker.recordings.download import Downloader

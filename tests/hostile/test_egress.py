@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.domain.addresses import AddressRules
-from tests.hostile.origins import drips, for_ever, ok, origin, redirects_to, says
+from tests.support.origins import drips, for_ever, ok, origin, redirects_to, says
 from worker.egress import (
     GET_REDIRECTS,
     POST_REDIRECTS,

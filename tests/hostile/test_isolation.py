@@ -12,9 +12,9 @@ from shared.adapters.redis_client import connect
 from shared.adapters.redis_jobs import open_jobs
 from shared.domain.jobs import Status
 from shared.settings import Settings
-from tests.client import Client, put
 from tests.hostile import fuzz_api
-from tests.hostile.apis import api
+from tests.support.apis import api
+from tests.support.client import Client, put
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
 UNLIMITED = {"posts_per_minute": 10**6, "reads_per_minute": 10**6}

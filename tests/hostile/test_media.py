@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.client import put
-from tests.hostile.apis import api
+from tests.support.apis import api
+from tests.support.client import put
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from shared.local.stack import RedisServer
-from tests.client import Client, eventually
-from tests.hostile.apis import api
+from tests.support.apis import api
+from tests.support.client import Client, eventually
 
 UNKNOWN_JOB = "/v1/jobs/0e2c1a4e-7a4f-4a67-9f43-0123456789ab"
 UNREACHABLE = "http://no-such-host.invalid/a.wav"

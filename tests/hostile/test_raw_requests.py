@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from tests.client import eventually
-from tests.hostile.apis import api
+from tests.support.apis import api
+from tests.support.client import eventually
 
 POST = b"POST /v1/voiceprint HTTP/1.1\r\nHost: x\r\n"
 GET = b"GET /v1/test HTTP/1.1\r\nHost: x\r\n"

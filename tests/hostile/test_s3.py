@@ -18,10 +18,10 @@ from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Un
 from shared.settings import Settings
 from tests.acceptance.conftest import first_client, running
 from tests.acceptance.test_readme import ROOT, blocks
-from tests.client import put, voiceprint
-from tests.hostile.origins import origin, says
-from tests.receiver import receiving, wait_for
-from tests.sounds import DATA
+from tests.support.client import put, voiceprint
+from tests.support.origins import origin, says
+from tests.support.receiver import receiving, wait_for
+from tests.support.sounds import DATA
 from worker.egress import Egress
 from worker.recordings.fetch import SourceFetcher
 

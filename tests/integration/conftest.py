@@ -3,8 +3,8 @@ from redis import Redis
 
 from shared.adapters.redis_client import connect
 from shared.local.stack import RedisServer
-from tests.integration.clock import Clock
-from tests.integration.records import job_store
+from tests.support.clock import Clock
+from tests.support.records import job_store
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,8 @@ from shared.adapters.sql.tables import Base
 from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
 from shared.domain.keys import new_key
 from shared.settings import Settings
-from tests.client import eventually
-from tests.integration.postgres import postgres
+from tests.support.client import eventually
+from tests.support.postgres import postgres
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from shared.adapters.sealing import Envelope
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import NotFound
 from shared.domain.jobs import Order, Status, Webhook, new_job_id
-from tests.integration.records import ENVELOPE, LEASE_S, job_store
+from tests.support.records import ENVELOPE, LEASE_S, job_store
 
 ORDER = Order(command=CreateVoiceprint(url="media://a"), webhook=Webhook("https://receiver.example/hook"))
 OUTPUT = {"voiceprint": "ü"}

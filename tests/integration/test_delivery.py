@@ -21,10 +21,10 @@ from shared.domain.delivery import DeliveryState
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 from shared.domain.jobs import Order, Status, Webhook, new_job_id
 from shared.signing import new_secret, vendor_signature
-from tests.client import eventually
-from tests.integration.clock import Clock
-from tests.integration.records import ENVELOPE, job_store
-from tests.receiver import receiving
+from tests.support.client import eventually
+from tests.support.clock import Clock
+from tests.support.receiver import receiving
+from tests.support.records import ENVELOPE, job_store
 from worker.courier import SENDERS, Courier
 from worker.egress import Egress
 from worker.webhooks.sender import PUT_OFF_S, TIMEOUT_S, Deliverer

@@ -7,8 +7,8 @@ import pytest
 
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.jobs import Order, PageQuery, Status, new_job_id
-from tests.integration.clock import Clock
-from tests.integration.records import job_store
+from tests.support.clock import Clock
+from tests.support.records import job_store
 
 #: More than any one script looks at.
 MANY = 10_500

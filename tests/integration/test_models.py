@@ -7,7 +7,7 @@ from api.services import Services
 from models import registry
 from shared.adapters.redis_models import RedisModels
 from shared.settings import Settings
-from tests.client import eventually
+from tests.support.client import eventually
 
 
 @pytest.fixture

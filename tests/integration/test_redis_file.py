@@ -13,7 +13,7 @@ from shared.adapters.sealing import Envelope
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.jobs import Order, Status, Webhook, new_job_id
 from shared.local.stack import RedisServer
-from tests.client import eventually
+from tests.support.client import eventually
 
 ENVELOPE = Envelope(b"s" * 32)
 ORDER = Order(command=CreateVoiceprint(url="https://example.org/a?signed"), webhook=Webhook("https://example.org/hook"))

@@ -6,7 +6,7 @@ from shared.adapters.redis_jobs import MAX_ATTEMPTS
 from shared.domain.commands import CreateVoiceprint
 from shared.domain.jobs import Order, Status, new_job_id
 from shared.names import QueueNames
-from tests.integration.records import LEASE_S
+from tests.support.records import LEASE_S
 
 COMMAND = CreateVoiceprint(url="https://example.org/a.wav?X-Amz-Signature=secret", model="ge2e")
 ORDER = Order(command=COMMAND)

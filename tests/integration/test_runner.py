@@ -13,8 +13,8 @@ from shared.domain.errors import MediaNotFound
 from shared.domain.jobs import Order, Status, new_job_id
 from shared.domain.limits import Limits
 from shared.domain.voiceprints import Voiceprint
-from tests.client import eventually
-from tests.integration.records import LEASE_S
+from tests.support.client import eventually
+from tests.support.records import LEASE_S
 from tests.unit.test_diarization import ToyEmbedder, voices
 from worker.jobs.handlers import Handlers
 from worker.jobs.runner import Runner

@@ -9,8 +9,8 @@ from models import registry
 from models.install import main
 from models.vad import SileroVad
 from shared.networks import Embedder
-from tests.models.file_server import FileServer, serving
-from tests.models.speech import Clip, read_clips
+from tests.support.file_server import FileServer, serving
+from tests.support.speech import Clip, read_clips
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def vad() -> SileroVad:
 @pytest.fixture(scope="session")
 def nemo_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small TitaNet as NeMo saves it."""
-    from tests.models.titanet_nemo import build_titanet_nemo
+    from tests.support.titanet_nemo import build_titanet_nemo
 
     path = tmp_path_factory.mktemp("nemo") / "titanet.nemo"
     build_titanet_nemo(path)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
 from tests.bench.__main__ import main
-from tests.models.speech import Clip
+from tests.support.speech import Clip
 
 pytestmark = [pytest.mark.nemo, pytest.mark.filterwarnings("ignore")]
 

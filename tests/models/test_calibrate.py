@@ -10,7 +10,7 @@ from models import registry
 from models.install import install
 from tests.eval import calibrate
 from tests.eval.test_eval import COLUMNS, talk
-from tests.models.speech import DATA, read_clips
+from tests.support.speech import DATA, read_clips
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_calibration_is_fitted_stored_and_reported(long_and_short: Path) -> None
 def test_a_calibration_counts_for_no_other_weights_of_the_same_name(
     long_and_short: Path, weights_dir: Path, tmp_path: Path
 ) -> None:
-    from tests.models.titanet_nemo import build_titanet_nemo
+    from tests.support.titanet_nemo import build_titanet_nemo
 
     done = fitted_on(long_and_short, "titanet_large", weights_dir)
     assert done.exit_code == 0, done.output

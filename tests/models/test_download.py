@@ -9,7 +9,7 @@ import pytest
 from models.download import fetch
 from models.registry import sha256_of
 from shared.domain.errors import ModelInstallError
-from tests.models.file_server import FileServer, serving
+from tests.support.file_server import FileServer, serving
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.features import ge2e_features, hann, mel_filterbank, titanet_features
-from tests.models.speech import Clip
+from tests.support.speech import Clip
 
 LENGTHS = [1_600, 11_317, 16_000, 47_999]
 

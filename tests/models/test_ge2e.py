@@ -14,7 +14,7 @@ from models.ge2e import PARTIAL_FRAMES, partial_starts
 from models.runtime import open_session
 from shared.domain.audio import Samples, Segment
 from shared.networks import Embedder
-from tests.models.speech import Clip
+from tests.support.speech import Clip
 
 BUNDLED = Path(__file__).parents[2] / "models" / "bundled" / "ge2e.onnx"
 

@@ -17,8 +17,8 @@ from models.registry import Entry, Record, entry, sha256_of
 from shared.domain.audio import Samples, Segment
 from shared.domain.errors import ModelInstallError
 from shared.networks import Embedder
-from tests.models.file_server import FileServer
-from tests.models.speech import Clip
+from tests.support.file_server import FileServer
+from tests.support.speech import Clip
 
 # NeMo and torch warn of what is deprecated in their own code.
 pytestmark = [pytest.mark.nemo, pytest.mark.filterwarnings("ignore")]

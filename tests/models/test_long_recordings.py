@@ -15,8 +15,8 @@ from shared.domain.audio import Samples, Stream
 from shared.domain.diarization import SpeakerHints, Turn
 from shared.domain.results import RecordingDiarization
 from shared.networks import Embedder
-from tests.models.conversations import RATE_HZ, at, conversation, errors
-from tests.models.speech import Clip
+from tests.support.conversations import RATE_HZ, at, conversation, errors
+from tests.support.speech import Clip
 from worker.recordings.decoder import ProcessDecoder
 from worker.voices.diarization import diarize_recording
 from worker.voices.progress import Steps

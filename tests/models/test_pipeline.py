@@ -10,7 +10,7 @@ from models import registry
 from models.titanet import TitaNet
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
-from tests.models.speech import Clip
+from tests.support.speech import Clip
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.vad import FRAME_S, SileroStream, SileroVad, close_gaps, hysteresis, widen
 from shared.domain.audio import Chunk, Samples, Segment, total_s
-from tests.models.speech import Clip
+from tests.support.speech import Clip
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import numpy as np
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
 from shared.networks import Embedder
-from tests.models.speech import DATA, Clip
-from tests.sounds import read_waveform
+from tests.support.sounds import read_waveform
+from tests.support.speech import DATA, Clip
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
 

@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain.errors import AudioTooLong, NotAudio
 from shared.domain.quality import is_narrowband
-from tests import sounds
+from tests.support import sounds
 from worker.recordings.decoder import ProcessDecoder
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"

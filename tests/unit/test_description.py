@@ -17,7 +17,7 @@ from api.errors import STATUS
 from api.services import Services
 from shared.domain.errors import InternalError, JobFailure, MethodNotAllowed, RequestError, concrete_errors
 from shared.settings import Settings
-from tests.described import Description
+from tests.support.described import Description
 
 SOURCE = "\n".join(path.read_text() for path in (Path(__file__).parent.parent.parent / "api").glob("*.py"))
 #: What the framework reads, or what the description has another place for.

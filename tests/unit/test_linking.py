@@ -72,7 +72,8 @@ def chunk(heard, labels):
     middles = centroids(embeddings, labels)
     seconds = np.bincount(labels) * THRESHOLDS.hop_s
     return DiarizedChunk(
-        segment=Segment(0.0, 60.0), speech=[Segment(0.0, len(heard) * THRESHOLDS.hop_s)], activity=np.zeros(0, np.uint8),
+        segment=Segment(0.0, 60.0), speech=[Segment(0.0, len(heard) * THRESHOLDS.hop_s)],
+        activity=np.zeros(0, np.uint8),
         speakers=[LocalSpeaker(centroid=m, seconds=s, voice=None) for m, s in zip(middles, seconds, strict=True)],
         hop_s=THRESHOLDS.hop_s, labels=labels, coordinates=embeddings.astype(np.float16),
         basis=np.eye(16, dtype=np.float16),

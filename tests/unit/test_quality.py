@@ -5,7 +5,7 @@ import pytest
 
 from shared.domain.audio import Segment, Waveform
 from shared.domain.quality import Capture, Condition, Quality, is_clipped, is_narrowband, snr_db
-from tests.sounds import DATA, read_waveform
+from tests.support.sounds import DATA, read_waveform
 
 RATE = 16_000
 CLEAN = Capture(net_speech_s=20.0, snr_db=30.0, narrowband=False)

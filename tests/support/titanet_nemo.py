@@ -12,7 +12,7 @@ import torch
 from nemo.collections.asr.models import EncDecSpeakerLabelModel
 from omegaconf import OmegaConf
 
-from tests.models.speech import read_clips
+from tests.support.speech import read_clips
 
 _CALIBRATION_SAMPLES = 48_000
 

@@ -7,7 +7,7 @@ from typing import Any
 import requests
 from jsonschema import Draft202012Validator, FormatChecker
 
-from tests.client import Json
+from tests.support.client import Json
 
 _METHODS = ("get", "post", "put", "delete", "patch")
 

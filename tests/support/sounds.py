@@ -1,6 +1,6 @@
 """Sound for tests: real clips put together by pydub, and written in any codec by PyAV.
 
-`python -m tests.sounds FOLDER` remakes `tests/data/conversation.flac` from LibriSpeech's files in FOLDER.
+`python -m tests.support.sounds FOLDER` remakes `tests/data/conversation.flac` from LibriSpeech's files in FOLDER.
 """
 
 import io
@@ -15,7 +15,7 @@ from shared.domain.audio import Waveform
 from worker.recordings.av_reader import write_sound
 from worker.recordings.decoder_protocol import HEADER, SAMPLE_RATE_HZ
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 RATE = 16_000
 
 #: Who speaks in `conversation.flac`: 1688 for some 15 s, 3080 for some 10 s.

@@ -14,7 +14,7 @@ from shared.domain.jobs import Status
 from shared.domain.models import ListedModel
 from shared.settings import Settings
 from shared.wire.native import failed_output
-from tests.client import Client
+from tests.support.client import Client
 
 HOOK = "https://host.invalid/hook"
 MODEL = ListedModel(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from models.vad import SileroVad
 from shared.domain.audio import Samples, Segment
 from shared.domain.diarization import Diarization, Turn
-from tests.models.speech import Clip
+from tests.support.speech import Clip
 
 RATE_HZ = 16_000
 

@@ -11,7 +11,7 @@ import requests
 
 from shared.local.stack import Process, free_port
 from shared.settings import Settings
-from tests.client import Client, eventually
+from tests.support.client import Client, eventually
 
 _COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"]
 
