@@ -5,7 +5,8 @@ from collections.abc import Callable
 from flask import request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from shared.domain.errors import InvalidRequest, NotFound
+from api.errors import InvalidRequest
+from shared.domain.errors import NotFound
 from shared.domain.media import ADDRESS_LIFE_S
 
 

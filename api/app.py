@@ -10,9 +10,9 @@ from werkzeug.routing import BaseConverter, PathConverter
 
 import api
 from api import description, docs, errors, health, jobs, media, models, recordings, webhooks
-from api.schemas import Error
+from api.errors import LengthRequired
 from api.services import Services
-from shared.domain.errors import LengthRequired
+from shared.dialects.pyannoteai.outputs import Error
 
 #: In the order in which they are described.
 BLUEPRINTS = (
@@ -82,6 +82,7 @@ class _TimbreApi(Api):
         for blueprint in BLUEPRINTS:
             self.register_blueprint(blueprint)
         self.spec.options["webhooks"] = description.webhooks(self.spec)
+        description.list_codes(self.spec)
 
     def _register_pagination_header(self) -> None:
         """Leave out what is for pages by header, which there are none of."""

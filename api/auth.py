@@ -4,10 +4,9 @@ import structlog
 from flask import Response, g, request
 from flask_smorest import Blueprint
 
-from api.errors import RequestParser
+from api.errors import RateLimited, RequestParser, Unauthorized
 from api.rates import Standing
 from api.services import services
-from shared.domain.errors import RateLimited, Unauthorized
 
 
 def authenticate() -> None:

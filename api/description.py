@@ -12,27 +12,34 @@ from flask_smorest import Blueprint
 from werkzeug.routing import Rule
 
 from api.auth import authenticate
-from api.errors import STATUS
-from api.outputs import OneOf, WebhookBody
-from shared.domain.delivery import DELAYS_S, MAX_RETRY_AFTER_S, Reason
-from shared.domain.errors import (
-    InternalError,
+from api.errors import (
+    STATUS,
     InvalidRequest,
     LengthRequired,
-    NotFound,
     RateLimited,
-    RequestError,
     RequestTooLarge,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+from shared.dialects.fields import RenderedOutput
+from shared.dialects.pyannoteai import PyannoteAi
+from shared.dialects.pyannoteai.outputs import WebhookBody
+from shared.domain.delivery import MAX_RETRY_AFTER_S, Reason
+from shared.domain.errors import (
+    InternalError,
+    NotFound,
+    RequestError,
     TimbreError,
     TooManyJobs,
-    Unauthorized,
     Unavailable,
-    UnsupportedMediaType,
+    concrete_errors,
 )
 
 Json = dict[str, Any]
 
-_STRING, _NUMBER = {"type": "string"}, {"type": "integer", "minimum": 0}
+_DELAYS_S = PyannoteAi.delays_s
+_STRING = {"type": "string"}
+_NUMBER = {"type": "integer", "minimum": 0}
 #: Headers of answers.
 _HEADERS: dict[str, Json] = {
     "X-Request-Id": {
@@ -151,8 +158,8 @@ def _header_refs(names: Iterable[str]) -> Json:
 
 
 def one_of(self: Any, field: Any, **_: Any) -> Json:
-    """Return what describes a `OneOf`; an attribute function of apispec's converter, as the next is."""
-    if not isinstance(field, OneOf):
+    """Return what describes a `RenderedOutput`; an attribute function of apispec's converter, as the next is."""
+    if not isinstance(field, RenderedOutput):
         return {}
     return {"oneOf": [self.resolve_nested_schema(schema) for schema in field.schemas]}
 
@@ -160,6 +167,12 @@ def one_of(self: Any, field: Any, **_: Any) -> Json:
 def ecma_pattern(_self: Any, _field: Any, *, ret: Json, **_: Any) -> Json:
     r"""Return a pattern as JSON Schema has it: `re.match` needs no ^, and ECMAScript knows no \Z."""
     return {"pattern": "^" + re.sub(r"\\Z$", "$", ret["pattern"].removeprefix("^"))} if "pattern" in ret else {}
+
+
+def list_codes(spec: APISpec) -> None:
+    """Complete the description of `Error` with every code that an answer may carry."""
+    codes = {InternalError.code} | {error.code for error in concrete_errors(RequestError)}
+    spec.components.schemas["Error"]["properties"]["code"]["enum"] = sorted(codes)
 
 
 def webhooks(spec: APISpec) -> Json:
@@ -184,8 +197,8 @@ def webhooks(spec: APISpec) -> Json:
 
 
 _WEBHOOK = f"""\
-Sent to the `webhook` of the request that made the job. A delivery has {len(DELAYS_S)} tries: the first as soon as the
-job has ended, then {", ".join(f"{delay:g} s" for delay in DELAYS_S[1:])} after the one before, the last two by a tenth
+Sent to the `webhook` of the request that made the job. A delivery has {len(_DELAYS_S)} tries: the first as soon as the
+job has ended, then {", ".join(f"{delay:g} s" for delay in _DELAYS_S[1:])} after the one before, the last two by a tenth
 more or less. All of them carry the same bytes under the same `webhook-id`; the same event may arrive twice, and order
 is not promised. At most two redirects are followed, 307 and 308 only.
 
@@ -216,7 +229,7 @@ _WEBHOOK_HEADERS: dict[str, Json] = {
     },
     "x-retry-num": {
         "description": "Which retry this is; not there on the first try.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": len(DELAYS_S) - 1},
+        "schema": {"type": "integer", "minimum": 1, "maximum": len(_DELAYS_S) - 1},
     },
     "x-retry-reason": {
         "description": "Why the try before failed; not there on the first try.",

@@ -38,7 +38,7 @@ _WITH_PORT = {f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "PUBLIC_URL", 
 #: A worker that stands still for a moment must not lose its job.
 _LEAST = {f"{PREFIX}LEASE_S": 1}
 #: TitaNet hears ten minutes at once, see models/export.py.
-_MOST = {f"{PREFIX}MAX_AUDIO_S": 600}
+_MOST = {f"{PREFIX}MAX_AUDIO_S": 600, f"{PREFIX}WAIT_SHARE": 1}
 #: More is a slip of the keyboard, and in milliseconds it soon is no number for Redis.
 _MOST_SECONDS = 10 * 365 * 24 * 3600
 _REPOSITORY = Path(__file__).resolve().parent.parent
@@ -72,6 +72,9 @@ class Settings:
         "The API's own address as clients see it. Unset: taken from each request.", default=None
     )
     api_threads: int = _setting("Threads of the API process.", default=16)
+    wait_share: float = _setting(
+        "Share of the API's threads that requests may wait on for a job's end, up to 1.", default=0.5
+    )
 
     posts_per_minute: int = _setting("POST requests that one client may send to each address in a minute.", default=100)
     reads_per_minute: int = _setting(

@@ -5,17 +5,19 @@ from collections.abc import Callable
 from models import registry
 from models.runtime import require_device
 from models.vad import SileroVad
+from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.adapters.media import open_media, open_sources
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_file import RedisFile
-from shared.adapters.redis_jobs import RedisJobs, open_jobs
+from shared.adapters.redis_jobs import open_jobs
 from shared.adapters.redis_models import RedisModels
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_migrated
+from shared.dialects import speak
 from shared.domain.models import ModelCard
-from shared.ports import MediaStore
+from shared.job_service import JobService
 from shared.settings import Settings
 from worker.egress import Egress
 from worker.jobs.handlers import Handlers
@@ -29,9 +31,16 @@ from worker.webhooks.sender import Deliverer
 WORKER_RETRIES = 10
 
 
-def make_jobs(settings: Settings) -> RedisJobs:
-    """Return the job store."""
-    return open_jobs(connect(settings.redis_url, retries=WORKER_RETRIES), settings)
+def make_service(settings: Settings) -> JobService:
+    """Return the job service of a worker or courier."""
+    redis = connect(settings.redis_url, retries=WORKER_RETRIES)
+    return JobService(
+        jobs=open_jobs(redis, settings),
+        deliveries=RedisDeliveries(redis, Envelope(settings.secret_bytes())),
+        queue=CeleryQueue(celery_app(settings.redis_url)),
+        media=open_media(settings),
+        dialects=speak(settings.webhook_signature_encoding),
+    )
 
 
 def make_forgetting(settings: Settings) -> Callable[[], None]:
@@ -39,16 +48,11 @@ def make_forgetting(settings: Settings) -> Callable[[], None]:
     return RedisFile(connect(settings.redis_url, retries=WORKER_RETRIES)).forget
 
 
-def make_media(settings: Settings) -> MediaStore:
-    """Return the store of uploads."""
-    return open_media(settings)
-
-
 def make_fetcher(settings: Settings) -> SourceFetcher:
     """Return what gets recordings."""
     return SourceFetcher(
         egress=make_egress(settings),
-        media=make_media(settings),
+        media=open_media(settings),
         buckets=open_sources(settings),
         scratch=settings.data_dir / "scratch",
     )
@@ -72,7 +76,7 @@ def make_deliverer(settings: Settings) -> Deliverer:
         deliveries=make_deliveries(settings),
         secrets=clients.webhook_secrets,
         egress=make_egress(settings),
-        encoding=settings.webhook_signature_encoding,
+        dialects=speak(settings.webhook_signature_encoding),
         https_only=not settings.allow_http_webhooks,
     )
 
@@ -124,7 +128,7 @@ def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Cal
         diarize_limits=settings.diarize_limits(),
     )
     return Runner(
-        jobs=make_jobs(settings),
+        service=make_service(settings),
         handle=handlers.handle,
         beat_s=settings.lease_s / 3,
         interrupt=interrupt,

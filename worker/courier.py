@@ -11,12 +11,11 @@ from functools import partial
 import structlog
 
 from shared import logs
-from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.domain.delivery import Delivery
-from shared.domain.errors import SettingsError
+from shared.domain.errors import SealBroken
 from shared.ports import DeliveryStore
 from shared.settings import Settings
-from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_jobs, make_media
+from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_service
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
 from worker.webhooks.sender import Deliverer
@@ -76,7 +75,7 @@ class Courier:
 
 def _named(error: Exception) -> str:
     """Return what a log may say of an error: its text only where we wrote it ourselves."""
-    return str(error) if isinstance(error, SettingsError) else type(error).__name__
+    return str(error) if isinstance(error, SealBroken) else type(error).__name__
 
 
 def main() -> None:
@@ -87,9 +86,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: courier.stop())
     housekeeping = Housekeeping(
-        make_jobs(settings),
-        CeleryQueue(celery_app(settings.redis_url)),
-        make_media(settings),
+        make_service(settings),
         forget=make_forgetting(settings),
         mark_alive=partial(alive.mark, settings.data_dir, "courier"),
         lease_s=settings.lease_s,

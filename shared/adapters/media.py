@@ -1,4 +1,4 @@
-"""Where uploads are kept and recordings are read from, by setting."""
+"""Stores of uploads and sources of recordings, by setting."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,19 @@ if TYPE_CHECKING:
 
 
 def open_media(settings: Settings) -> "DirMedia | S3Media":
-    """Return the store of uploads."""
+    """Return the store of uploads: the bucket, or else the folder."""
+    return open_bucket(settings) or open_folder(settings)
+
+
+def open_folder(settings: Settings) -> DirMedia:
+    """Return the store of uploads in the data folder."""
+    return DirMedia(settings.data_dir / "media", ttl_s=settings.media_ttl_s)
+
+
+def open_bucket(settings: Settings) -> "S3Media | None":
+    """Return the store of uploads in the bucket; None where none is set."""
     if not settings.s3_bucket:
-        return DirMedia(settings.data_dir / "media", ttl_s=settings.media_ttl_s)
+        return None
     from shared.adapters.s3 import S3Media, s3_client
 
     return S3Media(

@@ -11,8 +11,8 @@ import pytest
 from redis import Redis
 from standardwebhooks import Webhook
 
+from shared.dialects.signatures import vendor_signature
 from shared.local.stack import Stack
-from shared.signing import vendor_signature
 from tests.acceptance.test_jobs import NAME, gated
 from tests.support.client import Client, Json, eventually, voiceprint
 from tests.support.receiver import Post, Receiver, receiving, wait_for

@@ -56,6 +56,9 @@ def _token(method: str) -> str:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, **kwargs: Any) -> None:
+    # Nobody works here, so that whoever waits for a job waits to the end.
+    if isinstance((case.query or {}).get("wait"), int) and case.query["wait"] in range(1, 61):
+        case.query["wait"] = 1
     if _chance.random() < _MADE_UP:
         return
     makers = {"job_id": _job, "key": _key, "token": lambda: _token(case.method)}

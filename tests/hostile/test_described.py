@@ -3,7 +3,8 @@
 import pytest
 import requests
 
-from shared.domain.errors import MethodNotAllowed, RequestError, concrete_errors
+from api.errors import MethodNotAllowed
+from shared.domain.errors import RequestError, concrete_errors
 from shared.domain.jobs import Status
 from tests.support.apis import api
 from tests.support.client import Client, put

@@ -20,7 +20,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
 from shared.adapters.sql.tables import Base
-from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
+from shared.domain.errors import KeyEndedError, SealBroken, SecretRotating, UnknownNameError
 from shared.domain.keys import new_key
 from shared.settings import Settings
 from tests.support.client import eventually
@@ -347,7 +347,7 @@ def test_after_a_change_of_the_server_secret_a_rotation_lets_webhooks_be_signed_
     for overlap_s in (0, 3600):
         clients.rotate_webhook_secret(client.id, overlap_s=overlap_s)
     later = SqlClients(engine, b"another secret")
-    with pytest.raises(SettingsError, match="another server secret"):
+    with pytest.raises(SealBroken, match="another server secret"):
         later.webhook_secrets(client.id)
     shown = later.rotate_webhook_secret(client.id, overlap_s=3600)
     assert later.webhook_secrets(client.id) == [shown]

@@ -1,28 +1,33 @@
 """Bodies as clients see them, to the letter: results outlive a deploy by a day, and clients parse them for years."""
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
+from api.schemas.jobs import JobState
+from api.schemas.recordings import JobCreated
+from shared.domain.addresses import HttpUrl
 from shared.domain.audio import Segment
 from shared.domain.commands import CreateVoiceprint, from_record, to_record
 from shared.domain.diarization import Diarization, Turn
 from shared.domain.errors import AudioTooLong
-from shared.domain.jobs import Job, Status
+from shared.domain.jobs import Job, Reply, Status
 from shared.domain.quality import Capture, Quality
 from shared.domain.results import VoiceprintResult
 from shared.domain.voiceprints import Voiceprint
-from shared.wire.native import created_body, failed_output, job_body, voiceprint_output
+from tests.support.records import DIALECT
 
 CREATED = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
 UPDATED = datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC)
 
+REPLY = Reply(DIALECT.name)
 CAPTURE = Capture(net_speech_s=2.25, snr_db=31.26, narrowband=False)
 
 
 def job(status, **fields):
-    return Job(id="j", client_id="c", status=status, created_at=CREATED, updated_at=UPDATED, command=None, **fields)
+    return Job(id="j", client_id="c", status=status, created_at=CREATED, updated_at=UPDATED, reply=REPLY, **fields)
 
 
 TIMES = {"createdAt": "2026-11-21T12:00:00.123Z", "updatedAt": "2026-11-21T12:00:01.000Z"}
@@ -33,20 +38,21 @@ TIMES = {"createdAt": "2026-11-21T12:00:00.123Z", "updatedAt": "2026-11-21T12:00
     [
         (job(Status.CREATED), {"jobId": "j", "status": "created", **TIMES}),
         (job(Status.RUNNING, step="vad"), {"jobId": "j", "status": "running", **TIMES, "step": "vad"}),
-        (job(Status.FAILED, output={"a": 1}), {"jobId": "j", "status": "failed", **TIMES, "output": {"a": 1}}),
+        (job(Status.FAILED, output='{"a":1}'), {"jobId": "j", "status": "failed", **TIMES, "output": {"a": 1}}),
     ],
 )
 def test_a_job_looks_the_same_for_ever(job, body):
-    assert job_body(job) == body
+    assert JobState().dump(job) == body
 
 
 def test_the_answer_to_a_post_has_a_warning_only_when_there_is_one():
-    assert created_body(job(Status.CREATED)) == {"jobId": "j", "status": "created"}
-    assert created_body(job(Status.CREATED), "mind") == {"jobId": "j", "status": "created", "warning": "mind"}
+    made = {"id": "j", "status": Status.CREATED, "warning": None}
+    assert JobCreated().dump(made) == {"jobId": "j", "status": "created"}
+    assert JobCreated().dump(made | {"warning": "mind"}) == {"jobId": "j", "status": "created", "warning": "mind"}
 
 
 def test_a_failure_is_a_sentence_and_a_code():
-    assert failed_output(AudioTooLong("Too long.")) == {"error": "Too long.", "code": "audio_too_long"}
+    assert DIALECT.failure(AudioTooLong("Too long.")) == '{"error":"Too long.","code":"audio_too_long"}'
 
 
 def test_a_voiceprint_result_looks_the_same_for_ever():
@@ -61,7 +67,7 @@ def test_a_voiceprint_result_looks_the_same_for_ever():
         audio_s=4.0,
         timings_s={"decode": 0.01234567},
     )
-    assert voiceprint_output(result) == {
+    assert json.loads(DIALECT.output(result)) == {
         "voiceprint": "VE1CUgEGZ2UyZUAxAgCamRk/zcxMPwAAEEB7FPpBAAptK9I=",
         "model": "ge2e@1",
         "dimension": 2,
@@ -89,6 +95,6 @@ def test_a_voiceprint_result_looks_the_same_for_ever():
 
 
 def test_stored_commands_of_this_release_can_be_read_by_the_next():
-    command = CreateVoiceprint(url="https://example.org/a.wav", model="ge2e")
+    command = CreateVoiceprint(source=HttpUrl.parse("https://example.org/a.wav"), model="ge2e")
     assert to_record(command) == {"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}
     assert from_record({"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}) == command

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from shared.adapters.sealing import Sealer
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
-from shared.domain.errors import SecretRotating, SettingsError
+from shared.dialects.signatures import new_secret
+from shared.domain.errors import SealBroken, SecretRotating
 from shared.domain.keys import is_well_formed, key_hash, new_key
 from shared.ports import Client
-from shared.signing import new_secret
 
 _ROTATING = SecretRotating("The last rotation is not over; both secrets still sign.")
 
@@ -80,13 +80,13 @@ class SqlClients:
         """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""
         with Session(self._engine) as session:
             rows = self._signing(session, client_id, time.time()) if _is_live(session, client_id) else []
-            return [self._sealer.open(row.sealed, client_id).decode() for row in rows]
+            return [self._sealer.unseal(row.sealed, client_id).decode() for row in rows]
 
     def _opens(self, row: WebhookSecretRow) -> bool:
         """Say whether a secret can sign: sealed under another server secret, it never will again."""
         try:
-            self._sealer.open(row.sealed, row.client_id)
-        except SettingsError:
+            self._sealer.unseal(row.sealed, row.client_id)
+        except SealBroken:
             return False
         return True
 
