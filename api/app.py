@@ -12,6 +12,7 @@ import api
 from api import description, docs, errors, health, jobs, media, models, recordings, webhooks
 from api.schemas import Error
 from api.services import Services
+from shared import __version__
 from shared.domain.errors import LengthRequired
 
 #: In the order in which they are described.
@@ -41,7 +42,7 @@ def create_app(services: Services) -> Flask:
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_JSON_BYTES,
         API_TITLE="Timbre",
-        API_VERSION="v1",
+        API_VERSION=__version__,
         OPENAPI_VERSION="3.1.1",
         API_SPEC_OPTIONS={
             "info": {"description": api.__doc__},

@@ -396,11 +396,13 @@ class Liveness(Schema):
     """Proof that the process lives."""
 
     status = fields.String(required=True)
+    version = fields.String(required=True, metadata={"description": "The service's version, as in the changelog."})
 
 
-class Readiness(Liveness):
+class Readiness(Schema):
     """Whether jobs can be accepted, and how many there are; what is waiting is known to Redis only."""
 
+    status = fields.String(required=True)
     redis = fields.Boolean(required=True)
     database = fields.Boolean(required=True)
     jobsWaiting = fields.Integer()
