@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_migrated
+from shared.names import alive_file
 from shared.settings import Settings
 
 #: As `redis_url`: start a server of our own.
@@ -236,11 +237,14 @@ class Stack:
                 self._adopt(server)
             server.wait()
             self.settings = replace(self.settings, redis_url=server.url)
+        # It may be there from a run before.
+        worker_alive = alive_file(self.settings.data_dir, "worker")
+        worker_alive.unlink(missing_ok=True)
         api = self.start_api()
         worker = self.start_worker()
         _poll(api, lambda: _answers(f"{self.url}/readyz"), URLError, ConnectionError)
         self.start_courier()
-        _poll(worker, lambda: "worker ready" in worker.log.read_text(errors="replace"))
+        _poll(worker, worker_alive.exists)
 
     def start_api(self) -> Process:
         """Start the API."""

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import pytest
 
 from api.keys import make_first_key
 from shared.local.stack import Stack, free_port
+from shared.names import alive_file
 from shared.settings import Settings
 from tests.support.client import eventually
+from worker.jobs import alive
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -123,6 +126,15 @@ def test_the_printed_lines_make_a_voiceprint_and_ctrl_c_leaves_nothing_behind(tm
         assert timbre.interrupt(signal.SIGINT) == 0
         assert not processes_on(tmp_path)
         assert "Traceback" not in timbre.text
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_it_is_ready_whatever_is_logged_and_not_by_the_sign_of_a_run_before(level: str, tmp_path: Path) -> None:
+    alive.mark(tmp_path, "worker")
+    started = time.time()
+    with greeted(tmp_path, TIMBRE_LOG_LEVEL=level):
+        assert alive_file(tmp_path, "worker").stat().st_mtime > started
+        assert "worker ready" not in (tmp_path / "logs" / "worker.log").read_text()
 
 
 def test_a_first_key_that_is_good_no_more_is_not_shown_but_how_to_make_another(tmp_path: Path) -> None:
