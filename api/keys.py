@@ -72,17 +72,18 @@ def _require_shown(_context: click.Context, _parameter: click.Parameter, name: s
 @click.argument("name", callback=_require_shown)
 @click.pass_obj
 def create(administration: Administration, name: str) -> None:
-    """Make an API key for the client NAME, which is made if it is new."""
-    click.echo(administration.create_key(name))
+    """Make an API key for the client NAME, which is made if it is new; the key goes to stdout, its id to stderr."""
+    _show_key(administration, administration.create_key(name))
 
 
 @main.command("list")
 @click.pass_obj
 def show(administration: Administration) -> None:
-    """List clients with the ids of their keys and webhook secrets."""
+    """List keys and webhook secrets with their ids, and the names and ids of their clients."""
     for entry in administration.entries():
         times = _at("made", entry.created_at) + _at("ends", entry.ends_at)
-        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {'live' if entry.live else 'ended'}{times}")
+        state = "live" if entry.live else "ended"
+        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {state}{times}  client {entry.client_id}")
 
 
 @main.command()
@@ -90,8 +91,8 @@ def show(administration: Administration) -> None:
 @_overlap
 @click.pass_obj
 def rotate(administration: Administration, key_id: str, overlap_s: int) -> None:
-    """Replace the API key with this id by a new one."""
-    click.echo(administration.rotate_key(key_id, overlap_s))
+    """Replace the API key with this id by a new one, which is printed as `create` does."""
+    _show_key(administration, administration.rotate_key(key_id, overlap_s))
 
 
 @main.command()
@@ -125,6 +126,12 @@ def rotate_secret(administration: Administration, name: str, overlap_s: int) -> 
 def revoke_secrets(administration: Administration, name: str) -> None:
     """End every webhook secret of the client NAME at once and make a new one."""
     click.echo(administration.revoke_secrets(name))
+
+
+def _show_key(administration: Administration, key: str) -> None:
+    """Print a new key alone on stdout, for scripts, and its id on stderr."""
+    click.echo(key)
+    click.echo(f"id: {administration.key_id(key)}", err=True)
 
 
 def _at(what: str, time: datetime | None) -> str:

@@ -9,6 +9,7 @@ from shared.local.setup import PYTHON, ROOT, ensure
 COMMANDS = {
     "demo": ("lite", ["-m", "shared.local.demo"]),
     "run": ("lite", ["-m", "shared.local.run"]),
+    "keys": ("lite", ["-m", "api.keys"]),
     "models": ("full", ["-m", "models.install"]),
     "eval": ("full", ["-W", "ignore", "-m", "tests.eval"]),
     "calibrate": ("full", ["-W", "ignore", "-m", "tests.eval.calibrate"]),

@@ -18,7 +18,7 @@ Try it, in another terminal, in this folder:
 {lines}
 """
 _KEY_GONE = """the one you kept. To make another, with your other TIMBRE_* variables set as they are here:
-TIMBRE_DATA_DIR={folder} .venv/bin/python -m api.keys create NAME"""
+TIMBRE_DATA_DIR={folder} python3 -m shared.local keys create NAME"""
 
 
 def curl_lines(url: str, key: str) -> list[str]:

@@ -27,14 +27,14 @@ def ensure(which):
     if _installed() in (_stamp(which), _stamp("full")):
         return
     started = time.time()
-    print(f"Setting up {VENV.name} {SETS[which]} (a minute or two, once) ...", flush=True)
+    print(f"Setting up {VENV.name} {SETS[which]} (a minute or two, once) ...", file=sys.stderr, flush=True)
     _make_venv(_suitable_python())
     if which == "full":
         _install_torch()
     _run("packages", str(VENV / "bin" / "uv"), "pip", "install", "-q", "--python", str(VENV), "--compile-bytecode",
          "--no-deps", "--require-hashes", "-r", str(_lock(which)))  # fmt: skip
     _stamp_file().write_text(_stamp(which))
-    print(f"Ready after {time.time() - started:.0f} s.", flush=True)
+    print(f"Ready after {time.time() - started:.0f} s.", file=sys.stderr, flush=True)
 
 
 def _lock(which):
@@ -100,7 +100,7 @@ def _install_torch():
 
 def _run(what, *command):
     # type: (str, *str) -> None
-    print(f"  {what} ...", flush=True)
+    print(f"  {what} ...", file=sys.stderr, flush=True)
     result = subprocess.run(command, cwd=str(ROOT), env=_environment(), stderr=subprocess.PIPE, check=False)
     if result.returncode:
         sys.stderr.write(result.stderr.decode(errors="replace"))

@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -267,14 +268,16 @@ def test_the_command_line_makes_lists_rotates_and_revokes(url, engine, tmp_path)
     known = SqlClients(engine, b"pepper" * 8)
 
     def keys(*arguments, status=0):
-        command = [sys.executable, "-m", "api.keys", *arguments]
+        command = ["python3", "-m", "shared.local", "keys", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
         return done.stdout.strip() or done.stderr.strip()
 
     key = keys("create", "acme")
     assert known.authenticate(key).name == "acme"
-    key_id = keys("list").split()[2]
+    listed = keys("list")
+    key_id = listed.split()[2]
+    assert f"client {known.authenticate(key).id}" in listed
     new = keys("rotate", key_id, "--overlap", "0")
     assert known.authenticate(key) is None
     assert keys("rotate-secret", "acme").startswith("whsec_")
@@ -315,6 +318,18 @@ def test_a_name_that_would_break_the_listing_is_refused(console, name):
     assert refused.exit_code == 2
     assert "a character that can be seen" in refused.output
     assert console("list").output == ""
+
+
+def test_a_new_key_stands_alone_on_stdout_and_its_id_on_stderr(console):
+    made = console("create", "acme")
+    assert re.fullmatch(r"sk_\w+\n", made.stdout)
+    key_id = re.fullmatch(r"id: (\w{12})\n", made.stderr)[1]
+    rotated = console("rotate", key_id, "--overlap", "0")
+    assert re.fullmatch(r"sk_\w+\n", rotated.stdout)
+    new_id = rotated.stderr.split()[1]
+    assert [f"key {one}" in console("list").output for one in (key_id, new_id)] == [True, True]
+    assert console("revoke", new_id).exit_code == 0
+    assert console("list").output.count("ended") == 2
 
 
 @pytest.mark.parametrize("overlap_s", ["-1", "604801", "99999999999999", "nan", "x"])

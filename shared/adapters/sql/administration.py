@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.domain.errors import KeyEndedError, UnknownNameError
+from shared.domain.keys import key_hash
 
 #: A key is called by as much of its hash; nothing of the key itself is kept.
 ID_LENGTH = 12
@@ -20,6 +21,7 @@ class Entry:
     """A key or a webhook secret, as lists show it."""
 
     client: str
+    client_id: str
     kind: str
     id: str
     created_at: datetime | None
@@ -33,11 +35,16 @@ class Administration:
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
+        self._pepper = secret
         self._clients = SqlClients(engine, secret)
 
     def create_key(self, name: str) -> str:
         """Make an API key for the client called `name`, and the client if it is new; return the key, this once."""
         return self._clients.create_key(name)
+
+    def key_id(self, key: str) -> str:
+        """Return the id that lists show for an API key."""
+        return key_hash(key, self._pepper)[:ID_LENGTH]
 
     def entries(self) -> list[Entry]:
         """Return every key and webhook secret, client by client, the oldest first."""
@@ -132,6 +139,7 @@ def _key(session: Session, key_id: str) -> ApiKeyRow:
 def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
     return Entry(
         client=client.name,
+        client_id=client.id,
         kind="key",
         id=key.key_hash[:ID_LENGTH],
         created_at=key.created_at,
@@ -147,6 +155,7 @@ def _is_live(key: ApiKeyRow, client: ClientRow) -> bool:
 def _secret_entry(secret: WebhookSecretRow, client: ClientRow) -> Entry:
     return Entry(
         client=client.name,
+        client_id=client.id,
         kind="webhook secret",
         id=str(secret.id),
         created_at=None,
