@@ -6,6 +6,7 @@ from sqlalchemy.exc import DatabaseError
 
 from api.gunicorn_worker import Worker
 from api.keys import make_first_key, unusable
+from shared import logs
 from shared.domain.errors import SettingsError
 from shared.settings import Settings
 
@@ -24,6 +25,7 @@ loglevel = "warning"
 
 def on_starting(_server: object) -> None:
     """Make the first API key, before any request can need it."""
+    logs.configure(_settings.log_level)
     try:
         make_first_key(_settings)
     except SettingsError as error:

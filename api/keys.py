@@ -1,8 +1,11 @@
 """Clients, API keys and webhook secrets at the command line: `python -m api.keys --help`."""
 
+import itertools
 from datetime import datetime
+from pathlib import Path
 
 import click
+import structlog
 from sqlalchemy.exc import DatabaseError
 
 from shared.adapters.sql.administration import Administration
@@ -15,12 +18,24 @@ from shared.settings import Settings, write_private
 FIRST_KEY_FILE = "first-api-key"
 _DAY_S = 24 * 3600
 
+log = structlog.get_logger()
+
 
 def make_first_key(settings: Settings) -> None:
-    """Where there is no client yet, make one and leave its key in the data folder, mode 0600, to be fetched once."""
-    key = SqlClients(open_database(settings.sql_url()), settings.secret_bytes()).create_first_key()
-    if key is not None:
-        write_private(settings.data_dir / FIRST_KEY_FILE, key + "\n")
+    """Make the first client, where there is none, and leave its key in the data folder, mode 0600."""
+    clients = SqlClients(open_database(settings.sql_url()), settings.secret_bytes())
+    clients.create_first_key(lambda key: keep_first_key(settings.data_dir, key))
+
+
+def keep_first_key(data_dir: Path, key: str) -> None:
+    """Write the first key to its file; the file of a database before this one is kept under another name."""
+    file = data_dir / FIRST_KEY_FILE
+    if file.exists():
+        names = (file.with_name(f"{FIRST_KEY_FILE}.{number}") for number in itertools.count(1))
+        aside = next(name for name in names if not name.exists())
+        file.rename(aside)
+        log.warning("a new database has a new first key; the file of the old key was renamed", old_key=aside.name)
+    write_private(file, key + "\n")
 
 
 def unusable(error: OSError | DatabaseError) -> str:

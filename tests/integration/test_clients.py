@@ -83,9 +83,31 @@ def test_two_keys_of_one_name_belong_to_one_client(clients):
 
 
 def test_the_first_key_is_made_once(clients):
-    key = clients.create_first_key()
+    kept = []
+    for _ in range(2):
+        clients.create_first_key(kept.append)
+    (key,) = kept
     assert clients.authenticate(key).name == "default"
-    assert clients.create_first_key() is None
+
+
+def test_a_first_key_that_could_not_be_kept_is_made_again(clients):
+    def fail(_key):
+        raise OSError
+
+    with pytest.raises(OSError):
+        clients.create_first_key(fail)
+    assert clients.is_empty()
+    kept = []
+    clients.create_first_key(kept.append)
+    assert clients.authenticate(kept[0])
+
+
+def test_processes_that_start_together_make_one_first_key(clients):
+    kept = []
+    with ThreadPoolExecutor(4) as pool:
+        for made in [pool.submit(clients.create_first_key, kept.append) for _ in range(4)]:
+            made.result()
+    assert len([key for key in kept if clients.authenticate(key)]) == 1
 
 
 def test_a_key_is_worthless_under_another_pepper(clients, engine):

@@ -3,7 +3,8 @@
 import hmac
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from sqlalchemy import Engine, delete, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -115,12 +116,16 @@ class SqlClients:
         with Session(self._engine) as session, session.begin():
             client = session.scalar(select(ClientRow).where(ClientRow.name == name))
             if client is None:
-                client = ClientRow(id=uuid.uuid4().hex, name=name)
-                session.add(client)
-                session.flush()
-                self.add_secret(session, client.id, shown=False)
+                client = self._add_client(session, name)
             client.revoked_at = None
             return self.add_key(session, client.id)
+
+    def _add_client(self, session: Session, name: str) -> ClientRow:
+        client = ClientRow(id=uuid.uuid4().hex, name=name)
+        session.add(client)
+        session.flush()
+        self.add_secret(session, client.id, shown=False)
+        return client
 
     def add_key(self, session: Session, client_id: str) -> str:
         """Add an API key to what `session` writes; returns it."""
@@ -128,12 +133,17 @@ class SqlClients:
         session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client_id))
         return key
 
-    def create_first_key(self) -> str | None:
-        """Make the first client and its key; None when there is one, or another process just made it."""
-        try:
-            return self.create_key("default") if self.is_empty() else None
-        except IntegrityError:
-            return None
+    def create_first_key(self, keep: Callable[[str], None]) -> None:
+        """Make the first client and hand its key to `keep`, unless there is a client or another process makes it.
+
+        The client is stored only when `keep` has returned, so no key is lost that could not be kept.
+        """
+        if not self.is_empty():
+            return
+        with suppress(IntegrityError), Session(self._engine) as session, session.begin():
+            key = self.add_key(session, self._add_client(session, "default").id)
+            session.flush()
+            keep(key)
 
 
 def _is_live(session: Session, client_id: str) -> bool:
