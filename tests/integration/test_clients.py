@@ -5,9 +5,11 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -304,7 +306,8 @@ def test_the_command_line_makes_lists_rotates_and_revokes(url, engine, tmp_path)
     assert known.authenticate(key) is None
     assert keys("rotate-secret", "acme").startswith("whsec_")
     keys("rotate-secret", "acme")
-    assert "still sign" in keys("rotate-secret", "acme", status=1)
+    assert "Two secrets sign until" in keys("rotate-secret", "acme", status=1)
+    assert keys("rotate-secret", "acme", "--overlap", "0").startswith("whsec_")
     assert keys("revoke-secrets", "acme").startswith("whsec_")
     assert known.authenticate(new) is not None
     keys("revoke-client", "acme")
@@ -395,8 +398,31 @@ def test_after_a_rotation_both_sign_the_oldest_first_until_the_overlap_ends(clie
     first = clients.rotate_webhook_secret(client.id, overlap_s=0)
     second = clients.rotate_webhook_secret(client.id, overlap_s=3600)
     assert clients.webhook_secrets(client.id) == [first, second]
-    with pytest.raises(SecretRotating):
-        clients.rotate_webhook_secret(client.id, overlap_s=0)
+    now = time.time()
+    with pytest.raises(SecretRotating) as refused:
+        clients.rotate_webhook_secret(client.id, overlap_s=60)
+    assert clients.webhook_secrets(client.id) == [first, second]
+    (until,) = re.findall(r"until (\S+Z)\.", str(refused.value))
+    assert 0 <= datetime.strptime(until, "%Y-%m-%dT%H:%M:%S%z").timestamp() - (now + 3600) < 5
+
+
+def test_a_rotation_without_overlap_ends_all_earlier_secrets_at_any_time(administration, clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    for overlap_s in (0, 3600, 0, 0, 3600):
+        newest = clients.rotate_webhook_secret(client.id, overlap_s=overlap_s)
+    assert clients.webhook_secrets(client.id)[1:] == [newest]
+    alone = administration.rotate_secret("acme", overlap_s=0)
+    assert clients.webhook_secrets(client.id) == [alone]
+
+
+def test_parallel_rotations_without_overlap_all_succeed_and_leave_one_secret(administration, clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    with ThreadPoolExecutor(6) as pool:
+        made = [pool.submit(clients.rotate_webhook_secret, client.id, 0) for _ in range(12)]
+        made += [pool.submit(administration.revoke_secrets, "acme") for _ in range(12)]
+        secrets = {one.result() for one in made}
+    assert len(secrets) == 24
+    assert len(secrets.intersection(clients.webhook_secrets(client.id))) == 1
 
 
 def test_parallel_rotations_leave_two_secrets_at_most(clients):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
-from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.clients import SqlClients, lock_secrets
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.domain.errors import KeyEndedError, UnknownNameError
 from shared.domain.keys import key_hash
@@ -113,6 +113,7 @@ class Administration:
         """
         with Session(self._engine) as session, session.begin():
             client_id = _client(session, name).id
+            lock_secrets(session, client_id)
             session.execute(delete(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id))
             return self._clients.add_secret(session, client_id, shown=True)
 

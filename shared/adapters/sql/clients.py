@@ -1,10 +1,12 @@
 """Clients and their API keys in SQL."""
 
 import hmac
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine, delete, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -16,8 +18,6 @@ from shared.domain.errors import SecretRotating, SettingsError
 from shared.domain.keys import is_well_formed, key_hash, new_key
 from shared.ports import Client
 from shared.signing import new_secret
-
-_ROTATING = SecretRotating("The last rotation is not over; both secrets still sign.")
 
 
 class SqlClients:
@@ -48,34 +48,34 @@ class SqlClients:
             return _is_live(session, client_id)
 
     def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
-        """Make a webhook secret and return it, this once; the one before signs along for `overlap_s`.
+        """Make a webhook secret and return it, this once; the one before signs too for `overlap_s` more.
+
+        An overlap of 0 ends all earlier secrets at once.
 
         Raises
         ------
         SecretRotating
-            Two secrets sign already; a third would cut the oldest off early.
+            Two secrets sign already, and a third would cut the oldest off early.
         """
-        try:
-            with Session(self._engine) as session, session.begin():
-                return self._rotate(session, client_id, overlap_s)
-        except IntegrityError:
-            raise _ROTATING from None
+        with Session(self._engine) as session, session.begin():
+            lock_secrets(session, client_id)
+            # A secret that nobody was shown signs for nobody.
+            mine = WebhookSecretRow.client_id == client_id
+            session.execute(delete(WebhookSecretRow).where(mine, WebhookSecretRow.shown.is_(False)))
+            self._end_secrets(session, client_id, overlap_s)
+            return self.add_secret(session, client_id, shown=True)
 
-    def _rotate(self, session: Session, client_id: str, overlap_s: float) -> str:
+    def _end_secrets(self, session: Session, client_id: str, overlap_s: float) -> None:
         now = time.time()
-        # A secret that nobody was shown signs for nobody. Writing before reading also makes rotations queue up.
-        mine = WebhookSecretRow.client_id == client_id
-        session.execute(delete(WebhookSecretRow).where(mine, WebhookSecretRow.shown.is_(False)))
         for row in self._signing(session, client_id, now):
             if not self._opens(row):
                 session.delete(row)
         signing = self._signing(session, client_id, now)
-        if len(signing) > 1:
-            raise _ROTATING
+        if len(signing) > 1 and overlap_s > 0:
+            raise _rotating(min(row.expires_at for row in signing if row.expires_at))
         for row in signing:
             row.expires_at = now + overlap_s
         session.flush()
-        return self.add_secret(session, client_id, shown=True)
 
     def webhook_secrets(self, client_id: str) -> list[str]:
         """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""
@@ -149,3 +149,17 @@ class SqlClients:
 def _is_live(session: Session, client_id: str) -> bool:
     live = select(ClientRow.id).where(ClientRow.id == client_id, ClientRow.revoked_at.is_(None))
     return session.scalar(live) is not None
+
+
+def lock_secrets(session: Session, client_id: str) -> None:
+    """Let no one else change a client's webhook secrets until the transaction ends; two would be the newest."""
+    # SQLite knows no such lock; its transactions write one after the other.
+    session.execute(select(ClientRow.id).where(ClientRow.id == client_id).with_for_update())
+
+
+def _rotating(until: float) -> SecretRotating:
+    time_utc = datetime.fromtimestamp(math.ceil(until), UTC)
+    return SecretRotating(
+        f"Two secrets sign until {time_utc:%Y-%m-%dT%H:%M:%SZ}. Rotate again after that; "
+        "or now with an overlap of 0 s, which ends both at once."
+    )
