@@ -1,5 +1,7 @@
 """Who is calling, and how often: the API key of a request becomes its client, and the request is counted."""
 
+import re
+
 import structlog
 from flask import Response, g, request
 from flask_smorest import Blueprint
@@ -35,7 +37,12 @@ def limit() -> None:
     """
     passed, g.standing = services().rates.count(g.client.id, request.method, str(request.endpoint))
     if not passed:
-        raise RateLimited("Too many requests")
+        # The path as the description has it: jobs or uploads are counted together, whatever their names.
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(request.url_rule))
+        raise RateLimited(
+            f"Too many requests: at most {g.standing.limit} {request.method} requests a minute to {path}. "
+            f"Try again in {g.standing.reset_s} s."
+        )
 
 
 def tell(response: Response) -> Response:
