@@ -33,6 +33,13 @@ _PATTERNS = {
     f"{PREFIX}DEVICE": (r"cpu|cuda", "cpu or cuda"),
     f"{PREFIX}LOG_LEVEL": (r"debug|info|warning|error", "debug, info, warning or error"),
 }
+_QUERY = r"\?\w+="
+#: Addresses whose password the driver reads as ending early, so that an `@` follows: SQLAlchemy ends it at the first
+#: `@`, redis-py at `/`, `?` and `#`, and it takes brackets for those of an IPv6 address. A query may have an `@`.
+_CUT_SHORT = {
+    f"{PREFIX}DATABASE_URL": rf"postgres[^:]*://[^@]*@((?!{_QUERY})[^@])*@.*",
+    f"{PREFIX}REDIS_URL": rf"rediss?://[^/?#]*((?!{_QUERY})[/?#]((?!{_QUERY})[^@])*|[\[\]][^/?#]*)@.*",
+}
 #: Those that may name a port. That of the database is its driver's business, which may take several hosts.
 _WITH_PORT = {f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")}
 #: A worker that stands still for a moment must not lose its job.
@@ -273,6 +280,11 @@ def _well_formed(name: str, text: str) -> str:
     if not re.fullmatch(pattern, text, re.DOTALL):
         shown = name if name.endswith("_URL") else f"{name}={text!r}"  # a URL may hold a password
         raise SettingsError(f"{shown} must be {words}.")
+    if re.fullmatch(_CUT_SHORT.get(name, "(?!)"), text, re.DOTALL):
+        raise SettingsError(
+            f"{name}: percent-encode its user name and password: @ as %40, / as %2F, ? as %3F, # as %23, "
+            "[ as %5B, ] as %5D."
+        )
     if name in _WITH_PORT and not _is_port_real(text):
         raise SettingsError(f"{name}: its port must be a number from 1 to 65535.")
     return text
