@@ -9,7 +9,7 @@ from flask_smorest import Api
 from werkzeug.routing import BaseConverter, PathConverter
 
 import api
-from api import description, docs, errors, health, jobs, media, models, recordings, webhooks
+from api import cors, description, docs, errors, health, jobs, media, models, recordings, webhooks
 from api.schemas import Error
 from api.services import Services
 from shared import __version__
@@ -52,6 +52,7 @@ def create_app(services: Services) -> Flask:
     )
     app.before_request(_open_request)
     app.before_request(_refuse_chunked_json)
+    cors.register(app, services.settings)
     app.after_request(_close_request)
     app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter}
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})

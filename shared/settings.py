@@ -33,6 +33,7 @@ _PATTERNS = {
     f"{PREFIX}DEVICE": (r"cpu|cuda", "cpu or cuda"),
     f"{PREFIX}LOG_LEVEL": (r"debug|info|warning|error", "debug, info, warning or error"),
 }
+_ORIGIN = r"\*|[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?"
 _QUERY = r"\?\w+="
 #: Addresses whose password the driver reads as ending early, so that an `@` follows: SQLAlchemy ends it at the first
 #: `@`, redis-py at `/`, `?` and `#`, and it takes brackets for those of an IPv6 address. A query may have an `@`.
@@ -45,7 +46,7 @@ _WITH_PORT = {f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "PUBLIC_URL", 
 #: A worker that stands still for a moment must not lose its job.
 _LEAST = {f"{PREFIX}LEASE_S": 1}
 #: TitaNet hears ten minutes at once, see models/export.py.
-_MOST = {f"{PREFIX}MAX_AUDIO_S": 600}
+_MOST = {f"{PREFIX}MAX_AUDIO_S": 600, f"{PREFIX}WAIT_SHARE": 1}
 #: More is a slip of the keyboard, and in milliseconds it soon is no number for Redis.
 _MOST_SECONDS = 10 * 365 * 24 * 3600
 _REPOSITORY = Path(__file__).resolve().parent.parent
@@ -79,6 +80,14 @@ class Settings:
         "The API's own address as clients see it. Unset: taken from each request.", default=None
     )
     api_threads: int = _setting("Threads of the API process.", default=16)
+    wait_share: float = _setting(
+        "Share of the API's threads that requests may wait on for a job's end; above 0, at most 1.", default=0.5
+    )
+    cors_origins: str | None = _setting(
+        "Origins whose web pages may call the API, `https://app.example.org,http://localhost:3000`, or `*` for all. "
+        "Unset: none.",
+        default=None,
+    )
 
     posts_per_minute: int = _setting("POST requests that one client may send to each address in a minute.", default=100)
     reads_per_minute: int = _setting(
@@ -172,6 +181,7 @@ class Settings:
             self.address_rules()
         except SettingsError as error:
             raise SettingsError(f"{PREFIX}ALLOWED_PORTS, {PREFIX}ALLOWED_HOSTS: {error}") from None
+        self.allowed_origins()
         if self.s3_bucket in self.source_buckets():
             raise SettingsError(
                 f"{PREFIX}S3_SOURCE_BUCKETS: {self.s3_bucket} holds uploads, which are their clients' own."
@@ -207,7 +217,16 @@ class Settings:
 
     def source_buckets(self) -> frozenset[str]:
         """Return the buckets that `s3://` addresses may name."""
-        return frozenset(part.strip() for part in (self.s3_source_buckets or "").split(",") if part.strip())
+        return frozenset(_parts(self.s3_source_buckets))
+
+    def allowed_origins(self) -> frozenset[str]:
+        """Return the origins whose web pages may call the API, as browsers write them, or `*`.
+
+        Raises
+        ------
+        SettingsError
+        """
+        return frozenset(_origin(part) for part in _parts(self.cors_origins))
 
     def sql_url(self) -> str:
         """Return the database's SQLAlchemy URL."""
@@ -240,6 +259,21 @@ def _make_secret(path: Path) -> None:
         os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(file.name, path)
+
+
+def _parts(text: str | None) -> list[str]:
+    """Return the parts of a list with commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it: in lower case, without its scheme's own port."""
+    name = f"{PREFIX}CORS_ORIGINS"
+    if not re.fullmatch(_ORIGIN, text):
+        raise SettingsError(f"{name}: {text!r} must be scheme://host or scheme://host:port, and no more; or *.")
+    if not _is_port_real(text):
+        raise SettingsError(f"{name}: {text!r} must have a port from 1 to 65535.")
+    return re.sub("^(http://.*):80$|^(https://.*):443$", r"\1\2", text.lower())
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -59,6 +59,17 @@ def test_every_kind_of_value_is_read():
         ("TIMBRE_LEASE_S", "inf", "positive"),
         ("TIMBRE_LEASE_S", "nan", "positive"),
         ("TIMBRE_MAX_AUDIO_S", "601", "at most 600"),
+        ("TIMBRE_WAIT_SHARE", "0", "positive"),
+        ("TIMBRE_WAIT_SHARE", "1.01", "at most 1"),
+        ("TIMBRE_CORS_ORIGINS", "app.example.org", "scheme://host"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org/", "and no more"),
+        ("TIMBRE_CORS_ORIGINS", "https://a.example,https://user@b.example", "user@b.example"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org?", "and no more"),
+        ("TIMBRE_CORS_ORIGINS", "https://a.example https://b.example", "and no more"),
+        ("TIMBRE_CORS_ORIGINS", "https://*.example.org", "scheme://host"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org:0", "from 1 to 65535"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org:99999", "from 1 to 65535"),
+        ("TIMBRE_CORS_ORIGINS", "null", "scheme://host"),
         ("TIMBRE_MODEL", "", "empty"),
         ("TIMBRE_LOG_LEVEL", "loud", "debug, info"),
         ("TIMBRE_BIND", "8000", "HOST:PORT"),
@@ -148,6 +159,21 @@ def test_what_the_redis_client_can_read_of_a_password_is_taken(url):
     settings = Settings.from_env({"TIMBRE_REDIS_URL": url})
     given = parse_url(settings.redis_url)
     assert (given["password"], given["host"]) == ("p@ss", "cache")
+
+
+@pytest.mark.parametrize(
+    ("given", "origins"),
+    [
+        (None, set()),
+        ("*", {"*"}),
+        ("https://App.Example.org:443, http://localhost:3000", {"https://app.example.org", "http://localhost:3000"}),
+        ("http://a.example:80,https://b.example:80", {"http://a.example", "https://b.example:80"}),
+        ("http://[::1]:8080,capacitor://localhost", {"http://[::1]:8080", "capacitor://localhost"}),
+    ],
+)
+def test_origins_are_kept_as_browsers_write_them(given, origins):
+    environment = {} if given is None else {"TIMBRE_CORS_ORIGINS": given}
+    assert Settings.from_env(environment).allowed_origins() == origins
 
 
 def test_a_child_process_given_the_environment_reads_the_same_settings(tmp_path):
