@@ -16,9 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 TORCH = "torch==2.13.0"
-#: What each set is for; the full one contains all of the light one.
+#: Purpose of each set; the full one contains all of the light one.
 SETS = {"lite": "to run the service", "full": "to run the tests and to install NeMo models"}
-OLDEST, NEWEST = (3, 11), (3, 13)
+OLDEST = (3, 11)
+NEWEST = (3, 13)
 
 
 def ensure(which):
@@ -112,7 +113,7 @@ def _run(what, *command):
 
 def _environment():
     # type: () -> dict[str, str]
-    """Let uv follow what the user told pip."""
+    """Return the environment, in which uv gets the settings that the user gave pip."""
     environment = dict(os.environ)
     for ours, pips in (("UV_FIND_LINKS", "PIP_FIND_LINKS"), ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")):
         if pips in environment:
