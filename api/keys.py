@@ -1,4 +1,4 @@
-"""Clients, API keys and webhook secrets at the command line: `python -m api.keys --help`."""
+"""Command line for clients, API keys and webhook secrets: `python -m api.keys --help`."""
 
 import itertools
 from datetime import datetime
@@ -28,7 +28,7 @@ def make_first_key(settings: Settings) -> None:
 
 
 def keep_first_key(data_dir: Path, key: str) -> None:
-    """Write the first key to its file; the file of a database before this one is kept under another name."""
+    """Write the first key to its file; an older file is renamed first."""
     file = data_dir / FIRST_KEY_FILE
     if file.exists():
         names = (file.with_name(f"{FIRST_KEY_FILE}.{number}") for number in itertools.count(1))
@@ -39,20 +39,21 @@ def keep_first_key(data_dir: Path, key: str) -> None:
 
 
 def unusable(error: OSError | DatabaseError) -> str:
-    """Say that there is no working with the data folder or the database, and why."""
+    """Return the message that the data folder or the database cannot be used, with the reason."""
     reason = error.orig if isinstance(error, DatabaseError) else error
     return f"The data folder or the database cannot be used (TIMBRE_DATA_DIR, TIMBRE_DATABASE_URL): {reason}"
 
 
 class _Commands(click.Group):
-    """Says what went wrong in a sentence, not in a traceback."""
+    """Command group that reports errors as sentences, not as tracebacks."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except (SettingsError, UnknownNameError, KeyEndedError, SecretRotating) as error:
             raise click.ClickException(str(error)) from error
-        except BrokenPipeError:  # nobody reads on, which click knows how to end
+        except BrokenPipeError:
+            # The reader is gone, which click handles.
             raise
         except (OSError, DatabaseError) as error:
             raise click.ClickException(unusable(error)) from error
@@ -61,7 +62,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Manage clients, API keys and webhook secrets. Whatever is printed as new is printed this once."""
+    """Manage clients, API keys and webhook secrets. New keys and secrets are printed once and never again."""
     settings = Settings.from_env()
     context.obj = Administration(open_database(settings.sql_url()), settings.secret_bytes())
 
@@ -72,12 +73,12 @@ _overlap = click.option(
     type=click.IntRange(0, MAX_OVERLAP_S),
     default=_DAY_S,
     show_default=True,
-    help="Seconds that the old one goes on working.",
+    help="Seconds for which the old one still works.",
 )
 
 
 def _require_shown(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
-    """Refuse a name that a list would not show on one line."""
+    """Refuse a name that a list could not show on one line."""
     if not name.strip() or not name.isprintable():
         raise click.BadParameter("A name has a character that can be seen, and none that controls a terminal.")
     return name
@@ -87,7 +88,7 @@ def _require_shown(_context: click.Context, _parameter: click.Parameter, name: s
 @click.argument("name", callback=_require_shown)
 @click.pass_obj
 def create(administration: Administration, name: str) -> None:
-    """Make an API key for the client NAME, which is made if it is new; the key goes to stdout, its id to stderr."""
+    """Make an API key for the client NAME, and the client if it is new. The key goes to stdout, its id to stderr."""
     _show_key(administration, administration.create_key(name))
 
 
@@ -106,7 +107,7 @@ def show(administration: Administration) -> None:
 @_overlap
 @click.pass_obj
 def rotate(administration: Administration, key_id: str, overlap_s: int) -> None:
-    """Replace the API key with this id by a new one, which is printed as `create` does."""
+    """Replace the API key with this id by a new one, printed as by `create`."""
     _show_key(administration, administration.rotate_key(key_id, overlap_s))
 
 

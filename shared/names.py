@@ -1,4 +1,4 @@
-"""Names that two processes must agree on."""
+"""Names that several processes must share."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an operator does with clients, their API keys and their webhook secrets."""
+"""Administration of clients, their API keys and their webhook secrets, by an operator."""
 
 import time
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.domain.errors import KeyEndedError, UnknownNameError
 from shared.domain.keys import key_hash
 
-#: A key is called by as much of its hash; nothing of the key itself is kept.
+#: Characters of a key's hash that are its id; nothing of the key itself is kept.
 ID_LENGTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A key or a webhook secret, as lists show it."""
+    """API key or webhook secret, as lists show it."""
 
     client: str
     client_id: str
     kind: str
     id: str
     created_at: datetime | None
-    #: When it stops working, or stopped; None: it works until further notice.
+    #: Time of its end, past or to come; None when it has none.
     ends_at: datetime | None
     live: bool
 
 
 class Administration:
-    """Everything about clients that no client may do itself; on the same database as `SqlClients`."""
+    """Operations on clients that no client may do itself, on the database of `SqlClients`."""
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
@@ -39,7 +39,7 @@ class Administration:
         self._clients = SqlClients(engine, secret)
 
     def create_key(self, name: str) -> str:
-        """Make an API key for the client called `name`, and the client if it is new; return the key, this once."""
+        """Make an API key for the client called `name`, and the client if it is new; returns the key."""
         return self._clients.create_key(name)
 
     def key_id(self, key: str) -> str:
@@ -47,7 +47,7 @@ class Administration:
         return key_hash(key, self._pepper)[:ID_LENGTH]
 
     def entries(self) -> list[Entry]:
-        """Return every key and webhook secret, client by client, the oldest first."""
+        """List all keys and webhook secrets, by client, oldest first."""
         with Session(self._engine) as session:
             keys = session.execute(select(ApiKeyRow, ClientRow).join(ClientRow)).all()
             secrets = session.execute(select(WebhookSecretRow, ClientRow).join(ClientRow)).all()
@@ -56,7 +56,7 @@ class Administration:
         return sorted(found, key=lambda entry: (entry.client, entry.kind, str(entry.created_at), entry.id))
 
     def rotate_key(self, key_id: str, overlap_s: float) -> str:
-        """Make another key for the same client and return it, this once; the old one works for `overlap_s` more.
+        """Make another key for the same client and return it; the old one works for `overlap_s` more.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class Administration:
             return self._clients.add_key(session, client.id)
 
     def revoke_key(self, key_id: str) -> None:
-        """End a key at once.
+        """Revoke a key: it ends at once.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class Administration:
             self._end(_key(session, key_id), 0.0)
 
     def revoke_client(self, name: str) -> None:
-        """End a client and all its keys at once.
+        """Revoke a client: it and all its keys end at once.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class Administration:
                 self._end(key, 0.0)
 
     def rotate_secret(self, name: str, overlap_s: float) -> str:
-        """Make a webhook secret for a client and return it, this once; the one before signs along for `overlap_s`.
+        """Make a webhook secret for a client and return it; the one before signs for `overlap_s` more.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Administration:
         return self._clients.rotate_webhook_secret(client_id, overlap_s)
 
     def revoke_secrets(self, name: str) -> str:
-        """End every webhook secret of a client at once and return a new one, this once.
+        """Revoke all webhook secrets of a client at once, and return a new one.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Clients and their API keys in SQL."""
+"""Clients, their API keys and webhook secrets in SQL."""
 
 import hmac
 import math
@@ -21,7 +21,10 @@ from shared.signing import new_secret
 
 
 class SqlClients:
-    """`ClientStore` on a migrated database; `secret`, the server's, keys the hashes of keys and seals secrets."""
+    """`ClientStore` on a migrated database.
+
+    The server secret keys the hashes of API keys and seals webhook secrets.
+    """
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
@@ -29,7 +32,7 @@ class SqlClients:
         self._sealer = Sealer(secret, "webhook secrets")
 
     def authenticate(self, key: str) -> Client | None:
-        """Return the client that `key` belongs to; None for an unknown key."""
+        """Return the client of an API key; None when the key is unknown or has ended."""
         if not is_well_formed(key):
             return None
         digest = key_hash(key, self._pepper)
@@ -39,16 +42,16 @@ class SqlClients:
             row = session.execute(
                 found.where(ApiKeyRow.key_hash == digest, live, ClientRow.revoked_at.is_(None))
             ).first()
-            # The database's comparison may stop at the first difference; this one does not.
+            # Compared again in constant time, which the database's comparison is not.
             return Client(row[1].id, row[1].name) if row and hmac.compare_digest(row[0], digest) else None
 
     def may_call(self, client_id: str) -> bool:
-        """Say whether there is such a client, and it was not revoked."""
+        """Say whether the client exists and was not revoked."""
         with Session(self._engine) as session:
             return _is_live(session, client_id)
 
     def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
-        """Make a webhook secret and return it, this once; the one before signs too for `overlap_s` more.
+        """Make a webhook secret and return it; it is not shown again. The one before signs for `overlap_s` more.
 
         An overlap of 0 ends all earlier secrets at once.
 
@@ -78,13 +81,13 @@ class SqlClients:
         session.flush()
 
     def webhook_secrets(self, client_id: str) -> list[str]:
-        """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""
+        """Return the secrets that sign a client's webhooks now, oldest first; none for a revoked client."""
         with Session(self._engine) as session:
             rows = self._signing(session, client_id, time.time()) if _is_live(session, client_id) else []
             return [self._sealer.open(row.sealed, client_id).decode() for row in rows]
 
     def _opens(self, row: WebhookSecretRow) -> bool:
-        """Say whether a secret can sign: sealed under another server secret, it never will again."""
+        """Say whether a secret can be unsealed; one sealed under another server secret can not."""
         try:
             self._sealer.open(row.sealed, row.client_id)
         except SettingsError:
@@ -97,21 +100,21 @@ class SqlClients:
         return session.scalars(found.order_by(WebhookSecretRow.id)).all()
 
     def add_secret(self, session: Session, client_id: str, *, shown: bool) -> str:
-        """Add a webhook secret to what `session` writes; returns it."""
+        """Add a webhook secret in `session`; returns the secret."""
         secret = new_secret()
         sealed = self._sealer.seal(secret.encode(), client_id)
         session.add(WebhookSecretRow(client_id=client_id, sealed=sealed, shown=shown))
         return secret
 
     def is_empty(self) -> bool:
-        """Say whether no client was ever made."""
+        """Say whether there are no clients."""
         with Session(self._engine) as session:
             return session.scalar(select(ClientRow.id).limit(1)) is None
 
     def create_key(self, name: str) -> str:
-        """Make an API key for the client called `name`, and the client if it is new; return the key, this once.
+        """Make an API key for the client called `name`; returns the key, which is not kept.
 
-        A client that was revoked may call again.
+        A new client is made; a revoked client may call again.
         """
         with Session(self._engine) as session, session.begin():
             client = session.scalar(select(ClientRow).where(ClientRow.name == name))
@@ -128,15 +131,15 @@ class SqlClients:
         return client
 
     def add_key(self, session: Session, client_id: str) -> str:
-        """Add an API key to what `session` writes; returns it."""
+        """Add an API key in `session`; returns the key."""
         key = new_key()
         session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client_id))
         return key
 
     def create_first_key(self, keep: Callable[[str], None]) -> None:
-        """Make the first client and hand its key to `keep`, unless there is a client or another process makes it.
+        """Make the first client and call `keep` with its key, unless there is a client.
 
-        The client is stored only when `keep` has returned, so no key is lost that could not be kept.
+        The client is stored only after `keep` has returned. Of several processes at once, one stores it.
         """
         if not self.is_empty():
             return
@@ -152,7 +155,7 @@ def _is_live(session: Session, client_id: str) -> bool:
 
 
 def lock_secrets(session: Session, client_id: str) -> None:
-    """Let no one else change a client's webhook secrets until the transaction ends; two would be the newest."""
+    """Lock a client's webhook secrets until the transaction ends."""
     # SQLite knows no such lock; its transactions write one after the other.
     session.execute(select(ClientRow.id).where(ClientRow.id == client_id).with_for_update())
 
