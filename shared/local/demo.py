@@ -18,6 +18,8 @@ _DATA = Path("tests/data")
 #: Two recordings of one person, one of another, and a conversation in which the first person speaks most.
 RECORDINGS = ("1688-142285-0005.flac", "1688-142285-0008.flac", "2609-156975-0000.flac", "conversation.flac")
 _WIDTH = 60
+#: Seconds for which the server may hold a request for a job, until the job ends; and seconds for the whole job.
+_HOLD_S = 1
 _WAIT_S = 60.0
 
 
@@ -43,9 +45,9 @@ class Timbre:
         """Ask for a voiceprint; returns the job's id."""
         return str(self._post("/v1/voiceprint", {"url": url})["jobId"])
 
-    def job(self, job_id: str) -> dict[str, Any]:
-        """Get a job."""
-        return self._send(f"/v1/jobs/{job_id}")
+    def job(self, job_id: str, wait_s: int = 0) -> dict[str, Any]:
+        """Get a job, as soon as it has ended or `wait_s` are over."""
+        return self._send(f"/v1/jobs/{job_id}?wait={wait_s}" if wait_s else f"/v1/jobs/{job_id}")
 
     def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:
         return self._send(path, json.dumps(body).encode())
@@ -68,7 +70,7 @@ def follow(timbre: Timbre, job_id: str) -> dict[str, Any]:
     shown = ""
     ends_at = time.monotonic() + _WAIT_S
     while time.monotonic() < ends_at:
-        job = timbre.job(job_id)
+        job = timbre.job(job_id, _HOLD_S if shown else 0)
         state = " ".join(filter(None, (job["status"], job.get("step"))))
         if state != shown:
             print(f" -> {state}", end="", flush=True)
@@ -77,9 +79,8 @@ def follow(timbre: Timbre, job_id: str) -> dict[str, Any]:
             print()
             output: dict[str, Any] = job["output"]
             return output
-        if job["status"] == "failed":
-            raise DemoError(f"\nThe job failed: {job['output']['error']}")
-        time.sleep(0.1)
+        if job["status"] in ("failed", "canceled"):
+            raise DemoError(f"\nThe job ended as {job['status']}: {job['output']['error']}")
     raise DemoError(f"\nThe job did not end within {_WAIT_S:g} s.")
 
 
