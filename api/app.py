@@ -9,9 +9,10 @@ from flask_smorest import Api
 from werkzeug.routing import BaseConverter, PathConverter
 
 import api
-from api import description, docs, errors, health, jobs, media, models, recordings, webhooks
+from api import cors, description, docs, errors, health, jobs, media, models, recordings, webhooks
 from api.errors import LengthRequired
 from api.services import Services
+from shared import __version__
 from shared.dialects.pyannoteai.outputs import Error
 
 #: In the order in which they are described.
@@ -41,7 +42,7 @@ def create_app(services: Services) -> Flask:
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_JSON_BYTES,
         API_TITLE="Timbre",
-        API_VERSION="v1",
+        API_VERSION=__version__,
         OPENAPI_VERSION="3.1.1",
         API_SPEC_OPTIONS={
             "info": {"description": api.__doc__},
@@ -51,6 +52,7 @@ def create_app(services: Services) -> Flask:
     )
     app.before_request(_open_request)
     app.before_request(_refuse_chunked_json)
+    cors.register(app, services.settings)
     app.after_request(_close_request)
     app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter}
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})

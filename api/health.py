@@ -12,6 +12,7 @@ from api.auth import guarded
 from api.errors import RETRY_AFTER
 from api.schemas.service import ConnectionTest, Liveness, Readiness
 from api.services import services
+from shared import __version__
 from shared.domain.jobs import Backlog
 
 blueprint = guarded("test", "Try address and key.")
@@ -28,8 +29,8 @@ def test_connection() -> dict[str, str]:
 @probes.route("/healthz")
 @probes.response(200, Liveness)
 def healthz() -> dict[str, str]:
-    """Say that the process is alive."""
-    return {"status": "ok"}
+    """Say that the process is alive, and its version."""
+    return {"status": "ok", "version": __version__}
 
 
 @probes.route("/readyz")

@@ -18,11 +18,13 @@ class Liveness(Body):
     """Proof that the process lives."""
 
     status = fields.String(required=True)
+    version = fields.String(required=True, metadata={"description": "The service's version, as in the changelog."})
 
 
-class Readiness(Liveness):
+class Readiness(Body):
     """Readiness to accept jobs, and how many there are; Redis alone knows what waits."""
 
+    status = fields.String(required=True)
     redis = fields.Boolean(required=True)
     database = fields.Boolean(required=True)
     jobsWaiting = fields.Integer(attribute="waiting")

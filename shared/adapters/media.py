@@ -1,4 +1,4 @@
-"""Stores of uploads and sources of recordings, by setting."""
+"""Store of uploads, and buckets of recordings, as the settings choose them."""
 
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ def open_bucket(settings: Settings) -> "S3Media | None":
 
 
 def open_sources(settings: Settings) -> "S3Sources | None":
-    """Return the buckets that `s3://` addresses may name; None when there are none."""
+    """Return the reader of `s3://` addresses; None when the settings name no bucket for them."""
     if not settings.source_buckets():
         return None
     from shared.adapters.s3 import S3Sources, s3_client

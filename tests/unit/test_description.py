@@ -4,6 +4,8 @@ import base64
 import hashlib
 import html
 import re
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,13 @@ from api.errors import STATUS, MethodNotAllowed
 from api.schemas.base import Query, Request
 from api.schemas.jobs import JobHeaders
 from api.services import Services
+from shared import __version__
 from shared.domain.errors import InternalError, JobFailure, RequestError, concrete_errors
 from shared.settings import Settings
 from tests.support.described import Description
 
-SOURCE = "\n".join(path.read_text() for path in (Path(__file__).parent.parent.parent / "api").glob("*.py"))
+ROOT = Path(__file__).parent.parent.parent
+SOURCE = "\n".join(path.read_text() for path in (ROOT / "api").glob("*.py"))
 #: What the framework reads, or what the description has another place for.
 ELSEWHERE = {"Authorization", "Transfer-Encoding", "Allow"}
 
@@ -44,6 +48,14 @@ def page(app):
 def test_it_is_openapi_3_1(description):
     validate(description.document)
     assert description.document["openapi"].startswith("3.1")
+
+
+def test_one_version_is_told_by_the_package_the_description_and_the_probe(app, description):
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, name = pyproject["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+    assert getattr(import_module(module), name) == __version__
+    assert description.document["info"]["version"] == __version__
+    assert app.test_client().get("/healthz").json == {"status": "ok", "version": __version__}
 
 
 def test_it_describes_every_route_and_no_other(app, description):
