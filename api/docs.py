@@ -12,8 +12,8 @@ from flask import Response, current_app, jsonify, render_template
 from flask_smorest import Blueprint
 from markupsafe import Markup, escape
 
-from api.description import meaning
 from api.errors import STATUS
+from api.examples import meaning
 from shared.domain.errors import InternalError, JobFailure, RequestError, TimbreError, concrete_errors
 
 Json = dict[str, Any]
@@ -30,14 +30,14 @@ blueprint = Blueprint("docs", __name__, template_folder="templates", description
 
 
 @blueprint.route("/openapi.json")
-@blueprint.response(200, {"type": "object"})
+@blueprint.response(200, {"type": "object", "examples": [{"openapi": "3.1.1", "paths": {}}]})
 def get_description() -> Response:
     """Get this API as OpenAPI 3.1."""
     return jsonify(_description())
 
 
 @blueprint.route("/docs")
-@blueprint.response(200, {"type": "string"}, content_type="text/html")
+@blueprint.response(200, {"type": "string", "examples": ["<!doctype html>..."]}, content_type="text/html")
 def get_docs() -> Response:
     """Read this API as a page."""
     description = _description()

@@ -5,7 +5,7 @@ from typing import Any
 from flask import g
 
 from api.auth import guarded
-from api.description import raises
+from api.description import raises, shows
 from api.schemas import CursorQuery, DeliveryLog, JobPage, JobState, OffsetQuery, ReceiptBody
 from api.services import services
 from shared.domain.errors import DeliveryPending, JobEnded, NoWebhook, ResultGone
@@ -53,6 +53,7 @@ def delete_job(job_id: str) -> dict[str, Any]:
 @blueprint.route("/jobs/<job:job_id>/cancel", methods=["POST"])
 @blueprint.response(200, JobState)
 @raises(JobEnded)
+@shows("canceled")
 def cancel_job(job_id: str) -> dict[str, Any]:
     """Cancel a job that has not ended; its worker stops, and its webhook says `canceled`."""
     return job_body(cancel(services().jobs, g.client.id, job_id))

@@ -5,7 +5,9 @@ from typing import Any
 from flask import request
 
 from api.auth import guarded
+from api.description import gives
 from api.orders import place, places_job
+from api.outputs import DiarizationOutput, IdentificationOutput, VerificationOutput, VoiceprintOutput
 from api.schemas import DiarizeRequest, IdentifyRequest, JobCreated, Submission, VerifyRequest, VoiceprintRequest
 
 blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name and verify them.")
@@ -24,6 +26,7 @@ def _leave_room_for_voiceprints() -> None:
 @blueprint.arguments(VoiceprintRequest)
 @blueprint.response(200, JobCreated)
 @places_job
+@gives(VoiceprintOutput)
 def create_voiceprint(submission: Submission) -> dict[str, Any]:
     """Make the voiceprint of a recording's dominant speaker.
 
@@ -37,6 +40,7 @@ def create_voiceprint(submission: Submission) -> dict[str, Any]:
 @blueprint.arguments(DiarizeRequest)
 @blueprint.response(200, JobCreated)
 @places_job
+@gives(DiarizationOutput)
 def diarize(submission: Submission) -> dict[str, Any]:
     """Tell who speaks when.
 
@@ -49,6 +53,7 @@ def diarize(submission: Submission) -> dict[str, Any]:
 @blueprint.arguments(IdentifyRequest)
 @blueprint.response(200, JobCreated)
 @places_job
+@gives(IdentificationOutput)
 def identify(submission: Submission) -> dict[str, Any]:
     """Tell who speaks when, by the names of up to fifty voiceprints."""
     return place(submission)
@@ -58,6 +63,7 @@ def identify(submission: Submission) -> dict[str, Any]:
 @blueprint.arguments(VerifyRequest)
 @blueprint.response(200, JobCreated)
 @places_job
+@gives(VerificationOutput)
 def verify(submission: Submission) -> dict[str, Any]:
     """Say whether the dominant speaker of a recording is the person of a voiceprint."""
     return place(submission)

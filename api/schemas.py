@@ -260,17 +260,26 @@ class LabelledVoiceprint(Schema):
 
 
 class Matching(Schema):
-    """How speakers are given labels."""
+    """Rules by which speakers get labels."""
 
     class Meta:
         unknown = EXCLUDE
 
-    exclusive = _flag("No two speakers may have the same label.", default=True)
+    exclusive = _flag(
+        "Give each label to one speaker at most: the pairs whose confidences have the greatest sum match. "
+        "With false, several speakers may get the same label.",
+        default=True,
+    )
     threshold = fields.Float(
         allow_none=True,
         load_default=0.0,
         validate=validate.Range(0, 100),
-        metadata={"description": "Least confidence of a match. With 0 somebody is always named, strangers too."},
+        metadata={
+            "description": "Least confidence of a match, as `operatingPoint` of `POST /v1/verify` has it: 50 is "
+            "balanced, 90 strict, 99 strictest. A speaker below it keeps a name such as `SPEAKER_00`. "
+            "With 0, strangers get a label too; take 50 or more where names matter. "
+            "Above 0, a model without calibration fails the job with `not_calibrated`."
+        },
     )
 
 
@@ -278,7 +287,15 @@ class IdentifyRequest(DiarizeRequest):
     """A recording whose speakers are to be told apart, and named where their voiceprint is given."""
 
     voiceprints = _ShortList(fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, 50))
-    matching = fields.Nested(Matching, allow_none=True, load_default=None)
+    matching = fields.Nested(
+        Matching,
+        allow_none=True,
+        load_default=None,
+        metadata={
+            "description": "Rules by which speakers get labels. Left out or null: the defaults, which name strangers.",
+            "examples": [{"exclusive": True, "threshold": 50}],
+        },
+    )
 
     @validates_schema
     def check_voiceprints(self, data: dict[str, Any], **_: Any) -> None:
@@ -313,7 +330,12 @@ class VerifyRequest(JobRequest):
         by_value=True,
         allow_none=True,
         load_default=OperatingPoint.BALANCED,
-        metadata={"description": "How sure one must be to accept."},
+        metadata={
+            "description": "Least confidence to accept the voice: `balanced` 50, `strict` 90, `strictest` 99. A "
+            "stricter point accepts fewer strangers, and rejects the right person more often, most of all by "
+            "telephone or in noise. Left out or null: `balanced`.",
+            "examples": ["balanced"],
+        },
     )
 
     def command(self, data: dict[str, Any]) -> Command:
@@ -346,7 +368,13 @@ class MediaRequest(Schema):
 class MediaAddress(Schema):
     """Where to PUT the file to, or GET it from."""
 
-    url = fields.String(required=True, metadata={"description": "Good for an hour, without further authorization."})
+    url = fields.String(
+        required=True,
+        metadata={
+            "description": "Good for an hour, without further authorization.",
+            "examples": ["https://storage.example.com/voice.wav?signature=0123abcd"],
+        },
+    )
 
 
 class MediaQuery(Schema):
@@ -388,14 +416,14 @@ class MediaReceipt(Schema):
 class ConnectionTest(Schema):
     """Proof that address and key are right."""
 
-    status = fields.String(required=True)
-    message = fields.String(required=True)
+    status = fields.String(required=True, metadata={"examples": ["OK"]})
+    message = fields.String(required=True, metadata={"examples": ["Test connection successful"]})
 
 
 class Liveness(Schema):
     """Proof that the process lives."""
 
-    status = fields.String(required=True)
+    status = fields.String(required=True, metadata={"examples": ["ok"]})
 
 
 class Readiness(Liveness):
@@ -403,16 +431,18 @@ class Readiness(Liveness):
 
     redis = fields.Boolean(required=True)
     database = fields.Boolean(required=True)
-    jobsWaiting = fields.Integer()
-    jobsRunning = fields.Integer()
-    oldestJobSeconds = fields.Float()
+    jobsWaiting = fields.Integer(metadata={"examples": [3]})
+    jobsRunning = fields.Integer(metadata={"examples": [2]})
+    oldestJobSeconds = fields.Float(metadata={"examples": [4.2]})
 
 
 class JobCreated(Schema):
     """A job that was accepted."""
 
     jobId = fields.String(required=True, metadata=_ID)
-    status = fields.String(required=True, validate=validate.OneOf(list(Status)))
+    status = fields.String(
+        required=True, validate=validate.OneOf(list(Status)), metadata={"examples": [Status.CREATED]}
+    )
     warning = fields.String(metadata={"description": "What was not taken literally in the request."})
 
 
