@@ -213,11 +213,13 @@ def test_whatever_makes_a_job_links_to_it_and_names_its_output(description):
     }
 
 
-def test_the_server_is_the_public_url_where_there_is_one(tmp_path, description):
+def test_the_server_is_the_public_url_where_there_is_one(tmp_path, description, page):
     assert description.document["servers"] == [{"url": "/"}]
+    assert "curl http://localhost/v1/test" in page.text
     for app in app_of(Settings(data_dir=tmp_path, public_url="https://example.org:8443/timbre")):
         client = app.test_client()
         assert client.get("/openapi.json").json["servers"] == [{"url": "https://example.org:8443/timbre"}]
+        assert "curl https://example.org:8443/timbre/v1/test" in client.get("/docs").text
 
 
 @pytest.mark.parametrize(
@@ -277,13 +279,40 @@ def test_the_page_shows_every_operation_error_and_schema(page, description):
         assert f">{name}<" in text or f"</span> {name}<" in text
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page):
-    policy = page.headers["Content-Security-Policy"]
-    style = re.search("<style>(.*?)</style>", page.text, re.DOTALL)[1]
-    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert not re.search(r"<script|<img|<link|src=|style=|url\(|@import", page.text)
+def test_the_page_loads_nothing_and_runs_only_its_own_script(page):
+    allowed = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
+    assert allowed["default-src"] == "'none'"
+    for tag in ("style", "script"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert allowed[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert not re.search(r"<script [^>]|<img|<link|src=|style=|url\(|@import|fetch\(url|\son\w+=", page.text)
+
+
+def test_the_page_shows_the_version_and_for_every_operation_samples_and_examples(page, description):
+    assert f"<small>{description.document['info']['version']}</small>" in page.text
+    for operation in description.operations():
+        name = operation.body["operationId"]
+        article = re.search(f'<article id="{name}">(.*?)</article>', page.text, re.DOTALL)[1]
+        for language in ("curl", "Python", "JavaScript"):
+            assert f'aria-label="{language}"' in article
+        examples = [one for one in description.answers(operation).items() if one[1].get("content")]
+        shown = [status for status, _ in examples if f"<h4>Response {status}</h4>" in article]
+        assert shown == [status for status, answer in examples if status < "3" and "octet" not in str(answer)] + (
+            ["503"] if name == "readyz" else []
+        )
+
+
+def test_the_page_leads_from_each_job_to_the_table_of_its_output(page):
+    for name, output in (
+        ("create_voiceprint", "VoiceprintOutput"),
+        ("diarize", "DiarizationOutput"),
+        ("identify", "IdentificationOutput"),
+        ("verify", "VerificationOutput"),
+    ):
+        article = re.search(f'<article id="{name}">(.*?)</article>', page.text, re.DOTALL)[1]
+        assert f'<a href="#schema-{output}">' in article
+        assert f'id="schema-{output}"' in page.text
 
 
 def test_every_link_of_the_page_leads_somewhere(page):
