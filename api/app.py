@@ -46,6 +46,7 @@ def create_app(services: Services) -> Flask:
         OPENAPI_VERSION="3.1.1",
         API_SPEC_OPTIONS={
             "info": {"description": api.__doc__},
+            "servers": [{"url": services.settings.public_url or "/"}],
             "security": [{"key": []}],
             "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         },

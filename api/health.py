@@ -35,7 +35,12 @@ def healthz() -> dict[str, str]:
 
 @probes.route("/readyz")
 @probes.response(200, Readiness)
-@probes.alt_response(503, schema=Readiness, headers={"Retry-After": {"$ref": "#/components/headers/Retry-After"}})
+@probes.alt_response(
+    503,
+    schema=Readiness,
+    headers={"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
+    example={"status": "unavailable", "redis": False, "database": True},
+)
 def readyz() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Say whether jobs can be accepted: 200 when Redis and the database answer, else 503; and how much is waiting."""
     backlog = _backlog()

@@ -6,7 +6,7 @@ from typing import Any
 from flask import g
 
 from api.auth import guarded
-from api.description import raises
+from api.description import raises, shows
 from api.schemas.jobs import (
     MAX_WAIT_S,
     CursorQuery,
@@ -77,6 +77,7 @@ def delete_job(query: dict[str, Any], job_id: str) -> Receipt:
 @blueprint.route("/jobs/<job:job_id>/cancel", methods=["POST"])
 @blueprint.response(200, JobState)
 @raises(JobEnded)
+@shows("canceled")
 def cancel_job(job_id: str) -> Job:
     """Cancel a job that has not ended; its worker stops, and its webhook says `canceled`."""
     return services().jobs.cancel(g.client.id, job_id)

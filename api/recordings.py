@@ -5,8 +5,15 @@ from typing import Any
 from flask import request
 
 from api.auth import guarded
+from api.description import gives
 from api.job_submission import submit, submits_job
 from api.schemas.recordings import DiarizeRequest, IdentifyRequest, JobCreated, VerifyRequest, VoiceprintRequest
+from shared.dialects.pyannoteai.outputs import (
+    DiarizationOutput,
+    IdentificationOutput,
+    VerificationOutput,
+    VoiceprintOutput,
+)
 from shared.domain.jobs import JobSubmission
 
 blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name and verify them.")
@@ -25,6 +32,7 @@ def _leave_room_for_voiceprints() -> None:
 @blueprint.arguments(VoiceprintRequest)
 @blueprint.response(200, JobCreated)
 @submits_job
+@gives(VoiceprintOutput)
 def create_voiceprint(submission: JobSubmission) -> dict[str, Any]:
     """Make the voiceprint of a recording's dominant speaker.
 
@@ -38,6 +46,7 @@ def create_voiceprint(submission: JobSubmission) -> dict[str, Any]:
 @blueprint.arguments(DiarizeRequest)
 @blueprint.response(200, JobCreated)
 @submits_job
+@gives(DiarizationOutput)
 def diarize(submission: JobSubmission) -> dict[str, Any]:
     """Tell who speaks when.
 
@@ -50,6 +59,7 @@ def diarize(submission: JobSubmission) -> dict[str, Any]:
 @blueprint.arguments(IdentifyRequest)
 @blueprint.response(200, JobCreated)
 @submits_job
+@gives(IdentificationOutput)
 def identify(submission: JobSubmission) -> dict[str, Any]:
     """Tell who speaks when, by the names of up to fifty voiceprints."""
     return submit(submission)
@@ -59,6 +69,7 @@ def identify(submission: JobSubmission) -> dict[str, Any]:
 @blueprint.arguments(VerifyRequest)
 @blueprint.response(200, JobCreated)
 @submits_job
+@gives(VerificationOutput)
 def verify(submission: JobSubmission) -> dict[str, Any]:
     """Say whether the dominant speaker of a recording is the person of a voiceprint."""
     return submit(submission)

@@ -26,7 +26,13 @@ class MediaRequest(Request):
 class MediaAddress(Body):
     """Address to PUT the file to, or GET it from."""
 
-    url = fields.String(required=True, metadata={"description": "Good for an hour, without further authorization."})
+    url = fields.String(
+        required=True,
+        metadata={
+            "description": "Good for an hour, without further authorization.",
+            "examples": ["https://storage.example.com/voice.wav?signature=0123abcd"],
+        },
+    )
 
 
 class MediaQuery(Query):

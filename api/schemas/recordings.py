@@ -221,14 +221,23 @@ class LabelledVoiceprint(Request):
 
 
 class Matching(Request):
-    """Matching of speakers to labels."""
+    """Rules by which speakers get labels."""
 
-    exclusive = flag("No two speakers may have the same label.", default=True)
+    exclusive = flag(
+        "Give each label to one speaker at most: the pairs whose confidences have the greatest sum match. "
+        "With false, several speakers may get the same label.",
+        default=True,
+    )
     threshold = fields.Float(
         allow_none=True,
         load_default=0.0,
         validate=validate.Range(0, 100),
-        metadata={"description": "Least confidence of a match. With 0 somebody is always named, strangers too."},
+        metadata={
+            "description": "Least confidence of a match, as `operatingPoint` of `POST /v1/verify` has it: 50 is "
+            "balanced, 90 strict, 99 strictest. A speaker below it keeps a name such as `SPEAKER_00`. "
+            "With 0, strangers get a label too; take 50 or more where names matter. "
+            "Above 0, a model without calibration fails the job with `not_calibrated`."
+        },
     )
 
 
@@ -236,7 +245,15 @@ class IdentifyRequest(DiarizeRequest):
     """Request to diarize a recording and name the speakers whose voiceprint is given."""
 
     voiceprints = _ShortList(fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, 50))
-    matching = fields.Nested(Matching, allow_none=True, load_default=None)
+    matching = fields.Nested(
+        Matching,
+        allow_none=True,
+        load_default=None,
+        metadata={
+            "description": "Rules by which speakers get labels. Left out or null: the defaults, which name strangers.",
+            "examples": [{"exclusive": True, "threshold": 50}],
+        },
+    )
 
     @validates_schema
     def check_labels(self, data: dict[str, Any], **_: Any) -> None:
@@ -270,7 +287,12 @@ class VerifyRequest(JobRequest):
         by_value=True,
         allow_none=True,
         load_default=OperatingPoint.BALANCED,
-        metadata={"description": "How sure one must be to accept."},
+        metadata={
+            "description": "Least confidence to accept the voice: `balanced` 50, `strict` 90, `strictest` 99. A "
+            "stricter point accepts fewer strangers, and rejects the right person more often, most of all by "
+            "telephone or in noise. Left out or null: `balanced`.",
+            "examples": ["balanced"],
+        },
     )
 
     def command(self, data: dict[str, Any]) -> Command:
@@ -287,5 +309,5 @@ class JobCreated(Body):
     """Job that was accepted."""
 
     jobId = fields.String(required=True, attribute="id", metadata=ID)
-    status = Choice(Status, required=True)
+    status = Choice(Status, required=True, examples=[Status.CREATED])
     warning = fields.String(metadata={"description": "What was not taken literally in the request."})

@@ -10,26 +10,26 @@ from shared.domain.keys import MAX_OVERLAP_S
 class ConnectionTest(Body):
     """Proof that address and key are right."""
 
-    status = fields.String(required=True)
-    message = fields.String(required=True)
+    status = fields.String(required=True, metadata={"examples": ["OK"]})
+    message = fields.String(required=True, metadata={"examples": ["Test connection successful"]})
 
 
 class Liveness(Body):
     """Proof that the process lives."""
 
-    status = fields.String(required=True)
+    status = fields.String(required=True, metadata={"examples": ["ok"]})
     version = fields.String(required=True, metadata={"description": "The service's version, as in the changelog."})
 
 
 class Readiness(Body):
     """Readiness to accept jobs, and how many there are; Redis alone knows what waits."""
 
-    status = fields.String(required=True)
+    status = fields.String(required=True, metadata={"examples": ["ok"]})
     redis = fields.Boolean(required=True)
     database = fields.Boolean(required=True)
-    jobsWaiting = fields.Integer(attribute="waiting")
-    jobsRunning = fields.Integer(attribute="running")
-    oldestJobSeconds = Rounded(1, attribute="oldest_s")
+    jobsWaiting = fields.Integer(attribute="waiting", metadata={"examples": [3]})
+    jobsRunning = fields.Integer(attribute="running", metadata={"examples": [2]})
+    oldestJobSeconds = Rounded(1, attribute="oldest_s", metadata={"examples": [4.2]})
 
 
 class SecretRotation(Request):

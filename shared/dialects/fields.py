@@ -1,6 +1,7 @@
 """Marshmallow fields and base schema that bodies share; each both dumps a domain value and describes it."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -50,8 +51,9 @@ class Timestamp(fields.String):
 class Choice(fields.Enum):  # type: ignore[type-arg]
     """One of the words of a string enumeration."""
 
-    def __init__(self, words: type[StrEnum], **options: Any) -> None:
-        super().__init__(words, by_value=True, metadata={"type": "string"}, **options)
+    def __init__(self, words: type[StrEnum], *, examples: Sequence[str] = (), **options: Any) -> None:
+        metadata = {"type": "string", **({"examples": list(examples)} if examples else {})}
+        super().__init__(words, by_value=True, metadata=metadata, **options)
 
 
 class Percentages(fields.List[Any]):

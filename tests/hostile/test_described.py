@@ -1,15 +1,18 @@
-"""Whatever goes wrong, the answer is one that the description tells of: every error is driven for real."""
+"""Real errors of every kind: each response is one that the API's description tells of."""
 
+import numpy as np
 import pytest
 import requests
 
 from api.errors import MethodNotAllowed
 from shared.domain.errors import RequestError, concrete_errors
 from shared.domain.jobs import Status
+from shared.domain.quality import Capture
+from shared.domain.voiceprints import Voiceprint
 from tests.support.apis import api
 from tests.support.client import Client, put
 from tests.support.described import Description, Operation
-from tests.support.states import States
+from tests.support.states import MODEL, States
 
 JSON = {"Content-Type": "application/json"}
 NOTHING = {"job_id": "8b0e0c4e-54b4-4f5b-9d5f-0123456789ab", "key": "never", "token": "never"}
@@ -94,6 +97,22 @@ def test_every_operation_meets_the_errors_that_follow_from_what_it_is(client, me
         if "{token}" not in operation.path:
             described = {c for s in met.description.answers(operation) for c in met.description.codes(operation, s)}
             assert described & INHERENT <= met.codes[operation.method, operation.path], operation.path
+
+
+def test_every_example_request_is_taken(client, met, states):
+    states.serve_models()
+    client.upload("voice.wav", b"x")
+    # In examples a voiceprint is shortened.
+    capture = Capture(net_speech_s=9.0, snr_db=30.0, narrowband=False)
+    vector = np.eye(1, MODEL.dimension, dtype=np.float32)[0]
+    voice = Voiceprint(f"{MODEL.handle}@{MODEL.version}", vector, capture).encode()
+    for operation in met.description.operations():
+        if operation.reads_json:
+            body = operation.body["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
+            whole = body | ({"voiceprint": voice} if "voiceprint" in body else {})
+            whole |= {"voiceprints": [one | {"voiceprint": voice} for one in body.get("voiceprints", [])]}
+            code = met.send(client, operation, json={name: value for name, value in whole.items() if value != []})
+            assert code in (None, "secret_rotating"), operation.path
 
 
 def test_every_error_that_comes_from_the_work_is_met(client, met, states, folder):
