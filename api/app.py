@@ -4,7 +4,7 @@ import time
 import uuid
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, redirect, request, url_for
 from flask_smorest import Api
 from werkzeug.routing import BaseConverter, PathConverter
 
@@ -56,6 +56,8 @@ def create_app(services: Services) -> Flask:
     cors.register(app, services.settings)
     app.after_request(_close_request)
     app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter}
+    for path in ("/", "/docs/"):
+        app.add_url_rule(path, f"lead to docs from {path}", lambda: redirect(url_for("docs.get_docs")))
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
     return app
 

@@ -67,6 +67,12 @@ class RequestTooLarge(RequestError):
     code = "request_too_large"
 
 
+class RangeNotSatisfiable(RequestError):
+    """The range of bytes that is asked for lies outside the file."""
+
+    code = "range_not_satisfiable"
+
+
 class UnsupportedMediaType(RequestError):
     """The body is not JSON."""
 
@@ -93,6 +99,7 @@ STATUS: dict[type[RequestError], int] = {
     LengthRequired: 411,
     RequestTooLarge: 413,
     UnsupportedMediaType: 415,
+    RangeNotSatisfiable: 416,
     IdempotencyMismatch: 422,
     RateLimited: 429,
     TooManyJobs: 429,
@@ -105,6 +112,7 @@ _FRAMEWORK: dict[int, RequestError] = {
     404: NotFound("There is nothing at this address."),
     405: MethodNotAllowed("This address does not answer that method."),
     413: RequestTooLarge("The request's body is too large."),
+    416: RangeNotSatisfiable("The file ends before that range begins; ask for less, or leave Range out."),
     415: UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json."),
 }
 #: What clients should do when a dependency is away.

@@ -4,6 +4,7 @@ import json
 import uuid
 from contextlib import suppress
 from http import HTTPStatus
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -19,6 +20,11 @@ log = structlog.get_logger()
 
 class Worker(ThreadWorker):
     """Threaded gunicorn worker with JSON errors."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; requests that wait for a job's end are answered at once, with the job as it stands."""
+        self.wsgi.extensions["timbre"].jobs.stop_waiting()
+        super().handle_exit(sig, frame)
 
     def handle_error(self, _request: Any, client: Any, _address: Any, error: Exception) -> None:
         """Send the error in the API's envelope; gunicorn's answer is HTML, and its log quotes the request."""

@@ -1,14 +1,17 @@
 """Uploads: signed addresses to PUT them to and GET them from, a list, and their removal."""
 
+import os
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
-from flask import Response, g, request, send_file
+from flask import Response, g, request
 from flask_smorest import Blueprint
+from werkzeug.wsgi import wrap_file
 
 from api.auth import guarded
 from api.description import raises
-from api.errors import InvalidRequest, RequestTooLarge
+from api.errors import InvalidRequest, RangeNotSatisfiable, RequestTooLarge
 from api.schemas.media import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
 from api.services import services
 from shared.domain.errors import MediaNotFound, NotFound
@@ -17,6 +20,32 @@ from shared.domain.sources import MediaUrl
 
 _CHUNK_BYTES = 1 << 16
 _BYTES = {"type": "string", "format": "binary"}
+_ANY_TYPE = "application/octet-stream"
+#: Media types of the accepted formats, by the extension of a key.
+_TYPES = {
+    ".aif": "audio/aiff",
+    ".aiff": "audio/aiff",
+    ".amr": "audio/amr",
+    ".au": "audio/basic",
+    ".caf": "audio/x-caf",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".webm": "video/webm",
+}
+_FILE = {kind: {"schema": _BYTES} for kind in (_ANY_TYPE, "audio/*", "video/*")}
+_RANGE_HEADER = {
+    "in": "header",
+    "name": "Range",
+    "description": "Part of the file, `bytes=0-1023` (RFC 9110, 14.2).",
+    "schema": {"type": "string"},
+}
 
 blueprint = guarded("media", "Store recordings.")
 #: The signed addresses that the API serves itself: the signature stands in for a key.
@@ -69,16 +98,28 @@ def put_media(token: str) -> Response:
 
 
 @signed_blueprint.route("/download/<string:token>")
-@signed_blueprint.response(200, _BYTES, content_type="application/octet-stream")
+@signed_blueprint.response(200)
+@signed_blueprint.alt_response(206, description="The part of the file that Range asks for.")
+@signed_blueprint.doc(parameters=[_RANGE_HEADER], responses={200: {"content": _FILE}, 206: {"content": _FILE}})
+@raises(RangeNotSatisfiable)
 def get_media(token: str) -> Response:
-    """Give the file that the signed address stands for."""
+    """Give the file that the signed address stands for, or a part of it."""
     client_id, key = services().signed_media.read("download", token)
     try:
         file = services().jobs.media.open_upload(client_id, key)
     except MediaNotFound as error:
         raise NotFound(str(error)) from None
+    size = os.fstat(file.fileno()).st_size
+    response = Response(
+        wrap_file(request.environ, file), mimetype=_TYPES.get(PurePosixPath(key).suffix.lower(), _ANY_TYPE)
+    )
+    response.content_length = size
     # Whatever a client has stored, no browser may take it for a page of ours.
-    return send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name="recording")
+    response.headers["Content-Disposition"] = "attachment; filename=recording"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.cache_control.private = True
+    response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
+    return response
 
 
 def _limited_body(limit: int) -> Iterator[bytes]:

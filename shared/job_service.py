@@ -92,6 +92,10 @@ class JobService:
         """
         return _existing(self.jobs.wait(client_id, job_id, seconds))
 
+    def stop_waiting(self) -> None:
+        """End every `wait`, now and in future, at once: the process is about to end."""
+        self.jobs.stop_waiting()
+
     def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
         """Return a page of a client's jobs, newest first."""
         return self.jobs.page(client_id, status, which)

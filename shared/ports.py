@@ -35,6 +35,9 @@ class JobStore(Protocol):
     def wait(self, client_id: str, job_id: str, seconds: float) -> Job | None:
         """Return a client's job once it has ended, or as it stands after so many seconds; None as `find`."""
 
+    def stop_waiting(self) -> None:
+        """End every `wait`, now and in future, at once: the process is about to end."""
+
     def knows(self, client_id: str, key: IdempotencyKey) -> bool:
         """Tell whether a client has used an idempotency key, for whatever."""
 

@@ -15,8 +15,8 @@ CHANNEL = "timbre:ended"
 #: Longest wait for the subscription to stand, and pause after a Redis that does not answer.
 _SUBSCRIBE_S = 1.0
 _AWAY_S = 0.5
-#: Longest wait for a message before the connection is checked.
-_CHECK_S = 5.0
+#: Longest wait for a message, after which the listener looks whether it must stop.
+_MESSAGE_S = 0.5
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class RedisEndings:
         with self._redis.pubsub() as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(CHANNEL)
             while not self.stopped:
-                message = channel.get_message(timeout=_CHECK_S)
+                message = channel.get_message(timeout=_MESSAGE_S)
                 if message is None:
                     continue
                 if message["type"] == "subscribe":

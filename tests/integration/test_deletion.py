@@ -124,3 +124,18 @@ def test_what_was_sealed_under_another_secret_is_not_found_and_can_be_deleted(jo
     assert deletion.jobs.find("c", job_id) is None
     assert removed(deletion(job_id)) == SHA256 | {"output": None}
     assert jobs.find("c", job_id) is None
+
+
+def test_an_upload_stays_if_the_client_says_so(jobs, deletion, job_id):
+    receipt = job_service(jobs, media=deletion).delete("c", job_id, keep_media=True)
+    assert removed(receipt) == {"output": None, "media": None}
+    assert deletion.media.contains("c", "a")
+
+
+def test_an_upload_stays_while_another_unfinished_job_of_the_client_is_made_from_it(jobs, deletion, job_id):
+    other = jobs.create(new_job_id(), "c", SUBMISSION).id
+    jobs.create(new_job_id(), "stranger", SUBMISSION)
+    assert removed(deletion(job_id)) == {"output": None, "media": None}
+    assert deletion.media.contains("c", "a")
+    assert removed(deletion(other)) == SHA256 | {"output": None}
+    assert not deletion.media.contains("c", "a")
