@@ -155,7 +155,7 @@ def _answer_framework(error: HTTPException) -> Response:
 
 
 def unreadable(error: Exception) -> RequestError:
-    """Return what is said about a request that is not proper HTTP, or whose body turns out not to be."""
+    """Return the error for a request that is not proper HTTP, or whose body is not."""
     if isinstance(error, LimitRequestLine | LimitRequestHeaders):
         return RequestTooLarge("The request's address or its headers are too long, or there are too many headers.")
     return InvalidRequest(("request", "This is not proper HTTP; check how the request and its body are written."))
@@ -188,7 +188,7 @@ def body(error: TimbreError, request_id: str) -> dict[str, Any]:
 
 
 class RequestParser(FlaskParser):
-    """Reads request bodies; what is wrong with one becomes an `InvalidRequest`, field by field."""
+    """Parser of request bodies and queries; their faults become an `InvalidRequest`, field by field."""
 
     DEFAULT_VALIDATION_STATUS = STATUS[InvalidRequest]
     #: An unknown parameter of a query is refused, since it does nothing; one of a body is warned of.

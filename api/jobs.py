@@ -56,8 +56,7 @@ def list_jobs_by_cursor(query: dict[str, Any]) -> Any:
 def get_job(query: dict[str, Any], headers: dict[str, str], job_id: str) -> Job:
     """Get a job: its status, its step while it runs, its output once it has ended.
 
-    With `wait`, the answer comes as soon as the job ends, or after so many seconds with the job as it stands: one
-    request in place of a loop of them.
+    With `wait`, the answer comes as soon as the job ends. After so many seconds it comes with the job as it stands.
     """
     seconds = query["wait"] if query["wait"] is not None else _preferred_wait(headers["Prefer"])
     return services().waits.job(g.client.id, job_id, seconds)

@@ -29,7 +29,7 @@ RATES_TRY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Everything outside the API that its views need."""
+    """Adapters and services of one API process."""
 
     settings: Settings
     redis: Redis

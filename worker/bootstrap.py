@@ -1,4 +1,4 @@
-"""Settings become a runner. The one place in the worker that knows which networks there are."""
+"""Bootstrap: settings become a runner; the only module of the worker that imports `models`."""
 
 from collections.abc import Callable
 
@@ -44,12 +44,12 @@ def make_service(settings: Settings) -> JobService:
 
 
 def make_forgetting(settings: Settings) -> Callable[[], None]:
-    """Return what sees to it that deleted results leave Redis's files."""
+    """Return the step that makes deleted results leave Redis's append-only file."""
     return RedisFile(connect(settings.redis_url, retries=WORKER_RETRIES)).forget
 
 
 def make_fetcher(settings: Settings) -> SourceFetcher:
-    """Return what gets recordings."""
+    """Return the fetcher of recordings."""
     return SourceFetcher(
         egress=make_egress(settings),
         media=open_media(settings),
@@ -59,7 +59,7 @@ def make_fetcher(settings: Settings) -> SourceFetcher:
 
 
 def make_egress(settings: Settings) -> Egress:
-    """Return the door to clients' addresses."""
+    """Return the HTTP client for clients' addresses."""
     return Egress(rules=settings.address_rules())
 
 
@@ -70,7 +70,7 @@ def make_deliveries(settings: Settings) -> RedisDeliveries:
 
 
 def make_deliverer(settings: Settings) -> Deliverer:
-    """Return what sends webhooks."""
+    """Return the sender of webhooks."""
     clients = SqlClients(open_migrated(settings.sql_url()), settings.secret_bytes())
     return Deliverer(
         deliveries=make_deliveries(settings),
@@ -82,7 +82,7 @@ def make_deliverer(settings: Settings) -> Deliverer:
 
 
 def make_model_list(settings: Settings) -> Callable[[], None]:
-    """Return what tells the API, again and again, which models there are."""
+    """Return the step that publishes the list of models to the API."""
     index = RedisModels(connect(settings.redis_url), ttl_s=2 * settings.lease_s)
     models = registry.listed(settings.weights_dir, settings.model)
     return lambda: index.publish(models)

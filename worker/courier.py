@@ -1,4 +1,4 @@
-"""The courier: a process of its own that sends webhooks, so that slow receivers keep no job waiting.
+"""Courier: the process that sends webhooks, so that slow receivers keep no job waiting.
 
 `python -m worker.courier`. Any number may run. Like every worker it also takes back the jobs of dead ones.
 """
@@ -29,7 +29,7 @@ _IDLE_S, _AWAY_S = 0.1, 1.0
 
 
 class Courier:
-    """Takes due webhooks and sends them, until told to stop; what is on its way then is finished."""
+    """Courier loop: takes due webhooks and sends them until told to stop; tries on their way are finished."""
 
     def __init__(self, deliveries: DeliveryStore, deliverer: Deliverer) -> None:
         self._deliveries, self._deliverer = deliveries, deliverer

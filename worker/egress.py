@@ -1,7 +1,7 @@
-"""The one door to addresses that clients give: downloads and webhooks alike.
+"""Egress: HTTP requests to addresses that clients give, downloads and webhooks alike, safe from SSRF.
 
-An address is judged after it is resolved and the judged address is the one that is dialled, so that a name which
-answers differently a moment later gains nothing; each redirect passes the same door.
+A host name is resolved once, every address is judged, and only a judged address is dialled: DNS rebinding gains
+nothing. Each redirect is judged again.
 
     EgressError
     |-- AddressRefused      not an address that may be opened
@@ -46,7 +46,7 @@ _ASCII = "".join(map(chr, range(128)))
 
 
 class EgressError(Exception):
-    """An exchange that did not happen; the message is a sentence for whoever gave the address."""
+    """No exchange took place; the message is a sentence for the client who gave the address."""
 
 
 class AddressRefused(EgressError):
@@ -61,7 +61,7 @@ class EgressTimeout(EgressError):
 
 
 class TooManyRedirects(EgressError):
-    """The address sends us round and round."""
+    """The address redirects too often."""
 
 
 class BadCertificate(EgressError):
@@ -73,12 +73,12 @@ class ConnectionBroken(EgressError):
 
 
 def system_resolver(host: str) -> list[str]:
-    """Return every address of `host`; raises OSError."""
+    """Resolve a host name to every address of it (DNS); raises OSError."""
     return [str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 class Deadline:
-    """Shuts its connections when time is up: a timeout per read never ends against a byte now and then."""
+    """Deadline of an exchange: shuts its sockets when time is up. A timeout per read never ends against slow bytes."""
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
@@ -99,11 +99,11 @@ class Deadline:
             raise EgressTimeout
 
     def watch(self, connection: HTTPConnection) -> None:
-        """Shut `connection` in the end, too, which is about to connect."""
+        """Shut `connection` at the deadline, even if it is still connecting."""
         self._connections.append(connection)
 
     def watch_socket(self, connected: socket.socket) -> None:
-        """Shut what came of it, which the connection forgets when the answer is its last."""
+        """Shut the connected socket at the deadline; a connection forgets its socket with its last answer."""
         self._sockets.append(connected)
         # Time may have run out when there was nothing to shut yet.
         self.check()
@@ -116,7 +116,7 @@ class Deadline:
                 each.settimeout(min(seconds, self.left_s))
 
     def cancel(self) -> None:
-        """Leave the connections alone."""
+        """Stop the clock."""
         self._timer.cancel()
 
     def _shut(self) -> None:
@@ -127,7 +127,7 @@ class Deadline:
 
 
 class Answer:
-    """What came back: status and headers at once, the body as it is read."""
+    """Response: status and headers at once, the body as it is read."""
 
     def __init__(self, response: BaseHTTPResponse, deadline: Deadline) -> None:
         self._response, self._deadline = response, deadline
@@ -140,7 +140,7 @@ class Answer:
         return self._response.length_remaining
 
     def chunks(self, most: int, silence_s: float = math.inf) -> Iterator[bytes]:
-        """Yield the body as it arrives, raw, at most `most` bytes at a time; give up after `silence_s` of nothing.
+        """Yield the raw body as it arrives, at most `most` bytes at a time; give up after `silence_s` without any.
 
         Raises
         ------
@@ -168,7 +168,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Egress:
-    """Opens clients' addresses as far as the rules allow.
+    """HTTP client for clients' addresses, as far as the rules allow.
 
     Parameters
     ----------
@@ -194,14 +194,14 @@ class Egress:
         headers: Mapping[str, str] | None = None,
         https_only: bool = False,
     ) -> Iterator[Answer]:
-        """Send a request and give its answer, whatever its status; redirects not listed are answers too.
+        """Send a request and yield its answer, whatever its status; other redirects are answers too.
 
-        The deadline is wall clock over everything: names, connections, redirects and the body's reading.
+        The deadline is wall clock over everything: names, connections, redirects and the reading of the body.
 
         Raises
         ------
         EgressError
-            One of its kinds; also out of the answer's reading.
+            Also while the answer is read.
         """
         deadline = Deadline(deadline_s)
         schemes = {"https"} if https_only else {"http", "https"}
@@ -301,7 +301,7 @@ def _redirect(current: HttpUrl, location: str | None) -> HttpUrl:
 
 
 def _within(seconds: float, function: Callable[[str], list[str]], argument: str) -> list[str]:
-    """Return `function(argument)`, from another thread, since resolving a name knows no timeout; raises OSError."""
+    """Call `function(argument)` in a thread, with a timeout that name resolution lacks; raises OSError."""
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -322,7 +322,7 @@ def _within(seconds: float, function: Callable[[str], list[str]], argument: str)
 
 @contextmanager
 def _translated(deadline: Deadline) -> Iterator[None]:
-    """Turn what urllib3 raises into our errors; its texts may hold the address with its query, so none is kept."""
+    """Translate urllib3's errors to ours, without their texts, which may hold the address with its query."""
     try:
         yield
     except (HTTPError, OSError) as error:

@@ -1,8 +1,8 @@
 """Uploads in a local folder: one file per upload, named by a hash, so that no key can leave its client's folder.
 
-Beside each file stands another, `.key`, which holds the name that the client gave it. Requests for one name may meet,
-in several processes: every step is a rename, and a name is the last that is put and the first that is taken away, so
-that no file stays without its name. A name may stay without a file; it is not listed, and swept in its time.
+Beside each file stands another, `.key`, which holds the client's name for it. Requests for one name may meet, in
+several processes, so every step is a rename. The name is stored last and removed first: no file lacks its name. A name
+may lack its file; it is not listed, and swept in its time.
 """
 
 import hashlib

@@ -51,7 +51,7 @@ class RedisDeliveries:
         self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
 
     def take(self, most: int) -> list[Delivery]:
-        """Take up to `most` due webhooks to send, at most eight of one client and four of one host at a time."""
+        """Take up to `most` due webhooks to send; a client and a host have limits of their own, see above."""
         limits = (PER_CLIENT, PER_HOST, round(SEND_S * 1000), len(PyannoteAi.delays_s))
         taken = self._scripts("take", most, *limits, LOG_TTL_S * 1000, LOG_LENGTH)
         return [

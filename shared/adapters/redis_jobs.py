@@ -1,4 +1,4 @@
-"""The job record in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
+"""Job records in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
 
 ==============================  ===================================================================================
 `timbre:job:{id}`               hash: client, command, media, dialect, webhook, host, status_only, status, step,
@@ -16,11 +16,10 @@
 `timbre:forgetting`             when the last rewrite of Redis's file was begun, for as long as none may follow
 ==============================  ===================================================================================
 
-Repeated doorbells, and workers that come back from the dead, cannot harm a record: what ends a job carries the claim's
-fence and loses if it is stale. The webhook is put in the outbox by the script that ends the job, see
-`redis_deliveries.py`. What clients say and get is sealed (`sealing.py`): command, webhook and output hold signed
-addresses and voices, and Redis writes everything to its disk. Scripts build keys from ids, so this wants one Redis,
-not a cluster.
+Repeated doorbells and workers that come back from the dead cannot harm a record: the write that ends a job carries the
+claim's fencing token and loses if it is stale. The script that ends a job also puts its webhook in the outbox, see
+`redis_deliveries.py`. Command, webhook and output are sealed (`sealing.py`), since they hold signed addresses and
+voices, and Redis writes everything to its disk. Scripts build keys from ids, which needs one Redis, not a cluster.
 """
 
 import hashlib

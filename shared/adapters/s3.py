@@ -1,7 +1,7 @@
 """S3, or anything that speaks like it: uploads by presigned addresses, and sources read with our own credentials.
 
-Credentials come from where the AWS SDK looks for them (`AWS_ACCESS_KEY_ID`, a profile, the machine's role), and only
-ever to this module; clients see presigned addresses.
+The AWS SDK finds the credentials: `AWS_ACCESS_KEY_ID`, a profile, or the machine's role. Only this module uses them;
+clients see presigned addresses.
 """
 
 import base64

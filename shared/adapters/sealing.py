@@ -42,9 +42,9 @@ class Sealer:
 class Envelope:
     """Seals what belongs to a job: commands, results, webhooks.
 
-    Each thing has a key of its own, which stands before it, sealed under the server's: a copy of the database is worth
-    nothing without the server secret, and whoever removes the record has removed the only key to what it said; from
-    Redis's files too, see `redis_file.py`.
+    Each value has a key of its own, which stands before it, sealed under the server's. So a copy of the database is
+    worth nothing without the server secret. A removed record takes the only key to its values along, from Redis's
+    append-only file too, see `redis_file.py`.
     """
 
     def __init__(self, secret: bytes) -> None:

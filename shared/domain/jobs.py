@@ -171,7 +171,7 @@ class JobPage:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """Proof of what was removed: hexadecimal SHA-256 of each thing, None for what did not exist."""
+    """Receipt of a deletion: hexadecimal SHA-256 of each part, None for a part that did not exist."""
 
     job_id: str
     deleted_at: datetime
@@ -233,7 +233,7 @@ class Reaped:
 
 @dataclass(frozen=True, kw_only=True)
 class Withdrawal:
-    """A caller's right to delete a job that nobody else can get at any more, and what there is to delete."""
+    """Right to delete a job that nobody else can reach any more, with what there is to delete."""
 
     job_id: str
     #: Names the call that has the job.

@@ -34,6 +34,37 @@ def fields(answer: requests.Response) -> list[str]:
     return [error["field"] for error in body["errors"]]
 
 
+def test_the_message_of_a_bad_request_is_its_first_error(client: Client) -> None:
+    body = refused(client.post("/v1/voiceprint", url="ftp://x", webhook="x"), 400, "invalid_request")
+    first = body["errors"][0]
+    assert body["message"] == f"{first['field']}: {first['message']}"
+
+
+@pytest.mark.parametrize("path", ["/v2/jobs", "/v1/jobs", "/v1/media", f"/v1/jobs/{uuid.uuid4()}"])
+def test_an_unknown_query_parameter_is_named(path: str, client: Client) -> None:
+    assert fields(client.send("GET", f"{path}?statuss=failed")) == ["statuss"]
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "x"])
+def test_a_wait_that_cannot_be_is_refused(wait: str, client: Client) -> None:
+    assert fields(client.send("GET", f"/v1/jobs/{uuid.uuid4()}?wait={wait}")) == ["wait"]
+
+
+def test_a_model_that_is_not_served_is_refused_with_those_that_are(client: Client) -> None:
+    answer = client.post("/v1/voiceprint", url=UNREACHABLE, model="titanet_huge")
+    assert fields(answer) == ["model"]
+    assert "titanet_huge is not served here" in answer.json()["message"]
+    assert answer.json()["message"].endswith("one of: ge2e.")
+    aliased = client.post("/v1/voiceprint", url=UNREACHABLE, model="precision-2")
+    assert (aliased.status_code, "default model" in aliased.json()["warning"]) == (200, True)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/"])
+def test_the_front_door_leads_to_the_docs(path: str, client: Client) -> None:
+    answer = requests.get(client.url + path, timeout=5)
+    assert (answer.url, answer.status_code) == (f"{client.url}/docs", 200)
+
+
 def test_address_and_key_can_be_tried(client: Client) -> None:
     answer = client.send("GET", "/v1/test")
     assert (answer.status_code, answer.json()) == (200, {"status": "OK", "message": "Test connection successful"})

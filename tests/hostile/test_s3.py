@@ -242,3 +242,15 @@ def test_nothing_of_the_credentials_is_in_the_logs(stack):
     text = "".join(path.read_text(errors="replace") for path in stack.logs.iterdir())
     assert "canary-secret-of-s3" not in text
     assert "X-Amz-Signature" not in text
+
+
+def test_what_the_server_received_itself_is_saved_whole_or_not_at_all(media):
+    def broken():
+        yield b"half"
+        raise ConnectionError
+
+    media.save("a", "k", [b"one ", b"file"])
+    assert content(media, "a", "k") == b"one file"
+    with pytest.raises(ConnectionError):
+        media.save("a", "k", broken())
+    assert content(media, "a", "k") == b"one file"

@@ -1,4 +1,4 @@
-"""Whether this machine's worker or courier is alive, for health checks: `python -m worker.jobs.alive worker`.
+"""Liveness of this machine's worker or courier, for health checks: `python -m worker.jobs.alive worker`.
 
 A worker that lost its broker still has a process, so the process proves nothing: what counts is that its housekeeping
 got through to Redis a moment ago.

@@ -19,12 +19,12 @@ log = structlog.get_logger()
 
 
 class LeaseLostError(BaseException):
-    """The job was canceled, deleted or given to another worker; whatever this one still does counts for nothing."""
+    """The job was canceled, deleted or given to another worker; this one's work counts no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Does jobs, one at a time."""
+    """Runner of jobs, one at a time."""
 
     service: JobService
     #: Does the work of a client's command, see `Handlers.handle`.

@@ -45,7 +45,7 @@ _REASONS: dict[type[EgressError], Reason] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Deliverer:
-    """Sends webhooks that a courier has taken."""
+    """Sender of the webhooks that a courier has taken."""
 
     deliveries: DeliveryStore
     #: Client id -> the secrets that sign for it, the oldest first; none for a client that was revoked.
@@ -56,7 +56,7 @@ class Deliverer:
     timeout_s: float = TIMEOUT_S
 
     def deliver(self, delivery: Delivery) -> None:
-        """Send a webhook and note how it went; while the secrets that sign it cannot be read, put it off and raise."""
+        """Send a webhook and log the try; put it off and raise while its secrets cannot be read."""
         try:
             secrets = self.secrets(delivery.client_id)
         except Exception:
