@@ -71,7 +71,8 @@ class JobIdConverter(BaseConverter):
 class MediaKeyConverter(PathConverter):
     """A stored recording's key in a path, which may begin with a slash."""
 
-    regex, part_isolating = ".+", False
+    regex = ".+"
+    part_isolating = False
 
 
 class _TimbreApi(Api):

@@ -102,7 +102,8 @@ def require_model(settings: Settings) -> None:
 
 def make_nets(settings: Settings) -> Nets:
     """Load the networks: the model that the settings name, or the first one installed."""
-    threads, device = settings.inference_threads, settings.device
+    threads = settings.inference_threads
+    device = settings.device
     embedder = registry.load(_card(settings), settings.weights_dir, threads=threads, device=device)
     return Nets(SileroVad(threads=threads), embedder)
 

@@ -25,14 +25,16 @@ log = structlog.get_logger()
 #: Webhooks on their way at the same time; no client has more than half of them, see `PER_CLIENT`.
 SENDERS = 16
 #: Pause when nothing is due, and when Redis is away.
-_IDLE_S, _AWAY_S = 0.1, 1.0
+_IDLE_S = 0.1
+_AWAY_S = 1.0
 
 
 class Courier:
     """Courier loop: takes due webhooks and sends them until told to stop; tries on their way are finished."""
 
     def __init__(self, deliveries: DeliveryStore, deliverer: Deliverer) -> None:
-        self._deliveries, self._deliverer = deliveries, deliverer
+        self._deliveries = deliveries
+        self._deliverer = deliverer
         self._free = threading.Semaphore(SENDERS)
         self._stopped = threading.Event()
 

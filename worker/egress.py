@@ -130,7 +130,8 @@ class Answer:
     """Response: status and headers at once, the body as it is read."""
 
     def __init__(self, response: BaseHTTPResponse, deadline: Deadline) -> None:
-        self._response, self._deadline = response, deadline
+        self._response = response
+        self._deadline = deadline
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -146,7 +147,8 @@ class Answer:
         ------
         EgressTimeout, ConnectionBroken
         """
-        announced, received = self.length, 0
+        announced = self.length
+        received = 0
         self._deadline.limit_silence(silence_s)
         with _translated(self._deadline):
             # read1 gives what is there; read would wait for a whole chunk, however slowly it drips.

@@ -48,7 +48,9 @@ class RedisDeliveries:
     """
 
     def __init__(self, redis: Redis, envelope: Envelope, *, clock: Clock = redis_clock) -> None:
-        self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
+        self._envelope = envelope
 
     def take(self, most: int) -> list[Delivery]:
         """Take up to `most` due webhooks to send; a client and a host have limits of their own, see above."""

@@ -99,8 +99,12 @@ class RedisJobs:
         max_unfinished: int,
         clock: Clock = redis_clock,
     ) -> None:
-        self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
-        self._lease_ms, self._ttl_ms, self._deadline_ms = _ms(lease_s), _ms(ttl_s), _ms(deadline_s)
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
+        self._envelope = envelope
+        self._lease_ms = _ms(lease_s)
+        self._ttl_ms = _ms(ttl_s)
+        self._deadline_ms = _ms(deadline_s)
         self._ring_after_ms = _ms(min(lease_s, RING_AFTER_S))
         self._max_unfinished = max_unfinished
         self._endings = RedisEndings(redis)

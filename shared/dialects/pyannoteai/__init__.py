@@ -63,7 +63,8 @@ class PyannoteAi(Dialect):
         `X-Signature` has room for one signature: the oldest secret's, so that a receiver is understood until the very
         end of a rotation.
         """
-        message_id, body = f"msg_{delivery.job_id}", delivery.body
+        message_id = f"msg_{delivery.job_id}"
+        body = delivery.body
         headers = {
             "Content-Type": "application/json",
             "X-Request-Timestamp": str(now_s),
