@@ -118,7 +118,10 @@ def get_media(token: str) -> Response:
     response.headers["Content-Disposition"] = "attachment; filename=recording"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.cache_control.private = True
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
+    response.accept_ranges = "bytes"
+    # Other units, and several ranges at once, may be ignored (RFC 9110, 14.2).
+    if request.range and request.range.units == "bytes" and len(request.range.ranges) == 1:
+        response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
     return response
 
 

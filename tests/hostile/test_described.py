@@ -149,7 +149,8 @@ def test_uploads_meet_theirs(client, met):
         assert met.note(upload, put(client.address("media://voice.wav"), body)) == code
     download = met.description.operation("GET", "/v1/media/download/{token}")
     address = client.post("/v1/media/output", url="media://voice.wav").json()["url"]
-    assert met.note(download, requests.get(address, timeout=5)) is None
+    for wanted, code in (("bytes=0-0", None), ("bytes=9999-", "range_not_satisfiable"), ("", None)):
+        assert met.note(download, requests.get(address, headers={"Range": wanted}, timeout=5)) == code
 
 
 def test_what_is_right_is_described_too(client, met, states):
