@@ -67,6 +67,7 @@ def test_turns_follow_each_other_inside_the_recording(
     assert edges == sorted(edges)
     assert result.audio_s == pytest.approx(len(five_minutes[0]) / RATE_HZ)
     assert edges[0] >= 0.0 and edges[-1] <= result.audio_s
+    assert min(turn.segment.duration_s for turn in result.diarization.turns) > 0.0999
     assert result.speech_s == pytest.approx(sum(result.diarization.seconds().values()), abs=0.1)
 
 

@@ -11,7 +11,16 @@ from shared.domain.diarization import SpeakerHints, Turn, label, merge_turns
 from shared.domain.quality import Capture, is_narrowband, snr_db
 from shared.domain.voiceprints import Voiceprint
 from shared.networks import Embedder
-from worker.voices.clustering import Embeddings, Labels, by_appearance, centroids, cluster, embed_hops, turns
+from worker.voices.clustering import (
+    Embeddings,
+    Labels,
+    by_appearance,
+    centroids,
+    cluster,
+    embed_hops,
+    turns,
+    without_short_turns,
+)
 from worker.voices.progress import Steps
 
 #: Speakers looked for in a chunk of a longer recording. The cards' number was tuned on 30 s; in two minutes there is
@@ -58,8 +67,16 @@ class DiarizedChunk:
         return (own @ self.coordinates.astype(np.float32)) @ self.basis.astype(np.float32)
 
     def turns(self, labels: Labels) -> list[Turn]:
-        """Lay the speaker of each hop, (num_hops,), on the recording's clock."""
-        return merge_turns(turns(labels, self.hop_s, self.speech))
+        """Return the chunk's turns on the recording's clock, none shorter than `clustering.MIN_TURN_S`.
+
+        Chunks end at the edges of speech segments, and each segment lasts over 0.2 s. So a short turn always touches
+        another turn of its own chunk.
+
+        Parameters
+        ----------
+        labels : the speaker of each hop, (num_hops,).
+        """
+        return without_short_turns(turns(labels, self.hop_s, self.speech))
 
     def hops(self, times_s: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return the hop at each time of the recording, (num_times,); -1 where nobody speaks."""

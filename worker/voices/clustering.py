@@ -9,7 +9,8 @@
 In doubt it splits: a false split costs a voiceprint nearly nothing, a merge of two people costs a lot.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,9 @@ _MOST_SPEAKERS = 12
 ANY_NUMBER = SpeakerHints()
 #: Rounds of new centroids and new labels; nearly always two change nothing any more.
 _ROUNDS = 5
-#: What lasts no longer than this is no turn: 0.6 s are 2.9999 hops of 0.2 s.
+#: Shortest turn that is reported, in seconds.
+MIN_TURN_S = 0.1
+#: Durations that differ by no more are equal: 0.6 s are 2.9999 hops of 0.2 s.
 _ROUNDING_S = 1e-6
 #: How many neighbours on each side say whether a hop lies well inside its speaker's turn.
 _REACH = 3
@@ -49,7 +52,7 @@ def diarize_speech(frames: Frames, speech: Sequence[Segment], embedder: Embedder
     thresholds = embedder.card.clustering
     embeddings = embed_hops(frames, total_s(speech), embedder)
     labels = by_appearance(cluster(embeddings, thresholds))
-    return Diarization(merge_turns(turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
+    return Diarization(without_short_turns(turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
 
 
 def embed_hops(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
@@ -202,3 +205,28 @@ def turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[T
             if end_s - start_s > _ROUNDING_S:
                 yield Turn(Segment(start_s, end_s), label(int(labels[i])))
         before_s += segment.duration_s
+
+
+def without_short_turns(found: Iterable[Turn]) -> list[Turn]:
+    """Merge turns until none is shorter than `MIN_TURN_S`.
+
+    A hop may cross the edge of a speech segment, because hops are counted on the joined speech. If the speaker changes
+    at that hop, a turn of a few milliseconds is left on one side of the edge. It is given to the longer of the turns
+    that touch it, the shortest turn first, so that the total speech stays the same. A short turn that touches no other
+    is a whole speech segment. It is left out, and the speakers' seconds do not count it.
+    """
+    kept = merge_turns(found)
+    while kept:
+        i = min(range(len(kept)), key=lambda i: kept[i].segment.duration_s)
+        if kept[i].segment.duration_s >= MIN_TURN_S - _ROUNDING_S:
+            break
+        owner = _longest_touching(kept, i)
+        kept[i : i + 1] = [replace(kept[i], speaker=owner.speaker)] if owner else []
+        kept = merge_turns(kept)
+    return kept
+
+
+def _longest_touching(found: Sequence[Turn], i: int) -> Turn | None:
+    before = [turn for turn in found[max(0, i - 1) : i] if turn.segment.end_s >= found[i].segment.start_s]
+    after = [turn for turn in found[i + 1 : i + 2] if turn.segment.start_s <= found[i].segment.end_s]
+    return max(before + after, key=lambda turn: turn.segment.duration_s, default=None)
