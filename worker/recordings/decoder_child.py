@@ -83,4 +83,6 @@ def _warm_up() -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    # The worker has ended, or someone at a terminal ends both: neither is worth a traceback in the log.
+    with suppress(ConnectionError, KeyboardInterrupt):
+        serve(socket.socket(fileno=int(sys.argv[1])))
