@@ -15,7 +15,8 @@ import numpy as np
 from shared.domain.audio import Samples
 from worker.recordings.decoder_protocol import HEADER, SAMPLE_RATE_HZ, Refusal
 
-_FORMATS = "wav,w64,mp3,flac,ogg,mov,matroska,aac,amr,aiff,au,caf"
+#: libav's names of the containers that are accepted.
+FORMATS = "wav,w64,mp3,flac,ogg,mov,matroska,aac,amr,aiff,au,caf"
 #: What lossy codecs add: an encoder's delay and the last frame's padding, up to some frames of 2048 samples at
 #: 8 kHz. Recordings up to the limit plus this are taken and cut to the limit.
 CODEC_PADDING_S = 0.5
@@ -50,10 +51,12 @@ def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float) -> None:
 
 def _write(file: BinaryIO, pipe: BinaryIO, max_s: float) -> int:
     """Return how many samples there were."""
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
     count, most = 0, round(max_s * SAMPLE_RATE_HZ)
     with av.open(file, mode="r", container_options=options) as container:
         stream = next(iter(container.streams.audio), None)
+        if stream is None and container.streams.video:
+            raise Refused(Refusal.NO_SOUND)
         # A stream of a codec that nobody knows has no context to decode it in.
         if stream is None or stream.codec_context is None:
             raise Refused(Refusal.NOT_AUDIO)

@@ -32,8 +32,9 @@ _SAMPLE_BYTES = np.dtype(np.float32).itemsize
 _BLOCK_BYTES = round(BLOCK_S * SAMPLE_RATE_HZ) * _SAMPLE_BYTES
 
 _SENTENCES: dict[int, str] = {
-    Refusal.NOT_AUDIO: "The file is not audio in a format that is accepted: wav, flac, mp3, m4a/aac, ogg, opus, webm, "
-    "mp4, amr.",
+    Refusal.NOT_AUDIO: "The file is not audio in a format that is accepted: wav, flac, mp3, m4a/aac, mp4/mov/3gp, "
+    "ogg/opus, webm/mkv, amr, aiff, au, caf, w64.",
+    Refusal.NO_SOUND: "The file is a video without sound; send one that has an audio track.",
     Refusal.OUT_OF_RANGE: "The recording's sample rate must be 4 to 192 kHz, with at most 8 channels.",
     Refusal.DAMAGED: "The file is damaged or cut off before any sound; send it again, whole.",
 }

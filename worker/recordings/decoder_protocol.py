@@ -21,3 +21,5 @@ class Refusal(IntEnum):
     OUT_OF_RANGE = 11
     TOO_LONG = 12
     DAMAGED = 13
+    #: Pictures without an audio stream.
+    NO_SOUND = 14
