@@ -137,6 +137,12 @@ def test_no_turn_is_empty_where_speech_pauses_just_between_two_moments():
     assert [t.speaker for t in turns(np.arange(5), 0.2, speech)] == [label(i) for i in range(5)]
 
 
+def test_speech_that_begins_after_the_last_hop_belongs_to_it():
+    # 0.74 s of speech are one hop of 0.5 s, since a second one would have its middle at 0.75 s.
+    speech = [Segment(0.0, 0.5), Segment(1.0, 1.24)]
+    assert list(turns(np.zeros(1, int), 0.5, speech)) == [turn(0.0, 0.5, label(0)), turn(1.0, 1.24, label(0))]
+
+
 def test_a_recording_is_diarized_on_its_own_clock():
     speech = [Segment(1.0, 7.0), Segment(10.0, 14.0)]
     voice_per_joined_second = np.array([0, 0, 0, 1, 1, 1, 0, 0, 0, 0])

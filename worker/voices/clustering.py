@@ -198,7 +198,8 @@ def turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[T
     before_s = 0.0
     for segment in speech:
         shift_s = segment.start_s - before_s
-        for i in range(int(before_s / hop_s), len(labels)):
+        # A segment may begin after the last hop, which lasts to the end all the same.
+        for i in range(min(int(before_s / hop_s), len(labels) - 1), len(labels)):
             start_s, end_s = max(edges_s[i] + shift_s, segment.start_s), min(edges_s[i + 1] + shift_s, segment.end_s)
             if start_s >= segment.end_s:
                 break
