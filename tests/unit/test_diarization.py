@@ -11,12 +11,12 @@ from worker.voices.clustering import (
     cluster,
     diarize_speech,
     merge_alike,
+    reassign_short_speakers,
     resegment,
     silhouette,
     turns,
     viterbi,
     windows,
-    without_crumbs,
 )
 
 THRESHOLDS = ClusteringThresholds(
@@ -120,7 +120,7 @@ def test_a_handful_of_windows_does_not_break_clustering(count):
 
 
 def test_a_speaker_of_a_moment_goes_to_the_nearest_other():
-    labels = without_crumbs(voices(0, 0, 0, 1, 2, 2, 2), np.array([0, 0, 0, 1, 2, 2, 2]), THRESHOLDS)
+    labels = reassign_short_speakers(voices(0, 0, 0, 1, 2, 2, 2), np.array([0, 0, 0, 1, 2, 2, 2]), THRESHOLDS)
     assert labels.tolist()[:3] == [0, 0, 0]
     assert labels.tolist()[4:] == [1, 1, 1]
 
