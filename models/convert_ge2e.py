@@ -42,7 +42,7 @@ def read_weights(path: Path) -> Weights:
 def build(weights: Weights) -> onnx.ModelProto:
     """Return the network: mels (batch, frames, 40), ends (count, 2) -> embeds (count, 256).
 
-    Each row of `ends` is (last frame, index in the batch) of one embedding, so one pass over 1.6 s can also embed its
+    Each row of `ends` is (last frame, index in the batch) of one embedding. So one pass over 1.6 s can also embed its
     first second. Embeddings are non-negative, each of L2 norm 1.
     """
     graph = helper.make_graph(

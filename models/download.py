@@ -26,9 +26,8 @@ Say = Callable[[str], None]
 def fetch(source: str, out: Path, say: Say, sha256: str | None = None) -> str:
     """Copy `source`, an http(s) URL or a path, to the file `out` and return its sha256.
 
-    Until it is complete and checked the file is called `out` + ".part". After an interrupted download the part stays,
-    and the next call resumes it, if the server sent an ETag that identifies the file. After any other error no file is
-    left.
+    Until it is complete and checked the file is called `out` + ".part". After an interrupted download the part stays if
+    the server sent an ETag, and the next call resumes it. After any other error no file is left.
 
     Raises
     ------

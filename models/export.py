@@ -143,8 +143,8 @@ def _last_word(value: Any) -> Any:
 class _Encoder(torch.nn.Module):
     """NeMo's encoder for unpadded features, with the attention keys of each frame below its channels.
 
-    Attention adds a term of the frame to a term of its window's mean and deviation. The frame's term is the same in
-    every window, so it is computed here once, and not in each of a hundred overlapping windows.
+    Attention adds a term of the frame to a term of its window's mean and deviation. The frame's term is the same in all
+    of its hundred overlapping windows, so it is computed here once.
     """
 
     def __init__(self, encoder: torch.nn.Module, attention: torch.nn.Conv1d) -> None:

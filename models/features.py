@@ -55,7 +55,10 @@ def titanet_features(samples: Samples) -> NDArray[np.float32]:
 
 
 def ge2e_features(samples: Samples) -> NDArray[np.float32]:
-    """Return power-mel frames (no logarithm), shape (1 + num_samples // 160, 40); frame i is centred on 10 ms * i."""
+    """Return power-mel frames without logarithm, shape (1 + num_samples // 160, 40).
+
+    Frame i is centred on 10 ms * i.
+    """
     power = _power_spectra(samples, hann(_WINDOW), 1 + len(samples) // HOP)
     return power @ mel_filterbank(_WINDOW, _GE2E_MELS).T
 

@@ -1,7 +1,7 @@
 """GE2E, the bundled embedding network: a three-layer LSTM over 1.6 s of mel frames.
 
 Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), with the weights of Resemblyzer 0.1.4.
-As in Resemblyzer, an embedding is the mean of those of partial utterances: 1.6 s each, 1.3 of them a second.
+As in Resemblyzer, an embedding is the mean over partial utterances of 1.6 s, 1.3 of them a second.
 """
 
 from collections import defaultdict

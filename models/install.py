@@ -1,8 +1,8 @@
 """Install a NeMo model: `python -m models.install MODEL [--from PATH_OR_URL] [--weights-dir DIR]`.
 
-Download the .nemo file, restore it with NeMo, export it to ONNX, check that the export gives NeMo's own embeddings,
-and rename the result into the weights folder. After an error no file of the installation is left, except a part of the
-download that can be resumed. Only this program loads NeMo and torch; a running worker needs neither.
+The steps: download the .nemo file, restore it with NeMo, and export it to ONNX. Check that the export gives NeMo's own
+embeddings, and rename the result into the weights folder. After an error no file of the installation is left, except a
+part of the download that can be resumed. Only this program loads NeMo and torch; a running worker needs neither.
 """
 
 import argparse
@@ -30,8 +30,8 @@ def install(entry: Entry, source: str, weights_dir: Path, say: Say) -> Record:
     Raises
     ------
     ModelInstallError
-        NeMo is missing, or the file cannot be fetched, has the wrong checksum, is not the model that the card
-        describes, or gives other embeddings once exported.
+        NeMo is missing, or the file cannot be fetched or has the wrong checksum. Or it is not the model that the card
+        describes, or its export gives other embeddings.
     """
     if importlib.util.find_spec("nemo") is None:
         raise ModelInstallError("Installing a NeMo model needs NeMo and torch; `make models` sets them up.")

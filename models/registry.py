@@ -83,8 +83,8 @@ def entry(handle: str) -> Entry:
 def installed(weights_dir: Path = WEIGHTS_DIR) -> list[ModelCard]:
     """Return the cards of the models that can be loaded, in order of preference.
 
-    The revision of an installed NeMo model ends in eight digits of its file's sha256, because other weights under the
-    same name give other vectors.
+    The revision of an installed NeMo model ends in eight digits of its file's sha256. Other weights under the same name
+    give other vectors.
     """
     return [
         _as_installed(known.card, weights_dir) for known in manifest().values() if _is_there(known.card, weights_dir)

@@ -143,7 +143,7 @@ class _FrameDetector:
 
 
 class _Runs:
-    """Runs of frames with speech: each starts at a probability of at least `on` and lasts until one is below `off`."""
+    """Runs of frames with speech, each from a probability of at least `on` until one below `off`."""
 
     def __init__(self, on: float, off: float) -> None:
         self._on = on

@@ -1,10 +1,12 @@
 """Calibration: log-likelihood ratio and confidence of a cosine, fitted per model (`make calibrate`).
 
 A fixed threshold on the cosine is unsafe. Short, noisy and telephone recordings lower the cosine of one voice and raise
-that of two. So each vector is compensated: it loses the mean of its condition (clean, noisy, telephone) and the few
-directions in which channels move a voice (nuisance attribute projection: Solomonoff, Campbell and Boardman, 2005).
-Logistic regression (Brummer and du Preez, "Application-independent evaluation of speaker detection", 2006) combines the
-cosine of two compensated vectors with the captures of both recordings.
+that of two. So each vector is compensated. First the mean of its condition (clean, noisy, telephone) is subtracted.
+Then the few directions in which channels move a voice are removed (nuisance attribute projection [1]). Logistic
+regression [2] combines the cosine of two compensated vectors with the captures of both recordings.
+
+1. Solomonoff, Campbell and Boardman, "Advances in channel compensation for SVM speaker recognition", 2005.
+2. Brummer and du Preez, "Application-independent evaluation of speaker detection", 2006.
 """
 
 from collections.abc import Mapping

@@ -130,7 +130,7 @@ def is_narrowband(waveform: Waveform) -> bool:
 
 
 def is_clipped(waveform: Waveform) -> bool:
-    """Return whether the peaks are cut off, at full scale or at a lower level if the volume was lowered later."""
+    """Return whether the peaks are cut off, at full scale or at a lower level after an attenuation."""
     levels = np.abs(waveform.samples)
     return bool(np.mean(levels >= _PLATEAU * levels.max()) > _CLIPPED)
 

@@ -1,8 +1,8 @@
 """Reading of files with libav: any common format to mono sound at 16 kHz, up to a limit.
 
-libav gets a Python file object, so it has no file name to resolve. Playlists and scripts, which make it open other
-files and addresses, are not among the formats, and no protocol is allowed. A hostile file may still crash libav or take
-it over, so this runs in a child process (`worker/recordings/decoder_child.py`).
+libav gets a Python file object, so it has no file name to resolve. Playlists and scripts, which open other files and
+addresses, are not accepted, and no protocol is allowed. A hostile file may still crash libav or take it over, so this
+runs in a child process (`worker/recordings/decoder_child.py`).
 """
 
 import math

@@ -67,14 +67,14 @@ class ProcessDecoder:
 
     @contextmanager
     def stream(self, file: BinaryIO, max_s: float) -> Iterator[Stream]:
-        """Open the first audio stream of `file`, an open file of the system; it is decoded as its blocks are read.
+        """Open the first audio stream of `file`, an open file of the system.
 
-        Leaving the context early kills the process that decodes.
+        The file is decoded as the blocks are read. Leaving the context early kills the process that decodes.
 
         Raises
         ------
         NotAudio
-            The file has no accepted format or no audio stream, is damaged beyond use, or was made to harm.
+            The file has no accepted format or no audio stream, is damaged, or was made to harm.
         AudioTooLong
             The sound lasts longer than `max_s` seconds, whatever the header says. Both errors may come as late as in
             place of the last block.

@@ -1,6 +1,6 @@
 """`python -m worker.recordings.decoder_child FD`: decode hostile files, each in a child process of its own.
 
-The program imports libav once and forks for each file, because a fork is much faster than a start of Python. It has no
+The program imports libav once and forks for each file: a fork is much faster than a start of Python. It has no
 settings, no secrets and no network. For each file the worker sends the longest allowed length, the open file and a pipe
 over the socket FD. The child writes samples to the pipe, and the program answers with the child's exit status.
 """
@@ -71,7 +71,7 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
 
 
 def _warm_up() -> None:
-    """Decode once, so that libraries load now what they load at first use: a child in the sandbox can open no file."""
+    """Decode once, so that libraries load all their files: a child in the sandbox can open none."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))

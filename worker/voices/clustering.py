@@ -2,8 +2,8 @@
 
 1. Each hop gets one vector from windows of several lengths round it. Long windows tell voices apart better, short
    windows find the change of speaker better.
-2. Spectral clustering (Ng, Jordan, Weiss 2001) proposes two, three, ... speakers. A hidden Markov model whose states
-   are the speakers smooths each proposal (Viterbi 1967; the idea is that of VBx, Landini et al. 2022).
+2. Spectral clustering (Ng, Jordan, Weiss 2001) proposes two, three, ... speakers. A hidden Markov model (Viterbi
+   1967) smooths each proposal; its states are the speakers, as in VBx (Landini et al. 2022).
 3. The proposal with the best silhouette (Rousseeuw 1987) wins. Speakers with nearly the same centroid are merged.
 
 Doubtful cases are split: a false split hardly changes a voiceprint, but two people merged into one spoil it.
@@ -195,7 +195,7 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[Turn]:
-    """Yield a turn for each hop of the joined speech, on the recording's clock; the last one lasts to the end."""
+    """Yield a turn for each hop of the joined speech, on the recording's clock; the last lasts to the end."""
     edges_s = [*(np.arange(len(labels)) * hop_s).tolist(), np.inf]
     before_s = 0.0
     for segment in speech:
@@ -215,9 +215,9 @@ def without_short_turns(found: Iterable[Turn]) -> list[Turn]:
     """Merge turns until none is shorter than `MIN_TURN_S`.
 
     A hop may cross the edge of a speech segment, because hops are counted on the joined speech. If the speaker changes
-    at that hop, a turn of a few milliseconds is left on one side of the edge. It is given to the longer of the turns
-    that touch it, the shortest turn first, so that the total speech stays the same. A short turn that touches no other
-    is a whole speech segment. It is left out, and the speakers' seconds do not count it.
+    there, a turn of a few milliseconds is left beside the edge. It is given to the longer of the turns that touch it,
+    the shortest turn first. So the total speech stays the same. A short turn that touches no other is a whole speech
+    segment. It is left out, and the speakers' seconds do not count it.
     """
     kept = merge_turns(found)
     while kept:

@@ -12,8 +12,8 @@ def match(comparisons: Comparisons, *, exclusive: bool, threshold: float) -> dic
 
     Parameters
     ----------
-    exclusive : no label is given twice; the pairs with the greatest sum of probabilities win (an assignment problem:
-        Kuhn, "The Hungarian method", 1955).
+    exclusive : no label is given twice. The pairs with the greatest sum of probabilities win, an assignment problem
+        (Kuhn, "The Hungarian method", 1955).
     threshold : least confidence of a pair, 0 to 100. Without calibration it must be 0, and the cosines decide.
     """
     speakers = list(comparisons)
