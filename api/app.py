@@ -63,13 +63,13 @@ def create_app(services: Services) -> Flask:
 
 
 class JobIdConverter(BaseConverter):
-    """A job's id in a path: a UUID and nothing else, so that no other key of the store can be named."""
+    """Converter of job ids in paths: UUIDs only, so that no other key can be named."""
 
     regex = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class MediaKeyConverter(PathConverter):
-    """A stored recording's key in a path, which may begin with a slash."""
+    """Converter of an upload's key in a path, which may begin with a slash."""
 
     regex = ".+"
     part_isolating = False

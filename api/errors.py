@@ -195,7 +195,7 @@ class RequestParser(FlaskParser):
     DEFAULT_UNKNOWN_BY_LOCATION = FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION | {"query": RAISE}
 
     def load_json(self, req: Any, schema: Any) -> Any:
-        """Read the body, which must say that it is JSON (curl's `-d` alone does not); no body is an empty object."""
+        """Parse the body, declared as JSON (which curl's `-d` alone does not do); no body is an empty object."""
         if not req.content_length:
             return {}
         if not req.is_json:

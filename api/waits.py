@@ -21,7 +21,7 @@ class Waits:
         self._free = threading.BoundedSemaphore(most) if most else None
 
     def job(self, client_id: str, job_id: str, seconds: float) -> Job:
-        """Return a job once it has ended, or as it stands after so many seconds; at once while too many wait.
+        """Return a job once it has ended, or as it stands after the timeout; at once while too many wait.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The neural networks: what there is (`registry`), how each one runs (`titanet`, `ge2e`, `vad`), how one is installed.
+"""Neural networks: the list of them (`registry`), inference (`titanet`, `ge2e`, `vad`) and installation (`install`).
 
-A running worker needs numpy and onnxruntime only; `install`, `download`, `export` and `convert_ge2e` are for a desk.
+A running worker needs only numpy and onnxruntime. `install`, `download`, `export` and `convert_ge2e` are run by hand.
 """

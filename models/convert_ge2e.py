@@ -1,7 +1,7 @@
 """Make `bundled/ge2e.onnx` from the weights inside the Resemblyzer 0.1.4 wheel: `python -m models.convert_ge2e OUT`.
 
-Kept so that anyone can rebuild the file, byte for byte, and see that nothing else is in it. Needs torch, onnx and the
-wheel's files; a worker never imports this.
+With it anyone can rebuild the file, byte for byte, and check that it holds nothing else. It needs torch, onnx and the
+wheel's files. A worker never imports it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ _LAYERS = 3
 _MELS = 40
 _HIDDEN = 256
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-# An operator set and a file version of 2021, so that older runtimes read the file too.
+# An operator set and a file version of 2021, which older runtimes can read.
 _OPSET = 14
 _IR_VERSION = 8
 
@@ -26,7 +26,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def wheel_weights() -> Path:
-    """Return the path of the weights in the installed Resemblyzer, found without importing it."""
+    """Return the path of the weights in the installed Resemblyzer, which is not imported."""
     spec = importlib.util.find_spec("resemblyzer")
     if spec is None or spec.origin is None:
         raise SystemExit("The resemblyzer 0.1.4 wheel is not installed.")
@@ -42,8 +42,8 @@ def read_weights(path: Path) -> Weights:
 def build(weights: Weights) -> onnx.ModelProto:
     """Return the network: mels (batch, frames, 40), ends (count, 2) -> embeds (count, 256).
 
-    Each row of `ends` is (last frame, place in the batch) of something to embed, so that one pass over 1.6 s also gives
-    what its first second sounds like. Embeddings are non-negative, each of L2 norm 1.
+    Each row of `ends` is (last frame, index in the batch) of one embedding. So one pass over 1.6 s can also embed its
+    first second. Embeddings are non-negative, each of L2 norm 1.
     """
     graph = helper.make_graph(
         _nodes(),

@@ -1,6 +1,6 @@
-"""Fetch a model's file: from the web, picking up where a broken connection left off, or from this machine's disk.
+"""Download or copy a model's file; a download that was interrupted is resumed.
 
-Only installation comes here; a running worker never downloads a model.
+Only installation uses it; a running worker never downloads a model.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from shared.domain.errors import ModelInstallError
 
 _CONNECT_S = 15.0
 _READ_S = 60.0
-#: Connections tried for one file; each goes on where the one before broke off.
+#: Connections per file; each resumes where the previous one was interrupted.
 _ATTEMPTS = 5
 _REDIRECTS = 3
 _CHUNK_BYTES = 1 << 20
@@ -26,11 +26,13 @@ Say = Callable[[str], None]
 def fetch(source: str, out: Path, say: Say, sha256: str | None = None) -> str:
     """Copy `source`, an http(s) URL or a path, to the file `out` and return its sha256.
 
-    Until it is complete and checked the file is called `out` + ".part". A download that breaks off leaves the part for
-    the next call to go on from, if the server gave it a tag by which to tell that the file is still the same; when
-    anything else goes wrong nothing is left.
+    Until it is complete and checked the file is called `out` + ".part". After an interrupted download the part stays if
+    the server sent an ETag, and the next call resumes it. After any other error no file is left.
 
-    Raises ModelInstallError when the source is missing, refuses, breaks off for good, or does not have `sha256`.
+    Raises
+    ------
+    ModelInstallError
+        The source is missing, refuses, is interrupted too often, or does not have `sha256`.
     """
     part = out.with_name(out.name + ".part")
     if source.startswith(("http://", "https://")):
@@ -64,7 +66,7 @@ def _download(url: str, part: Path, say: Say) -> None:
     if (tag := _tag(part)) is None or tag[0] != _public(url):
         _forget(part)
     else:
-        say(f"  going on from {_size(part) / _MB:.1f} MB")
+        say(f"  resuming at {_size(part) / _MB:.1f} MB")
     part.touch()
     reason: urllib3.exceptions.HTTPError | None = None
     with urllib3.PoolManager(timeout=urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)) as pool:
@@ -76,7 +78,7 @@ def _download(url: str, part: Path, say: Say) -> None:
                 say(f"  the connection broke at {_size(part) / _MB:.1f} MB (attempt {attempt} of {_ATTEMPTS})")
     if _tag(part) is None:
         _forget(part)
-    # urllib3 wraps what went wrong: a name that does not resolve, a certificate, a refused connection.
+    # urllib3 wraps the cause: a name that does not resolve, a certificate, a refused connection.
     cause = type(getattr(reason, "reason", reason)).__name__
     raise ModelInstallError(
         f"{_public(url)} cannot be downloaded: {_ATTEMPTS} attempts failed, the last with {cause}."
@@ -106,14 +108,10 @@ def _append(response: urllib3.BaseHTTPResponse, part: Path, say: Say) -> None:
     with part.open(mode) as file:
         total = file.tell() + int(response.headers.get("Content-Length", 0))
         for chunk in response.stream(_CHUNK_BYTES):
-            before = file.tell()
+            tenths_before = 10 * file.tell() // max(1, total)
             file.write(chunk)
-            _report(before, file.tell(), total, say)
-
-
-def _report(before: int, after: int, total: int, say: Say) -> None:
-    if total and 10 * after // total > 10 * before // total:
-        say(f"  {after / _MB:.1f} of {total / _MB:.1f} MB")
+            if total and 10 * file.tell() // total > tenths_before:
+                say(f"  {file.tell() / _MB:.1f} of {total / _MB:.1f} MB")
 
 
 def _tag_file(part: Path) -> Path:
@@ -128,7 +126,7 @@ def _note_tag(part: Path, url: str, tag: str | None) -> None:
 
 
 def _tag(part: Path) -> tuple[str, str] | None:
-    """Return the address a part came from and the server's tag for it; None when it cannot be gone on from."""
+    """Return the URL of a part and the server's ETag for it; None if the part cannot be resumed."""
     if not (part.exists() and _tag_file(part).exists()):
         return None
     url, _, tag = _tag_file(part).read_text().partition("\n")

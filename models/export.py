@@ -1,6 +1,6 @@
-"""Turn a .nemo file of a TitaNet into `encoder.onnx` and `decoder.onnx`, and prove that they compute the same.
+"""Export a .nemo file of a TitaNet to `encoder.onnx` and `decoder.onnx`, and check that they give NeMo's embeddings.
 
-Needs NeMo and torch; only installation comes here, never a running worker.
+It needs NeMo and torch. Only installation uses it, never a running worker.
 """
 
 import warnings
@@ -26,14 +26,14 @@ NEMO_VERSION: str = nemo.__version__
 
 #: The ONNX operator set with which parity was measured; onnxruntime has read it since 2022.
 _OPSET = 17
-#: NeMo bakes a range of frame numbers into the exported encoder, so it hears at most this much at once: ten minutes.
+#: Most frames of one call, ten minutes: NeMo exports the encoder with a fixed range of frame numbers.
 _MAX_FRAMES = 60_000
-#: Largest 1 - cosine between NeMo and the exported network with which it is accepted; 1e-10 is usual.
+#: Largest accepted 1 - cosine between NeMo and the exported network; 1e-10 is usual.
 MAX_PARITY_ERROR = 1e-4
-#: Lengths at which the two are compared, in samples: none is a whole number of frames or of NeMo's padding (16 frames).
+#: Lengths of the trial signals, in samples: none is a whole number of frames or of NeMo's padding (16 frames).
 _TRIAL_SAMPLES = (11_317, 50_021, 128_777)
 
-# What models/features.py computes, in the words of NeMo's preprocessor; other settings would need another front end.
+# Settings of NeMo's preprocessor that models/features.py computes; other settings would need other code.
 _FRONT_END = {
     "sample_rate": SAMPLE_RATE_HZ,
     "window_size": 0.025,
@@ -49,7 +49,10 @@ _FRONT_END = {
 def restore(path: Path, card: ModelCard) -> EncDecSpeakerLabelModel:
     """Restore a .nemo file with NeMo, ready for inference.
 
-    Raises ModelInstallError when NeMo cannot, or the model is not of the architecture that `card` promises.
+    Raises
+    ------
+    ModelInstallError
+        NeMo cannot restore it, or the model does not have the architecture that `card` names.
     """
     nemo_logging.setLevel(nemo_logging.ERROR)
     try:
@@ -59,7 +62,7 @@ def restore(path: Path, card: ModelCard) -> EncDecSpeakerLabelModel:
     except ModelInstallError:
         raise
     except Exception as error:
-        # NeMo raises whatever its parts raise: tar, YAML, hydra and torch errors alike.
+        # NeMo lets errors of tar, YAML, hydra and torch through.
         raise ModelInstallError(f"NeMo cannot restore the file: {type(error).__name__}: {error}") from error
     if model.encoder.subsampling_factor != 1:
         raise ModelInstallError(f"The file is not a model like {card.handle}: its frames are not 10 ms apart.")
@@ -69,17 +72,20 @@ def restore(path: Path, card: ModelCard) -> EncDecSpeakerLabelModel:
 def export_checked(model: EncDecSpeakerLabelModel, card: ModelCard, folder: Path) -> float:
     """Write encoder and decoder into `folder` and return the largest 1 - cosine between them and `model`.
 
-    `model` is not fit for anything else afterwards.
+    The export changes `model`, which cannot be used afterwards.
 
-    Raises ModelInstallError when an embedding is further from NeMo's than `MAX_PARITY_ERROR`.
+    Raises
+    ------
+    ModelInstallError
+        An embedding is further from NeMo's than `MAX_PARITY_ERROR`.
     """
-    signals = _trial_signals()
+    signals = [signal for length in _TRIAL_SAMPLES for signal in (_beating_noise(length), _buzz(length))]
     references = [reference_embedding(model, samples) for samples in signals]
     _export(model, folder)
     exported = TitaNet(card, folder)
     errors = [1.0 - _cosine(exported.embed(s), r) for s, r in zip(signals, references, strict=True)]
     worst = max(0.0, *errors)
-    # Asked this way round, a NaN is refused as well.
+    # This comparison also refuses NaN.
     if not all(error <= MAX_PARITY_ERROR for error in errors):
         raise ModelInstallError(f"The export does not compute what NeMo does: 1 - cosine is up to {worst:.1e}.")
     return worst
@@ -87,25 +93,22 @@ def export_checked(model: EncDecSpeakerLabelModel, card: ModelCard, folder: Path
 
 def reference_embedding(model: EncDecSpeakerLabelModel, samples: Samples) -> NDArray[np.float32]:
     """Return NeMo's own embedding of a recording at 16 kHz, shape (dimension,), L2 norm 1."""
-    signal, length = torch.from_numpy(samples)[None], torch.tensor([len(samples)])
+    signal = torch.from_numpy(samples)[None]
+    length = torch.tensor([len(samples)])
     with torch.inference_mode():
         _, embeddings = model.forward(input_signal=signal, input_signal_length=length)
     return unit(embeddings.numpy())[0]
 
 
-def _trial_signals() -> list[Samples]:
-    # Noise with a beat and a gliding buzz, at three lengths.
-    return [signal for num_samples in _TRIAL_SAMPLES for signal in (_beating_noise(num_samples), _buzz(num_samples))]
-
-
 def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    # In double precision: the difference to 1 that matters is smaller than float32 tells apart.
-    a, b = one.astype(np.float64), other.astype(np.float64)
+    # In double precision: float32 is too coarse for the small differences to 1.
+    a = one.astype(np.float64)
+    b = other.astype(np.float64)
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
 def _export(model: EncDecSpeakerLabelModel, folder: Path) -> None:
-    # With every frame counting there is nothing to mask, and the masks of the convolutions do not export.
+    # Without padding there is nothing to mask, and the masks of the convolutions cannot be exported.
     for module in model.encoder.modules():
         if isinstance(module, MaskedConv1d):
             module.use_mask = False
@@ -138,10 +141,10 @@ def _last_word(value: Any) -> Any:
 
 
 class _Encoder(torch.nn.Module):
-    """NeMo's encoder for unpadded features: every frame counts; below the frames stands what attention makes of each.
+    """NeMo's encoder for unpadded features, with the attention keys of each frame below its channels.
 
-    Attention looks at a frame together with the mean and the deviation of its window. The frame's part of that sum does
-    not depend on the window, so it is computed here, once, and not in each of a hundred overlapping windows.
+    Attention adds a term of the frame to a term of its window's mean and deviation. The frame's term is the same in all
+    of its hundred overlapping windows, so it is computed here once.
     """
 
     def __init__(self, encoder: torch.nn.Module, attention: torch.nn.Conv1d) -> None:
@@ -156,19 +159,21 @@ class _Encoder(torch.nn.Module):
 
 
 class _Pooling(torch.nn.Module):
-    """NeMo's attentive pooling (kernel size 1) of what `_Encoder` gives; the same sums in another order."""
+    """NeMo's attentive pooling (kernel size 1) of the output of `_Encoder`; the same sums in another order."""
 
     def __init__(self, pooling: Any) -> None:
         super().__init__()
         tdnn, self.tanh, self.scores = pooling.attention_layer
-        self.activation, self.norm = tdnn.activation, tdnn.bn
+        self.activation = tdnn.activation
+        self.norm = tdnn.bn
         self.channels = tdnn.conv_layer.in_channels // 3
         self.of_statistics = tdnn.conv_layer.weight[:, self.channels :].detach()
         self.bias = tdnn.conv_layer.bias.detach()
 
     def forward(self, frames: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
         """Return the weighted mean and deviation (batch, 2 * channels, 1)."""
-        x, keys = frames[:, : self.channels], frames[:, self.channels :]
+        x = frames[:, : self.channels]
+        keys = frames[:, self.channels :]
         context = torch.cat(_statistics(x, torch.tensor(1.0) / x.shape[2]), dim=1)
         seen = keys + torch.nn.functional.conv1d(context, self.of_statistics, self.bias)
         weights = torch.softmax(self.scores(self.tanh(self.norm(self.activation(seen)))), dim=2)
@@ -188,19 +193,19 @@ class _Decoder(torch.nn.Module):
         self.decoder = decoder
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return embeddings (batch, dimension) of what `_Encoder` gives."""
+        """Return embeddings (batch, dimension) of the output of `_Encoder`."""
         return self.decoder(encoder_output=frames, length=_full_length(frames))[1]
 
 
 def _full_length(frames: torch.Tensor) -> torch.Tensor:
-    # Must be given: without a length NeMo's pooling looks at the first frame only.
+    # Without a length NeMo's pooling uses the first frame only.
     return torch.full((frames.shape[0],), frames.shape[2], dtype=torch.int64)
 
 
 def _trace(module: torch.nn.Module, num_channels: int, path: Path, takes: str, gives: str) -> None:
     free = {0: "batch", 2: "time"}
     with warnings.catch_warnings(), torch.inference_mode():
-        # The tracer warns of each shape it sees become a constant; the comparison with NeMo shows what came of it.
+        # The tracer warns of each shape that becomes a constant; the comparison with NeMo finds any error of that kind.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
@@ -221,7 +226,7 @@ def _beating_noise(num_samples: int) -> Samples:
 
 
 def _buzz(num_samples: int) -> Samples:
-    # A pulse train whose pitch wanders around 140 Hz, in faint noise, as a voice does.
+    # A pulse train like a voice: its pitch varies around 140 Hz, in faint noise.
     time_s = np.arange(num_samples) / SAMPLE_RATE_HZ
     phase = 2 * np.pi * 140.0 * time_s + 8.0 * np.sin(2 * np.pi * 0.7 * time_s)
     harmonics = np.sum([np.sin(k * phase) / k for k in range(1, 20)], axis=0)

@@ -1,6 +1,6 @@
-"""Two mel front ends in numpy: what TitaNet and GE2E hear, without torch or librosa.
+"""Mel features for TitaNet and GE2E in numpy, without torch or librosa.
 
-Both take samples of shape (num_samples,) at 16 kHz and give one frame every 10 ms.
+Both functions take samples (num_samples,) at 16 kHz and return one frame every 10 ms.
 """
 
 from functools import cache
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.domain.audio import Samples
 
 SAMPLE_RATE_HZ = 16_000
-#: 10 ms, in samples: the hop of every front end, hence of every `Frames`.
+#: Samples from one frame to the next, 10 ms, in all features and so in every `Frames`.
 HOP = 160
 #: Frames per second of every `shared.networks.Frames`.
 FRAME_RATE_HZ = SAMPLE_RATE_HZ // HOP
@@ -40,18 +40,25 @@ def titanet_features(samples: Samples) -> NDArray[np.float32]:
 
     There is no frame of padding: in the exported network padding would leak into the pooled statistics.
 
-    Raises ValueError when the samples do not fill one frame (10 ms).
+    Raises
+    ------
+    ValueError
+        The samples do not fill one frame (10 ms).
     """
     num_frames = len(samples) // HOP
     if num_frames == 0:
         raise ValueError(f"At least {HOP} samples are needed for a frame, not {len(samples)}")
-    power = _power_spectra(_preemphasised(samples), _titanet_window(), num_frames)
+    emphasised = np.concatenate([samples[:1], samples[1:] - np.float32(_PREEMPHASIS) * samples[:-1]])
+    power = _power_spectra(emphasised, _titanet_window(), num_frames)
     log_mel = np.log(mel_filterbank(_TITANET_FFT, _TITANET_MELS) @ power.T + np.float32(_LOG_GUARD))
     return _standardised(log_mel)
 
 
 def ge2e_features(samples: Samples) -> NDArray[np.float32]:
-    """Return power-mel frames (no logarithm), shape (1 + num_samples // 160, 40); frame i is centred on 10 ms * i."""
+    """Return power-mel frames without logarithm, shape (1 + num_samples // 160, 40).
+
+    Frame i is centred on 10 ms * i.
+    """
     power = _power_spectra(samples, hann(_WINDOW), 1 + len(samples) // HOP)
     return power @ mel_filterbank(_WINDOW, _GE2E_MELS).T
 
@@ -69,7 +76,7 @@ def mel_filterbank(n_fft: int, n_mels: int) -> NDArray[np.float32]:
 
 @cache
 def hann(length: int, *, periodic: bool = True) -> NDArray[np.float32]:
-    """Return a Hann window, shape (length,); a periodic one leaves out the closing zero."""
+    """Return a Hann window, shape (length,); a periodic one omits the last zero."""
     return np.hanning(length + 1)[:-1].astype(np.float32) if periodic else np.hanning(length).astype(np.float32)
 
 
@@ -84,12 +91,8 @@ def _mel_to_hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(mels < _BREAK_MEL, mels * _LINEAR_HZ_PER_MEL, above)
 
 
-def _preemphasised(samples: Samples) -> Samples:
-    return np.concatenate([samples[:1], samples[1:] - np.float32(_PREEMPHASIS) * samples[:-1]])
-
-
 def _power_spectra(samples: Samples, window: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
-    # shape: (num_frames, len(window) // 2 + 1); frame i is centred on sample 160 i, zeros stand outside.
+    # shape: (num_frames, len(window) // 2 + 1); frame i is centred on sample 160 i, with zeros outside the recording.
     padded = np.pad(samples, len(window) // 2)
     frames = sliding_window_view(padded, len(window))[::HOP][:num_frames]
     spectra = np.fft.rfft(frames * window)
@@ -97,7 +100,7 @@ def _power_spectra(samples: Samples, window: NDArray[np.float32], num_frames: in
 
 
 def _standardised(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    # Deviation with N - 1, as NeMo has it; a single frame has none and counts as 0.
+    # Deviation with N - 1, as in NeMo; that of a single frame is 0.
     centred = features - features.mean(axis=1, keepdims=True)
     variance = np.square(centred).sum(axis=1, keepdims=True) / max(1, features.shape[1] - 1)
     return centred / (np.sqrt(variance) + np.float32(_STD_GUARD))

@@ -1,7 +1,7 @@
-"""GE2E, the network that comes with the service: a three-layer LSTM over 1.6 s of mel frames.
+"""GE2E, the bundled embedding network: a three-layer LSTM over 1.6 s of mel frames.
 
-Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), with the weights of Resemblyzer 0.1.4
-and its way of averaging: partial utterances of 1.6 s, 1.3 of them a second, each embedded and normalised.
+Wan et al., "Generalized end-to-end loss for speaker verification" (ICASSP 2018), with the weights of Resemblyzer 0.1.4.
+As in Resemblyzer, an embedding is the mean over partial utterances of 1.6 s, 1.3 of them a second.
 """
 
 from collections import defaultdict
@@ -21,13 +21,13 @@ from shared.networks import Embedder, Frames
 #: Frames of a partial utterance: the length the network was trained on.
 PARTIAL_FRAMES = 160
 _PARTIALS_PER_S = 1.3
-#: A last partial that is covered by less than this share of sound is left out.
+#: Least share of sound in the last partial; with less the partial is left out.
 _MIN_COVERAGE = 0.75
-#: Recordings quieter than this are raised to it; louder ones stay.
+#: Least loudness; quieter recordings are amplified to it.
 _TARGET_DBFS = -30.0
-#: The windows of this many frames after the last one of a recording still reach back into it.
+#: Frames after the end of a recording whose analysis windows still contain some of it.
 _TAIL_FRAMES = 2
-#: Partials that go through the network at a time; 16 take about 20 MB.
+#: Partials per call of the network; 16 take about 20 MB.
 _BATCH = 16
 
 
@@ -39,7 +39,7 @@ class Ge2e(Embedder):
         self._session = open_session(path, threads, device)
 
     def encode(self, samples: Samples) -> Frames:
-        """Return power-mel frames of the recording, raised to -30 dBFS if it is quieter."""
+        """Return power-mel frames of the recording, amplified to -30 dBFS if it is quieter."""
         if len(samples) < HOP:
             raise ValueError(f"At least {HOP} samples are needed for a frame, not {len(samples)}")
         return ge2e_features(np.pad(raised_to(samples, _TARGET_DBFS), (0, _TAIL_FRAMES * HOP)))
@@ -66,26 +66,26 @@ class Ge2e(Embedder):
 
 
 class Partial(NamedTuple):
-    """What goes through the network at once: `num_frames` frames of sound from `start` on, then silence."""
+    """Input of one pass of the network: `num_frames` frames of sound from `start` on, then silence."""
 
     start: int
     num_frames: int
 
     def of(self, frames: Frames) -> Frames:
-        """Return its frames, (160, 40)."""
+        """Return the partial's frames, (160, 40)."""
         sound = frames[self.start : self.start + self.num_frames]
         return np.pad(sound, ((0, PARTIAL_FRAMES - len(sound)), (0, 0)))
 
 
 def raised_to(samples: Samples, target_dbfs: float) -> Samples:
-    """Return `samples`, amplified to a root mean square of `target_dbfs` if they are quieter; silence stays silent."""
+    """Return `samples`, amplified to a root mean square of `target_dbfs` if they are quieter; silence is unchanged."""
     rms = float(np.sqrt(np.mean(np.square(samples))))
     target = 10.0 ** (target_dbfs / 20.0)
     return samples if rms == 0.0 or rms >= target else samples * np.float32(target / rms)
 
 
 def partial_starts(num_samples: int) -> list[int]:
-    """Return the first frame of each partial utterance of a recording; there is always one."""
+    """Return the first frame of each partial utterance of a recording, one at least."""
     num_frames = 1 + num_samples // HOP
     step = round(FRAME_RATE_HZ / _PARTIALS_PER_S)
     starts = list(range(0, max(1, num_frames - PARTIAL_FRAMES + step + 1), step))
@@ -94,10 +94,10 @@ def partial_starts(num_samples: int) -> list[int]:
 
 
 def _partials(segment: Segment) -> Iterator[tuple[Partial, int]]:
-    """Return each partial of a segment, and the frame of it at which its embedding is read."""
+    """Yield each partial of a segment, and the index of its frame at which the embedding is read."""
     first, length = (round(seconds * FRAME_RATE_HZ) for seconds in (segment.start_s, segment.duration_s))
     if length <= PARTIAL_FRAMES:
-        # What follows the segment goes through the network too, for others that start here; it is not heard at its end.
+        # The pass goes on after the segment's end, for longer segments with the same start.
         yield Partial(first, PARTIAL_FRAMES), max(length, 1) - 1
         return
     num_samples = round(segment.duration_s * SAMPLE_RATE_HZ)

@@ -1,8 +1,8 @@
 """Install a NeMo model: `python -m models.install MODEL [--from PATH_OR_URL] [--weights-dir DIR]`.
 
-Fetch the .nemo file, restore it with NeMo, export it to ONNX, prove that the export gives NeMo's own embeddings, and
-move the result into the weights folder in one rename. Whatever fails, nothing is left behind. NeMo and torch are loaded
-here and only here; a running worker needs neither.
+The steps: download the .nemo file, restore it with NeMo, and export it to ONNX. Check that the export gives NeMo's own
+embeddings, and rename the result into the weights folder. After an error no file of the installation is left, except a
+part of the download that can be resumed. Only this program loads NeMo and torch; a running worker needs neither.
 """
 
 import argparse
@@ -27,15 +27,21 @@ from shared.domain.models import ModelCard
 def install(entry: Entry, source: str, weights_dir: Path, say: Say) -> Record:
     """Install the NeMo model at `source`, an http(s) URL or a path, as the model of `entry`; return its record.
 
-    Raises ModelInstallError when NeMo is missing, or the file cannot be had, has the wrong checksum, is not a model as
-    the card describes it, or does not compute the same once exported.
+    Raises
+    ------
+    ModelInstallError
+        NeMo is missing, or the file cannot be fetched or has the wrong checksum. Or it is not the model that the card
+        describes, or its export gives other embeddings.
     """
     if importlib.util.find_spec("nemo") is None:
         raise ModelInstallError("Installing a NeMo model needs NeMo and torch; `make models` sets them up.")
     weights_dir.mkdir(parents=True, exist_ok=True)
-    with _scratch_folder(weights_dir) as scratch:
-        nemo_file, folder = scratch / "model.nemo", scratch / entry.card.handle
-        # Outside of the scratch folder, so that a later run goes on where a broken download stopped.
+    # Inside the weights folder, so that the last rename stays on one disk.
+    with tempfile.TemporaryDirectory(dir=weights_dir, prefix=".installing-") as name:
+        scratch = Path(name)
+        nemo_file = scratch / "model.nemo"
+        folder = scratch / entry.card.handle
+        # Outside of the scratch folder, so that a later run can resume the download.
         download = weights_dir / f".{entry.card.handle}.nemo"
         with _step(f"Fetching {source.partition('?')[0]}", say):
             sha256 = fetch(source, download, say, entry.sha256)
@@ -49,7 +55,7 @@ def install(entry: Entry, source: str, weights_dir: Path, say: Say) -> Record:
 
 def _convert(card: ModelCard, nemo_file: Path, sha256: str, folder: Path, say: Say) -> Record:
     with _step("Loading NeMo", say):
-        # 13 s and 700 MB, so not before there is a file to look at.
+        # It takes 13 s and 700 MB, so only once the file is here.
         from models import export
     with _step("Restoring the model", say):
         model = export.restore(nemo_file, card)
@@ -67,15 +73,8 @@ def _convert(card: ModelCard, nemo_file: Path, sha256: str, folder: Path, say: S
     return record
 
 
-@contextmanager
-def _scratch_folder(weights_dir: Path) -> Iterator[Path]:
-    # Inside the weights folder, so that the last rename stays on one disk.
-    with tempfile.TemporaryDirectory(dir=weights_dir, prefix=".installing-") as name:
-        yield Path(name)
-
-
 def _put_in_place(folder: Path, target: Path, scratch: Path) -> None:
-    # A folder cannot be renamed onto another, so an older installation steps aside and goes with the scratch folder.
+    # A folder cannot be renamed onto another, so an older installation is moved into the scratch folder, to be deleted.
     if target.exists():
         target.rename(scratch / "replaced")
     folder.rename(target)
@@ -90,7 +89,7 @@ def _step(name: str, say: Say) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Install the model named on the command line; return 0, or 1 after saying what went wrong."""
+    """Install the model named on the command line; return 0, or 1 after printing the error."""
     options = _parser().parse_args(arguments)
     try:
         entry = registry.entry(options.model)

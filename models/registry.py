@@ -1,7 +1,7 @@
-"""Which networks there are, which of them are installed, and how to open one.
+"""Registry of the neural networks: list them, find the installed ones, load one.
 
 A NeMo model is installed as a folder of its own inside the weights folder: `encoder.onnx`, `decoder.onnx` and
-`record.json`. The folder appears in one rename, so what is there is complete.
+`record.json`. The folder appears in one rename, so it is always complete.
 """
 
 import base64
@@ -24,7 +24,7 @@ from shared.domain.models import ClusteringThresholds, ListedModel, ModelCard
 from shared.networks import Embedder
 
 _HERE = Path(__file__).parent
-#: Where models are installed unless a setting says otherwise.
+#: Default folder of installed models.
 WEIGHTS_DIR = _HERE / "weights"
 RECORD_FILE = "record.json"
 MANIFEST = _HERE / "manifest.toml"
@@ -33,7 +33,7 @@ _GE2E_FILE = _HERE / "bundled" / "ge2e.onnx"
 
 @dataclass(frozen=True)
 class Entry:
-    """One table of the manifest: the card, and the sha256 of the file at its source if that is pinned."""
+    """A table of the manifest: the card, and the sha256 of the file at its source if that is pinned."""
 
     card: ModelCard
     sha256: str | None
@@ -41,16 +41,16 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is known of an installed model, kept beside its files."""
+    """Facts about an installed model, stored beside its files."""
 
-    #: Of the .nemo file the model was made from.
+    #: sha256 of the .nemo file that the model was made from.
     sha256: str
     #: sha256 of each ONNX file, by name.
     files: Mapping[str, str]
     nemo_version: str
-    #: Largest 1 - cosine between the installed model and NeMo, over the signals that were tried.
+    #: Largest 1 - cosine between the installed model and NeMo, over the trial signals.
     parity: float
-    #: When it was installed, ISO 8601, UTC.
+    #: Time of the installation, ISO 8601, UTC.
     installed_at: str
 
     def write(self, folder: Path) -> None:
@@ -59,7 +59,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
-        """Read the record of a model's folder; raises ModelInstallError when it cannot be understood."""
+        """Read the record of a model's folder; raises ModelInstallError if it cannot be parsed."""
         try:
             return cls(**json.loads((folder / RECORD_FILE).read_text()))
         except (ValueError, TypeError) as error:
@@ -83,8 +83,8 @@ def entry(handle: str) -> Entry:
 def installed(weights_dir: Path = WEIGHTS_DIR) -> list[ModelCard]:
     """Return the cards of the models that can be loaded, in order of preference.
 
-    The revision of an installed NeMo model ends in eight digits of its file's sha256: other weights under the same name
-    make other vectors.
+    The revision of an installed NeMo model ends in eight digits of its file's sha256. Other weights under the same name
+    give other vectors.
     """
     return [
         _as_installed(known.card, weights_dir) for known in manifest().values() if _is_there(known.card, weights_dir)
@@ -92,7 +92,7 @@ def installed(weights_dir: Path = WEIGHTS_DIR) -> list[ModelCard]:
 
 
 def listed(weights_dir: Path = WEIGHTS_DIR, chosen: str | None = None) -> list[ListedModel]:
-    """Return all models of the manifest, as clients see them; jobs are done with `chosen`, or the preferred one."""
+    """Return all models of the manifest, as clients see them; jobs use `chosen`, or the preferred one."""
     there = {card.handle: card for card in installed(weights_dir)}
     default = chosen or next(iter(there))
     return [
@@ -133,7 +133,10 @@ def load(card: ModelCard, weights_dir: Path = WEIGHTS_DIR, *, threads: int = 1, 
 
     The embedder's own card is that of the installed model.
 
-    Raises ModelInstallError when the model is unknown, not installed, or its files are not those once installed.
+    Raises
+    ------
+    ModelInstallError
+        The model is unknown, not installed, or its files are not those once installed.
     """
     verify(card, weights_dir)
     current = installed_card(card.handle, weights_dir)
@@ -143,7 +146,7 @@ def load(card: ModelCard, weights_dir: Path = WEIGHTS_DIR, *, threads: int = 1, 
 
 
 def verify(card: ModelCard, weights_dir: Path = WEIGHTS_DIR) -> None:
-    """Raise ModelInstallError unless the model is installed and its files are those once installed."""
+    """Check that the model is installed and its files are those once installed; raises ModelInstallError."""
     current = installed_card(card.handle, weights_dir)
     if is_bundled(current):
         _check(_GE2E_FILE, entry(current.handle).sha256, current.handle)
@@ -154,7 +157,7 @@ def verify(card: ModelCard, weights_dir: Path = WEIGHTS_DIR) -> None:
 
 
 def is_bundled(card: ModelCard) -> bool:
-    """Say whether the model comes with the service, so that there is nothing to install."""
+    """Return whether the model is part of the repository, so that it needs no installation."""
     return card.architecture == "ge2e"
 
 
@@ -175,7 +178,7 @@ def _entry(handle: str, table: dict[str, Any]) -> Entry:
 
 
 def _calibration(table: dict[str, Any] | None) -> Calibration | None:
-    # Half precision is plenty for a mean of many vectors, and keeps the manifest short.
+    # The manifest stores vectors in half precision, which is enough for a mean of many vectors.
     if table is None:
         return None
     return Calibration(

@@ -1,6 +1,6 @@
 """Voice activity detection with Silero's network (MIT licence), in onnxruntime and numpy.
 
-The `sequence` file takes many frames of a recording at once, so 30 s cost one call.
+The `sequence` file takes many frames of a recording at once, so 30 s need one call.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,33 +18,35 @@ SAMPLE_RATE_HZ = 16_000
 #: Samples per probability: 32 ms.
 FRAME = 512
 FRAME_S = SPEECH_FRAME_S
-#: Samples of the frame before that the network wants in front of each frame.
+#: Samples of the previous frame that the network needs in front of each frame.
 _CONTEXT = 64
 _STATE_SHAPE = (1, 1, 128)
 
-# Silero's own defaults: speech ends 0.15 below where it starts, lasts 250 ms or more, and pauses shorter than 100 ms
-# belong to it.
+# Silero's own defaults: speech ends at a probability 0.15 below that at which it starts, lasts 250 ms or more, and
+# includes pauses shorter than 100 ms.
 _HYSTERESIS = 0.15
 _MIN_SPEECH_S = 0.25
 _MIN_SILENCE_S = 0.1
 
-#: Lengths of a chunk of a long recording, in frames: 60 to 120 s. It ends in the longest pause that there is between
-#: the two; where nobody pauses for 8 frames, a quarter of a second, it ends at once.
-_SHORTEST_CHUNK, _LONGEST_CHUNK, _PAUSE = 1875, 3750, 8
+#: Lengths of a chunk of a long recording, in frames: 60 to 120 s. A chunk ends in the longest pause between the two.
+_SHORTEST_CHUNK = 1875
+_LONGEST_CHUNK = 3750
+#: Shortest pause at which a chunk ends, in frames: a quarter of a second. Without one it ends after `_LONGEST_CHUNK`.
+_PAUSE = 8
 
 BUNDLED = Path(__file__).parent / "bundled" / "silero_vad_16k_sequence.onnx"
 
 
 class SileroVad:
-    """Finds the stretches of a recording in which somebody speaks."""
+    """Silero's voice activity detection: finds the segments of a recording with speech."""
 
     def __init__(self, path: Path = BUNDLED, threads: int = 1) -> None:
         self._session = open_session(path, threads)
 
     def probabilities(self, samples: Samples) -> NDArray[np.float32]:
         """Return the probability of speech in each 32 ms of `samples` (16 kHz), shape (ceil(num_samples / 512),)."""
-        ear = _Ear(self._session)
-        return np.concatenate([ear.hear(samples), ear.end()])
+        detector = _FrameDetector(self._session)
+        return np.concatenate([detector.probabilities(samples), detector.end()])
 
     def speech_segments(self, samples: Samples, *, threshold: float = 0.35, pad_s: float = 0.1) -> list[Segment]:
         """Return the speech in `samples` (16 kHz), in order and disjoint, widened by `pad_s` on each side."""
@@ -52,28 +54,29 @@ class SileroVad:
         return _speech(runs, pad_s, Segment(0.0, len(samples) / SAMPLE_RATE_HZ))
 
     def listen(self, *, threshold: float = 0.35, pad_s: float = 0.1) -> "SileroStream":
-        """Begin to listen to a recording that comes in blocks."""
-        return SileroStream(_Ear(self._session), threshold, pad_s)
+        """Start a recording that is given in blocks."""
+        return SileroStream(_FrameDetector(self._session), threshold, pad_s)
 
 
 class SileroStream:
-    """Cuts a recording that comes in blocks into chunks, each with its speech.
+    """Voice activity detection for a recording in blocks, which it cuts into chunks with their segments of speech.
 
-    How the blocks are cut makes no difference, and the speech is that which one pass over the whole recording finds.
+    The result does not depend on the lengths of the blocks. The speech is that of one pass over the whole recording.
     """
 
-    def __init__(self, ear: "_Ear", threshold: float, pad_s: float) -> None:
-        self._ear, self._pad_s = ear, pad_s
+    def __init__(self, detector: "_FrameDetector", threshold: float, pad_s: float) -> None:
+        self._detector = detector
+        self._pad_s = pad_s
         self._runs = _Runs(threshold, threshold - _HYSTERESIS)
         self._samples = np.empty(0, np.float32)
         self._probabilities = np.empty(0, np.float32)
-        #: The frame at which what has not been given out begins.
+        #: First frame that is in no chunk yet.
         self._begin = 0
 
     def hear(self, samples: Samples) -> list[Chunk]:
         """Take the next block (num_samples,) at 16 kHz; returns the chunks that it completes."""
         self._samples = np.concatenate([self._samples, samples])
-        self._note(self._ear.hear(samples))
+        self._add(self._detector.probabilities(samples))
         chunks = []
         while len(self._probabilities) >= _LONGEST_CHUNK:
             chunks.append(self._chunk(self._cut()))
@@ -81,10 +84,10 @@ class SileroStream:
 
     def end(self) -> Chunk:
         """Return the last chunk."""
-        self._note(self._ear.end())
+        self._add(self._detector.end())
         return self._chunk(self._begin + len(self._probabilities), last=True)
 
-    def _note(self, probabilities: NDArray[np.float32]) -> None:
+    def _add(self, probabilities: NDArray[np.float32]) -> None:
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self._runs.add(probabilities)
 
@@ -105,50 +108,52 @@ class SileroStream:
             probabilities=self._probabilities[:count],
             is_whole=last and self._begin == 0,
         )
-        self._samples, self._probabilities = self._samples[count * FRAME :], self._probabilities[count:]
+        self._samples = self._samples[count * FRAME :]
+        self._probabilities = self._probabilities[count:]
         self._begin = end
         return chunk
 
 
-class _Ear:
-    """The network, whose state goes on from block to block."""
+class _FrameDetector:
+    """Silero's network, whose state is kept from block to block."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._h = self._c = np.zeros(_STATE_SHAPE, np.float32)
-        #: The samples before the next frame that the network wants to see again, and those that fill no frame yet.
+        #: Context of the next frame, and the samples that do not fill a frame yet.
         self._rest = np.zeros(_CONTEXT, np.float32)
 
-    def hear(self, samples: Samples) -> NDArray[np.float32]:
+    def probabilities(self, samples: Samples) -> NDArray[np.float32]:
         """Return the probability of speech in each frame that `samples` complete."""
-        heard = np.concatenate([self._rest, samples])
-        num_frames = (len(heard) - _CONTEXT) // FRAME
-        self._rest = heard[num_frames * FRAME :]
+        waiting = np.concatenate([self._rest, samples])
+        num_frames = (len(waiting) - _CONTEXT) // FRAME
+        self._rest = waiting[num_frames * FRAME :]
         if num_frames == 0:
             return np.empty(0, np.float32)
-        # shape: (num_frames, 576): the last 64 samples of the frame before, then the frame.
-        frames = np.lib.stride_tricks.sliding_window_view(heard, _CONTEXT + FRAME)[::FRAME]
+        # shape: (num_frames, 576): the last 64 samples of the previous frame, then the frame.
+        frames = np.lib.stride_tricks.sliding_window_view(waiting, _CONTEXT + FRAME)[::FRAME]
         inputs = {"input": np.ascontiguousarray(frames, np.float32), "h": self._h, "c": self._c}
         probabilities, self._h, self._c = self._session.run(["speech_probs", "hn", "cn"], inputs)
         return probabilities
 
     def end(self) -> NDArray[np.float32]:
-        """Return the probability of speech in the last frame, filled up with zeros, if it holds anything."""
+        """Return the probability of speech in the last frame, padded with zeros; empty if no samples are left."""
         left = (len(self._rest) - _CONTEXT) % FRAME
-        return self.hear(np.zeros(FRAME - left if left else 0, np.float32))
+        return self.probabilities(np.zeros(FRAME - left if left else 0, np.float32))
 
 
 class _Runs:
-    """Runs of speech, in frames, that start at a probability of at least `on` and last until one is below `off`."""
+    """Runs of frames with speech, each from a probability of at least `on` until one below `off`."""
 
     def __init__(self, on: float, off: float) -> None:
-        self._on, self._off = on, off
+        self._on = on
+        self._off = off
         self._ended: list[tuple[int, int]] = []
         self._start: int | None = None
         self._count = 0
 
     def add(self, probabilities: NDArray[np.float32]) -> None:
-        """Go on."""
+        """Continue with the next probabilities, (num_frames,)."""
         for i, probability in enumerate(probabilities.tolist(), self._count):
             if self._start is None and probability >= self._on:
                 self._start = i
@@ -158,13 +163,13 @@ class _Runs:
         self._count += len(probabilities)
 
     def pauses(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield what is between the runs from `begin` to `end`; empty pauses too, at least one."""
+        """Yield the pauses between the runs from frame `begin` to `end`: one at least, empty ones too."""
         edges = [begin, *chain.from_iterable(self._until(end)), end]
         for start, stop in zip(edges[::2], edges[1::2], strict=True):
             yield max(begin, start), max(begin, stop)
 
     def take(self, end: int) -> list[Segment]:
-        """Return the runs before `end`, and forget them; one that goes on there is cut in two."""
+        """Remove and return the runs before frame `end`; one that crosses it is cut in two."""
         taken = self._until(end)
         self._ended = [(max(start, end), stop) for start, stop in self._ended if stop > end]
         self._start = None if self._start is None else max(self._start, end)

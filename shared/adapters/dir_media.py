@@ -1,4 +1,4 @@
-"""Uploads in a local folder: one file per upload, named by a hash, so that no key can leave its client's folder.
+"""Uploads in a local folder: one file each, named by a hash, so that no key leaves its client's folder.
 
 Beside each file stands another, `.key`, which holds the client's name for it. Requests for one name may meet, in
 several processes, so every step is a rename. The name is stored last and removed first: no file lacks its name. A name

@@ -78,7 +78,7 @@ class RedisDeliveries:
         self._scripts("settle", *_which(delivery), *outcome)
 
     def put_off(self, delivery: Delivery, delay_s: float) -> None:
-        """Give back a try that was not made, and make the webhook due again; a courier that was too slow is ignored."""
+        """Give back a try that was not made; the webhook is due again. Couriers that were too slow are ignored."""
         self._scripts("put_off", *_which(delivery), delivery.attempt, round(delay_s * 1000), delivery.reason)
 
     def log(self, client_id: str, job_id: str) -> DeliveryLog:

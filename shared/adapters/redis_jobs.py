@@ -224,9 +224,9 @@ class RedisJobs:
         return bool(self._scripts("release", claim.job_id, claim.fence))
 
     def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
-        """Take a client's job out of everybody's hands, to delete it; None when there is none, or another call has it.
+        """Withdraw a client's job from everybody, to delete it; None when another call has it, or nobody.
 
-        A call that says nothing more has it for as long as a lease.
+        The call has it for the length of a lease.
         """
         call = _call()
         found = self._scripts("withdraw", job_id, client_id, call, self._lease_ms, self._ttl_ms, CHANNEL)

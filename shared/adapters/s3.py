@@ -80,7 +80,7 @@ class S3Media:
         return self._presigned("get_object", client_id, key)
 
     def save(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
-        """Store a file that the server itself received, whole or not at all; an earlier one of the key is replaced.
+        """Store a file that the server received, whole or not at all; it replaces an earlier one.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Sound as values: a waveform and segments of time."""
+"""Sound as values: waveforms, segments, streams and chunks."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 #: float32 samples in [-1, 1], shape (num_samples,).
 Samples = NDArray[np.float32]
-#: From one probability of speech to the next, in seconds.
+#: Seconds from one probability of speech to the next.
 SPEECH_FRAME_S = 0.032
 
 
 @dataclass(frozen=True, order=True)
 class Segment:
-    """Half-open stretch [start_s, end_s) of a recording, in seconds; false when empty."""
+    """Half-open interval [start_s, end_s) of a recording, in seconds; false when empty."""
 
     start_s: float
     end_s: float
@@ -52,11 +52,11 @@ class Waveform:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Mono sound at 16 kHz that comes block by block, so that no recording is too long for memory."""
+    """Mono sound at 16 kHz in blocks, so that a long recording never has to fit into memory."""
 
     #: Arrays of shape (num_samples,), end to end.
     blocks: Iterator[Samples]
-    #: How long the recording is, if its file says so, in seconds; nothing but a hint.
+    #: Length in the file's header, in seconds, None if it has none. It may be wrong.
     claimed_s: float | None = None
 
 
@@ -64,19 +64,19 @@ class Stream:
 class Chunk:
     """A chunk of a long recording, cut at a pause."""
 
-    #: Where in the recording it begins, in seconds.
+    #: Start of the chunk in the recording, in seconds.
     start_s: float
     waveform: Waveform
-    #: Where in the recording somebody speaks in it, in order and disjoint.
+    #: Segments of speech on the recording's clock, in order and disjoint.
     speech: list[Segment]
-    #: How likely somebody speaks in each `SPEECH_FRAME_S` of it, (num_frames,).
+    #: Probability of speech in each `SPEECH_FRAME_S` of the chunk, (num_frames,).
     probabilities: NDArray[np.float32]
-    #: Whether there are no other chunks.
+    #: Whether the chunk is the whole recording.
     is_whole: bool
 
     @property
     def segment(self) -> Segment:
-        """Where in the recording it lies."""
+        """Segment of the recording that the chunk covers."""
         return Segment(self.start_s, self.start_s + self.waveform.duration_s)
 
     def join(self, segments: Iterable[Segment]) -> Samples:
@@ -84,7 +84,7 @@ class Chunk:
         return self.waveform.join(self.inside(segments))
 
     def inside(self, segments: Iterable[Segment]) -> list[Segment]:
-        """Return `segments` of the recording on the clock of the chunk."""
+        """Return `segments` of the recording with times from the start of the chunk."""
         return [Segment(s.start_s - self.start_s, s.end_s - self.start_s) for s in segments]
 
 

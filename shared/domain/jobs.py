@@ -130,7 +130,7 @@ class JobSummary:
 
 @dataclass(frozen=True)
 class JobCursor:
-    """Place in a list of jobs, newest first: behind the job of this time (ms) and id, which may be deleted since."""
+    """Place in a list of jobs, newest first: behind a job, which may be deleted since."""
 
     created_ms: int
     job_id: str

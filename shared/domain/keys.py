@@ -1,11 +1,11 @@
-"""API keys: 256 random bits in a recognisable form, of which only a keyed hash is ever stored."""
+"""API keys: 256 random bits in a recognisable form; only a keyed hash of them is stored."""
 
 import hashlib
 import hmac
 import secrets
 import zlib
 
-#: Longest that a key or a webhook secret goes on working beside the one that replaces it, in seconds.
+#: Longest time that a key or a webhook secret stays valid beside its replacement, in seconds.
 MAX_OVERLAP_S = 7 * 24 * 3600
 
 _PREFIX = "sk_"
@@ -16,24 +16,25 @@ _CHECK_LENGTH = 6
 def new_key() -> str:
     """Return a fresh key: `sk_`, 43 base62 characters of randomness, 6 of CRC-32.
 
-    The prefix lets secret scanners find leaked keys, the checksum lets a typo be told from a revoked key without
-    asking the database.
+    The prefix lets secret scanners find leaked keys. The checksum tells a typo from a revoked key without a query to
+    the database.
     """
     body = _PREFIX + _base62(secrets.randbits(256), 43)
     return body + _check(body)
 
 
 def is_well_formed(key: str) -> bool:
-    """Say whether `key` has the form and checksum of a key that `new_key` made."""
-    body, check = key[:-_CHECK_LENGTH], key[-_CHECK_LENGTH:]
+    """Return whether `key` has the form and checksum of a key made by `new_key`."""
+    body = key[:-_CHECK_LENGTH]
+    check = key[-_CHECK_LENGTH:]
     return body.startswith(_PREFIX) and check == _check(body)
 
 
 def key_hash(key: str, pepper: bytes) -> str:
-    """Return what is stored of a key: hex HMAC-SHA256 under the server's pepper.
+    """Return the stored hash of a key: hex HMAC-SHA256 under the server's pepper.
 
-    A plain keyed hash is enough, and safer than a slow one: 256 random bits cannot be searched, and a slow hash
-    would let strangers burn the server's time.
+    A fast keyed hash is enough, because 256 random bits cannot be searched. A slow hash would let strangers use up the
+    server's processor time.
     """
     return hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
 

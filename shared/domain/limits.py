@@ -1,15 +1,15 @@
-"""How large a job's recording may be."""
+"""Limits of a job's recording."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a kind of job takes."""
+    """Largest recording that a kind of job accepts."""
 
     #: Longest recording, in seconds of decoded sound.
     max_audio_s: float
-    #: Largest file, downloaded or uploaded.
+    #: Largest file in bytes, downloaded or uploaded.
     max_bytes: int
     #: Longest download, in seconds of wall clock.
     download_timeout_s: float

@@ -1,4 +1,4 @@
-"""Uploads as values."""
+"""Uploads of clients, as values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from datetime import datetime
 
 from shared.domain.sources import MediaUrl
 
-#: How long a signed address may be used, in seconds.
+#: Lifetime of a signed address, in seconds.
 ADDRESS_LIFE_S = 3600
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that a client has stored."""
+    """A file that a client has uploaded."""
 
     key: str
     size_bytes: int
@@ -26,7 +26,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class MediaPage:
-    """Some of a client's uploads, and where to go on; None: these are the last."""
+    """A page of a client's uploads, and the cursor of the next page; None on the last."""
 
     uploads: Sequence[Upload]
     cursor: str | None

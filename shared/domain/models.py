@@ -1,4 +1,4 @@
-"""What the house knows of a neural network without loading it: its card, as `models/manifest.toml` states it."""
+"""Cards of the neural networks, as `models/manifest.toml` states them; no network is loaded for them."""
 
 from dataclasses import dataclass
 
@@ -7,34 +7,36 @@ from shared.domain.calibration import Calibration
 
 @dataclass(frozen=True, kw_only=True)
 class ClusteringThresholds:
-    """How one model's embeddings are told apart. Scores of two models are not comparable, so neither are these."""
+    """Thresholds for clustering one model's embeddings; another model's scores need others."""
 
-    #: Lengths of the windows that are embedded round each hop, and from one hop to the next, in seconds.
+    #: Lengths of the windows that are embedded round each hop, in seconds.
     windows_s: tuple[float, ...]
+    #: Seconds from one hop to the next.
     hop_s: float
     #: Most speakers looked for in one recording.
     max_speakers: int
-    #: Least silhouette (cosine) at which a recording is split: the gate, and `split_gate_s` over the seconds of speech,
-    #: since the overlapping windows of little speech always look like groups. What each speaker beyond two must add.
+    #: Least silhouette (of cosines) at which a recording is split: `split_gate` plus `split_gate_s` divided by the
+    #: seconds of speech. The second term is there because the overlapping windows of little speech always form groups.
     split_gate: float
     split_gate_s: float
+    #: Silhouette that each speaker beyond two must add.
     split_penalty: float
-    #: What a change of speaker must win: cosine times seconds.
+    #: Price of a change of speaker, in cosine times seconds.
     switch_cost_s: float
-    #: Speakers with less speech than this are given to their nearest neighbour, in seconds.
+    #: Least speech of a speaker, in seconds; the hops of one with less go to the nearest other speaker.
     min_speaker_s: float
-    #: Speakers whose centroids have at least this cosine are one.
+    #: Least cosine of two centroids at which the speakers are merged.
     merge_cosine: float
-    #: Speakers of different minutes of a long recording whose centroids have at least this cosine are one.
+    #: Least cosine of two centroids at which speakers of different chunks of a long recording are linked.
     link_cosine: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedModel:
-    """One line of the list of models that clients see."""
+    """A model in the list that clients see."""
 
     handle: str
-    #: The card's revision; None until it is known, with the weights.
+    #: The card's revision; None until the weights are installed.
     version: str | None
     dimension: int
     sample_rate_hz: int
@@ -42,7 +44,7 @@ class ListedModel:
     licence: str
     installed: bool
     calibrated: bool
-    #: Whether jobs that name no model are given this one.
+    #: Whether jobs that name no model use this one.
     default: bool
 
     @property
@@ -57,7 +59,7 @@ class ModelCard:
 
     #: Short name, as users write it: `titanet_large`.
     handle: str
-    #: Changes whenever vectors change; voiceprints of two revisions are not comparable.
+    #: Changes whenever the vectors change; voiceprints of two revisions are not comparable.
     revision: str
     #: Which wrapper runs it: `titanet` or `ge2e`.
     architecture: str
@@ -66,11 +68,12 @@ class ModelCard:
     sample_rate_hz: int
     #: Least net speech for a voiceprint, in seconds.
     min_speech_s: float
-    #: SPDX identifier or name of the weights' licence, and where the weights come from.
+    #: SPDX identifier or name of the weights' licence.
     licence: str
+    #: URL or name of the place that the weights come from.
     source: str
     clustering: ClusteringThresholds
-    #: The calibration that is stored under the handle, which may be that of another revision.
+    #: Calibration stored under the handle; it may be that of another revision.
     fitted: Calibration | None = None
 
     @property
@@ -80,5 +83,5 @@ class ModelCard:
 
     @property
     def calibration(self) -> Calibration | None:
-        """Return what was fitted on this very revision; None: scores of the model mean nothing but an order."""
+        """Return the calibration of this revision; without one the scores give only an order."""
         return self.fitted if self.fitted and self.fitted.model_id == self.model_id else None

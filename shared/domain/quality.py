@@ -1,4 +1,4 @@
-"""How far a recording can be trusted: what of it was heard, how noisy it is, through what channel it came."""
+"""Quality of a recording: length of speech, noise, bandwidth and clipping."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,31 @@ from numpy.typing import NDArray
 
 from shared.domain.audio import Segment, Waveform
 
-#: Frames of 20 ms: short enough for pauses, long enough for a low voice's period.
+#: Length of a frame: short enough for pauses, long enough for a low voice's period.
 _FRAME_S = 0.02
-#: Estimates are cut to this range: below, speech cannot be told from noise; above, it makes no difference.
+#: Range of the estimates: below it speech cannot be told from noise, above it the noise makes no difference.
 SNR_RANGE_DB = (0.0, 40.0)
-#: Where a telephone has no energy, and where every voice has; in Hz. Whatever turns 8 kHz into 16 leaves images up to
-#: some 4.5 kHz. Measured behind the decoder: the ratio of 8 kHz files is below -61 dB, that of copies of them at 16 kHz
-#: below -42 dB, Opus at 12 kbit/s of them mostly so; a wide band's, Opus and 11 kHz included, is above -36 dB.
-_HIGH_HZ, _VOICE_HZ = (4600.0, 7000.0), (300.0, 3400.0)
+#: Band in which a telephone has no energy, in Hz. It starts above 4.5 kHz, because resampling from 8 to 16 kHz leaves
+#: images up to there.
+_HIGH_HZ = (4600.0, 7000.0)
+#: Band in which every voice has energy, in Hz.
+_VOICE_HZ = (300.0, 3400.0)
+#: Ratio of the two bands' power below which a recording is narrowband. Measured after decoding: files at 8 kHz are
+#: below -61 dB, their copies at 16 kHz below -42 dB, and most of these in Opus at 12 kbit/s. Wideband files, Opus and
+#: 11 kHz included, are above -36 dB.
 _NARROWBAND_DB = -40.0
-#: What lies so far below the recording's mean is a gate's or an editor's silence, in which no noise can be heard.
+#: Frames this far below the recording's mean power are digital silence, of a noise gate or an editor.
 _SILENCE_DB = -55.0
 #: Below this a recording counts as noisy.
 NOISY_DB = 15.0
 
-#: A recording is clipped if more than this share of its samples lies this near to its peak. Measured: of 297 recordings
-#: one has 0.3 %, the others below 0.05 %; amplified by 8 and cut each has 1 % or more, half of them over 10 %.
-_CLIPPED, _PLATEAU = 0.005, 0.95
+#: Share of samples near the peak above which a recording is clipped. Measured: of 297 recordings one has 0.3 %, the
+#: others below 0.05 %; amplified by 8 and cut off, each has 1 % or more, half of them over 10 %.
+_CLIPPED = 0.005
+#: Share of the peak from which a sample is near it.
+_PLATEAU = 0.95
 
-# When a voiceprint is shaky. The limits were measured with the bundled model.
+# Limits below or above which a voiceprint gets a warning, measured with the bundled model.
 _ENOUGH_SPEECH_S = 5.0
 _ENOUGH_SNR_DB = 15.0
 _CLEAR_LEAD = 0.10
@@ -35,7 +41,7 @@ _ALIKE = 0.75
 
 
 class Condition(StrEnum):
-    """The kinds of recording whose scores need a correction of their own."""
+    """Kind of recording; the scores of each kind have a correction of their own."""
 
     CLEAN = "clean"
     NOISY = "noisy"
@@ -44,18 +50,18 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Capture:
-    """How a voice was heard: what a score of its voiceprint must be corrected for."""
+    """Conditions under which a voice was recorded, as far as scores of its voiceprint depend on them."""
 
     #: Speech of the speaker whose voice it is, in seconds.
     net_speech_s: float
-    #: Power of speech over that of what is heard between, in dB, 0 to 40; an estimate that babble deceives.
+    #: Estimated power of speech over that of pauses, in dB, 0 to 40; voices in the background make it too high.
     snr_db: float
-    #: Whether nothing is heard above 4 kHz, as on a telephone.
+    #: Whether there is no sound above 4 kHz, as on a telephone.
     narrowband: bool
 
     @property
     def condition(self) -> Condition:
-        """Return which correction a score needs."""
+        """Return the condition whose correction a score needs."""
         if self.narrowband:
             return Condition.TELEPHONE
         return Condition.NOISY if self.snr_db < NOISY_DB else Condition.CLEAN
@@ -63,21 +69,22 @@ class Capture:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What a voiceprint was made from."""
+    """Quality of the recording that a voiceprint was made from."""
 
     capture: Capture
     num_speakers: int
-    #: The speaker's part of all speech, and by how much it exceeds the next one's, both 0 to 1.
+    #: The speaker's share of all speech, 0 to 1.
     share: float
+    #: Difference to the share of the next speaker, 0 to 1.
     lead: float
-    #: Mean cosine of the speaker's windows to their centroid: how much they sound like one voice.
+    #: Mean cosine of the speaker's windows to their centroid; high if they sound like one voice.
     consistency: float
-    #: Whether the recording was too loud for what recorded it.
+    #: Whether the recording was too loud for the device that recorded it.
     clipped: bool
 
     @property
     def warning(self) -> str | None:
-        """Say in a sentence why the voiceprint, and what is made of it, is shaky; None when it is not."""
+        """Return a sentence with the reasons to doubt the voiceprint and its scores; None without any."""
         reasons = list(self._doubts())
         return f"This result is less certain than usual: {'; '.join(reasons)}." if reasons else None
 
@@ -95,15 +102,15 @@ class Quality:
 
 
 def snr_db(waveform: Waveform, speech: Sequence[Segment]) -> float:
-    """Estimate the signal-to-noise ratio in dB from the power inside and outside of `speech`, which is not empty."""
+    """Estimate the signal-to-noise ratio in dB from the power inside and outside of `speech`, one segment at least."""
     means, variances = _moments(waveform)
     sounding = variances >= variances.mean() * 10 ** (_SILENCE_DB / 10)
-    # A constant offset is no noise.
+    # A constant offset is not noise.
     powers = variances + np.square(means - means[sounding].mean())
     middles = (np.arange(len(powers)) + 0.5) * _FRAME_S
     inside = np.any([(middles >= s.start_s) & (middles < s.end_s) for s in speech], axis=0)
     pauses = powers[~inside & sounding]
-    # Without pauses the quietest tenth of what is heard stands in for them.
+    # Without pauses the quietest tenth of the frames replaces them.
     outside = pauses if len(pauses) * _FRAME_S >= 0.2 else np.sort(powers[sounding])[: 1 + sounding.sum() // 10]
     noise = float(np.median(outside)) + 1e-12
     signal = max(float(powers[inside].mean()) - noise if inside.any() else 0.0, 1e-12)
@@ -111,7 +118,7 @@ def snr_db(waveform: Waveform, speech: Sequence[Segment]) -> float:
 
 
 def is_narrowband(waveform: Waveform) -> bool:
-    """Say whether nothing is heard above 4 kHz."""
+    """Return whether there is no sound above 4 kHz."""
     size = 4 * round(_FRAME_S * waveform.sample_rate_hz)
     blocks = waveform.samples[: len(waveform.samples) // size * size].reshape(-1, size)
     if len(blocks) == 0:
@@ -123,7 +130,7 @@ def is_narrowband(waveform: Waveform) -> bool:
 
 
 def is_clipped(waveform: Waveform) -> bool:
-    """Say whether the peaks are cut off, at full scale or wherever the sound was turned down to since."""
+    """Return whether the peaks are cut off, at full scale or at a lower level after an attenuation."""
     levels = np.abs(waveform.samples)
     return bool(np.mean(levels >= _PLATEAU * levels.max()) > _CLIPPED)
 

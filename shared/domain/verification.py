@@ -1,4 +1,4 @@
-"""Is it the voice it should be? Score, confidence and a decision at a named operating point."""
+"""Verification: score, confidence, and a decision at a named operating point."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from shared.domain.voiceprints import Voiceprint
 
 
 class OperatingPoint(StrEnum):
-    """How sure one must be to accept; what each point costs, and gains, is in the README's table of confidences."""
+    """Named least confidence for accepting a voice; the documentation lists the error rates of each."""
 
     BALANCED = "balanced"
     STRICT = "strict"
@@ -17,30 +17,30 @@ class OperatingPoint(StrEnum):
 
     @property
     def least_confidence(self) -> int:
-        """Return the confidence, 0 to 100, from which on a voice is accepted."""
+        """Return the least confidence, 0 to 100, at which a voice is accepted."""
         return {OperatingPoint.BALANCED: 50, OperatingPoint.STRICT: 90, OperatingPoint.STRICTEST: 99}[self]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How alike two voiceprints are."""
+    """Similarity of two voiceprints."""
 
     #: Cosine of the vectors, -1 to 1.
     score: float
-    #: Natural logarithm of p(same speaker) / p(different speakers); None where the model is not calibrated.
+    #: Natural logarithm of p(same speaker) / p(different speakers); None if the model is not calibrated.
     llr: float | None
 
     @property
     def confidence(self) -> int | None:
-        """Return the 0 to 100 of the wire; None where the model is not calibrated."""
+        """Return the confidence, 0 to 100; None if the model is not calibrated."""
         return None if self.llr is None else confidence(self.llr)
 
     def accepted(self, point: OperatingPoint) -> bool | None:
-        """Decide at `point`; None where the model is not calibrated, for then no score means anything."""
+        """Decide at `point`; None if the model is not calibrated, because its scores have no scale."""
         return None if self.confidence is None else self.confidence >= point.least_confidence
 
 
-#: By speaker of a recording, then by label of the voiceprints given.
+#: Comparisons by speaker of a recording, then by label of the voiceprints given.
 Comparisons = Mapping[str, Mapping[str, Comparison]]
 
 
@@ -50,6 +50,6 @@ def compare(one: Voiceprint, other: Voiceprint, calibration: Calibration | None)
     Raises
     ------
     InvalidVoiceprint
-        They were made by different models, whose vectors have nothing to do with each other.
+        They were made by different models.
     """
     return Comparison(score=one.score(other), llr=calibration.llr(one, other) if calibration else None)

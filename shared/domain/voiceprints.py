@@ -1,4 +1,4 @@
-"""The voiceprint string: base64 of a small versioned binary, so that it can be stored anywhere and read by anyone.
+"""Voiceprints and their string form: base64 of a small, versioned binary, which fits into any database.
 
 All numbers are little-endian::
 
@@ -7,9 +7,9 @@ All numbers are little-endian::
     1 byte    length of the model id, then the id in ASCII: "ge2e@1" (handle @ revision)
     2 bytes   dimension
     4 x dim   the vector, IEEE 754 float32, L2 norm 1
-    4 bytes   seconds of speech it was made of, float32
+    4 bytes   seconds of speech it was made from, float32
     4 bytes   signal-to-noise ratio of that speech in dB, float32
-    1 byte    1 if nothing was heard above 4 kHz, as on a telephone, else 0
+    1 byte    1 if there was no sound above 4 kHz, as on a telephone, else 0
     4 bytes   CRC-32 (ISO 3309, as zlib computes it) of everything before it
 """
 
@@ -32,13 +32,13 @@ _HEAD = struct.Struct("<4sBB")
 _DIMENSION = struct.Struct("<H")
 _CAPTURE = struct.Struct("<ff?")
 _CHECKSUM = struct.Struct("<I")
-#: How far rounding may move the norm of a vector from 1.
+#: Largest difference of a vector's norm from 1 that rounding may cause.
 _NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Voiceprint:
-    """One voice: a unit vector, float32 (dimension,), the model that made it, `handle@revision`, and out of what."""
+    """A voice as a unit vector, float32 (dimension,), with its model, `handle@revision`, and its capture."""
 
     model_id: str
     vector: NDArray[np.float32] = field(repr=False)
@@ -90,17 +90,17 @@ class Voiceprint:
         return cls(body[_HEAD.size : at].decode("ascii"), vector, capture)
 
     def require_same_model(self, other: "Voiceprint") -> None:
-        """Refuse to compare vectors that have nothing to do with each other.
+        """Refuse a voiceprint of another model: its vectors are not comparable.
 
         Raises
         ------
         InvalidVoiceprint
-            The two were made by different models, or revisions of one.
+            They were made by different models, or by different revisions of one.
         """
         self.require_model(other.model_id, len(other.vector))
 
     def require_model(self, model_id: str, dimension: int) -> None:
-        """Refuse a voiceprint that vectors of `model_id`, (dimension,), cannot be compared with.
+        """Refuse a voiceprint that was not made by `model_id`, or does not have its dimension.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class Voiceprint:
         Raises
         ------
         InvalidVoiceprint
-            They were made by different models, whose vectors have nothing to do with each other.
+            They were made by different models.
         """
         self.require_same_model(other)
         return float(np.clip(self.vector @ other.vector, -1.0, 1.0))
@@ -137,7 +137,8 @@ def _from_base64(text: str) -> bytes:
 
 
 def _checked(raw: bytes) -> bytes:
-    body, checksum = raw[: -_CHECKSUM.size], raw[-_CHECKSUM.size :]
+    body = raw[: -_CHECKSUM.size]
+    checksum = raw[-_CHECKSUM.size :]
     if len(body) < _HEAD.size or checksum != _CHECKSUM.pack(zlib.crc32(body)):
         raise ValueError("the checksum does not match")
     return body

@@ -1,8 +1,8 @@
-"""`python -m tests.bench [--threads N] [--repeats N] [--without-nemo]`: ratios, one run, the same cores and sound.
+"""`python -m tests.bench [--threads N] [--repeats N] [--without-nemo]`: compare times with NeMo's, on the same cores.
 
-A full-size titanet_large with random weights is built through NeMo (once, kept in the folder): time does not depend
-on the weights. Which voices are found does, so for one speaker splitting is forbidden, and for three it is forced: the
-path that encodes the dominant speaker again is taken. The least of several repeats counts.
+A full-size titanet_large with random weights is built with NeMo once and kept in the folder. Time does not depend on
+the weights, but the number of speakers found does. So splitting is forbidden for one speaker and forced for three; then
+the dominant speaker is encoded again. The least time of several repeats counts.
 """
 
 import itertools
@@ -33,15 +33,15 @@ from worker.voices.voiceprint import Nets, make_voiceprint
 
 _SECONDS = 30.0
 _RATE_HZ = 16_000
-#: Jobs of a process whose throughput is measured, after the one that warms it up.
+#: Measured jobs of a process, after one to warm it up.
 _JOBS = 3
-#: Name of a recording -> the most speakers that may be found in it.
+#: Name of a recording -> most speakers found in it.
 _RECORDINGS = {"one speaker": 1, "three speakers": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What is measured with: a folder that holds the network and the recordings, threads, repeats."""
+    """Settings of the benchmark: the folder with the network and the recordings, threads, repeats."""
 
     folder: Path
     threads: int
@@ -65,7 +65,7 @@ class Bench:
 @click.option("--without-nemo", is_flag=True, help="Leave NeMo's pipeline and torch's forward out.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=Path("build/bench"))
 def main(threads: int, repeats: int, without_nemo: bool, folder: Path) -> None:
-    """Print how long each thing takes, and the ratios."""
+    """Print the times and their ratios."""
     warnings.simplefilter("ignore")
     bench = Bench(folder=folder, threads=threads, repeats=repeats)
     _prepare(bench)
@@ -80,7 +80,7 @@ def main(threads: int, repeats: int, without_nemo: bool, folder: Path) -> None:
 
 
 def _prepare(bench: Bench) -> None:
-    """Make the full-size network, unless the folder has one, and the recordings."""
+    """Build the recordings, and the full-size network unless the folder has one."""
     if registry.default_card(bench.weights).handle != "titanet_large":
         from tests.support.titanet_nemo import build_titanet_nemo
 
@@ -106,13 +106,11 @@ def _decode(decoder: ProcessDecoder, path: Path) -> Waveform:
 
 
 def _measure(bench: Bench, name: str) -> dict[str, object]:
-    """Time our path, step by step, and the bare network; in turn, so that a busy neighbour slows all alike."""
+    """Time the whole path, its steps and the bare network, in turn, so that other load affects all of them."""
     decoder = ProcessDecoder(_SECONDS)
     waveform = _decode(decoder, bench.recording(name))
-    titanet, ge2e = (
-        _titanet(bench, _RECORDINGS[name]),
-        registry.load(registry.entry("ge2e").card, threads=bench.threads),
-    )
+    titanet = _titanet(bench, _RECORDINGS[name])
+    ge2e = registry.load(registry.entry("ge2e").card, threads=bench.threads)
     vad = SileroVad(threads=bench.threads)
     taken: dict[str, list[dict[str, float]]] = {"titanet_large": [], "ge2e": []}
 
@@ -167,7 +165,7 @@ def _measure_nemo(bench: Bench, name: str) -> dict[str, object]:
     nemo = NemoPipeline(bench.nemo_file, bench.folder / "nemo")
     (forward,) = _least([lambda: nemo.forward(waveform.samples)], bench.repeats)
     speech = SileroVad().speech_segments(waveform.samples)
-    # The first one would pay for what torch and numba load at first use.
+    # torch and numba load files at first use.
     nemo.pipeline(waveform, speech, "general")()
     pipelines = {scales: _seconds(nemo.pipeline(waveform, speech, scales)) for scales in SCALES}
     return {"bare_torch_s": forward, "nemo_s": pipelines}
@@ -192,7 +190,7 @@ def _worker_start(bench: Bench) -> dict[str, float]:
 
 
 def _throughput(bench: Bench, processes: int, threads: int) -> float:
-    """Return jobs of 30 s a second, of `processes` with `threads` each."""
+    """Return the jobs of 30 s per second of `processes` with `threads` each."""
     running = [_worker(bench, threads, _JOBS) for _ in range(processes)]
     return sum(_JOBS / _said(process)["jobs_s"] for process in running)
 
@@ -228,7 +226,8 @@ def _lines(report: dict) -> list[str]:
 
 
 def _recording_lines(name: str, found: dict) -> list[str]:
-    ours, bare = found["ours_s"], found["bare_onnxruntime_s"]
+    ours = found["ours_s"]
+    bare = found["bare_onnxruntime_s"]
     lines = ["", f"{name}, {found['speech_s']:.1f} s of speech"]
     if "nemo_s" in found:
         torch = found["bare_torch_s"]

@@ -1,7 +1,7 @@
-"""`python -m tests.bench.long MINUTES ...`: diarize recordings of so many minutes with the bundled model.
+"""`python -m tests.bench.long MINUTES ...`: time the diarization of long recordings with the bundled model.
 
-They are chained from the clips of three speakers in tests/data, whose sentences repeat, so this measures time and
-memory and is no hard test of quality. Each is done in a process of its own, whose memory is that of this recording.
+The recordings are made of the clips of three speakers in tests/data. Their sentences repeat, so this measures time and
+memory, but hardly quality. Each recording has a process of its own, whose peak memory is printed.
 """
 
 import json
@@ -48,7 +48,8 @@ def main(lengths: list[str]) -> None:
 
 
 def diarize_one(path: Path) -> None:
-    nets, decoder = Nets(SileroVad(), registry.load(registry.entry("ge2e").card)), ProcessDecoder()
+    nets = Nets(SileroVad(), registry.load(registry.entry("ge2e").card))
+    decoder = ProcessDecoder()
     began = time.perf_counter()
     with path.open("rb") as file, decoder.stream(file, 86_400.0) as stream:
         result = diarize_recording(stream, nets, Steps(), SpeakerHints(), voices=True)

@@ -1,4 +1,4 @@
-"""What a process holds."""
+"""Memory of this process."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _KEYS = {"rss_mb": "VmRSS", "peak_rss_mb": "VmHWM"}
 def memory() -> dict[str, int]:
     """Return the resident memory of this process, now and at its peak, in MB.
 
-    Not from getrusage, whose peak counts what the parent held at the fork. Needs /proc.
+    It reads /proc, because the peak of getrusage includes the parent's memory at the fork.
     """
     status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     return {name: int(status[key].split()[0]) // 1024 for name, key in _KEYS.items()}

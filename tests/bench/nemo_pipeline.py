@@ -1,4 +1,4 @@
-"""What it is measured against: NeMo's ClusteringDiarizer, then the embedding of the dominant speaker's speech."""
+"""NeMo's own pipeline: its ClusteringDiarizer, then the embedding of the dominant speaker's speech."""
 
 import json
 from collections import defaultdict
@@ -24,17 +24,19 @@ SCALES = {
 class NemoPipeline:
     """NeMo with the values of one of its published configurations.
 
-    MarbleNet's weights cannot be had here, so it is given the speech our VAD found: its own VAD's time is left out.
+    It gets the segments of our voice activity detection, because MarbleNet's weights are not available. So the time of
+    its own detection is left out.
     """
 
     def __init__(self, nemo_file: Path, folder: Path) -> None:
         nemo_logging.setLevel(nemo_logging.ERROR)
-        self._file, self._folder = nemo_file, folder
+        self._file = nemo_file
+        self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._model = EncDecSpeakerLabelModel.restore_from(nemo_file, map_location="cpu").eval()
 
     def prepare(self, waveform: Waveform, speech: list[Segment], scales: str) -> ClusteringDiarizer:
-        """Write what the diarizer reads, and load it; `scales` is a key of SCALES."""
+        """Write the diarizer's input files and load it; `scales` is a key of SCALES."""
         sound, rttm, manifest = (self._folder / f"sound.{suffix}" for suffix in ("wav", "rttm", "json"))
         soundfile.write(sound, waveform.samples, waveform.sample_rate_hz)
         rttm.write_text(
@@ -46,12 +48,12 @@ class NemoPipeline:
         return ClusteringDiarizer(cfg=OmegaConf.create(self._config(manifest, *SCALES[scales])))
 
     def pipeline(self, waveform: Waveform, speech: list[Segment], scales: str) -> Callable[[], np.ndarray]:
-        """Return the whole way from speech to the dominant speaker's embedding, everything loaded."""
+        """Return a function from speech to the dominant speaker's embedding, with everything loaded."""
         diarizer = self.prepare(waveform, speech, scales)
         return lambda: self.run(diarizer, waveform)
 
     def run(self, diarizer: ClusteringDiarizer, waveform: Waveform) -> np.ndarray:
-        """Diarize, then embed the speech of whoever speaks longest."""
+        """Diarize, then embed the speech of the dominant speaker."""
         diarizer.diarize()
         turns = [line.split() for line in (self._folder / "pred_rttms" / "sound.rttm").read_text().splitlines()]
         seconds: dict[str, float] = defaultdict(float)

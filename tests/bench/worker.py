@@ -1,4 +1,4 @@
-"""`python -m tests.bench.worker RECORDING JOBS`: start as a worker process does, do jobs, say what it took."""
+"""`python -m tests.bench.worker RECORDING JOBS`: start like a worker process, run jobs, print times and memory."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""`python -m tests.eval MANIFEST [--model HANDLE] [--out FOLDER]`: one table, one JSON file, pictures."""
+"""`python -m tests.eval MANIFEST [--model HANDLE] [--out FOLDER]`: write a table, a JSON file and plots."""
 
 import json
 import sys
@@ -63,7 +63,8 @@ def _lines(report: dict) -> list[str]:
 
 def _rates(row: dict, mark: str) -> str:
     eer, low, high = (100 * rate for rate in (row["eer"], *row["eer_95"]))
-    cost, least, most = (row["min_dcf_0.01"], *row["min_dcf_95"])
+    cost = row["min_dcf_0.01"]
+    least, most = row["min_dcf_95"]
     return (
         f"{row['condition'] + mark:44} {row['targets']:4}/{row['nontargets']:<6} {row['left_out']:7}  "
         f"{eer:6.2f}  [{low:5.2f}, {high:5.2f}]  {cost:.3f}   [{least:.3f}, {most:.3f}]"

@@ -1,7 +1,7 @@
 """`python -m tests.eval.calibrate MANIFEST --fit DATASET --test DATASET`: fit a model's calibration, and store it.
 
-Each recording of the datasets to fit is cut in two; the first half is enrolled, the second tried, both through several
-channels, so speakers with a single recording will do. The test uses other datasets, whose speakers must be others.
+Each recording of the datasets to fit is cut in two. The first half is enrolled, the second is the probe, both through
+several channels. So one recording per speaker is enough. The test uses other datasets, with other speakers.
 """
 
 import base64
@@ -27,13 +27,14 @@ from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, 
 from tests.support.sounds import read_waveform
 from worker.voices.voiceprint import Nets
 
-#: What is fitted on, clean first; two levels of noise are enough for those between and beyond, and leave the telephone
-#: its weight.
+#: Channels to fit on, clean first. Two levels of noise also cover those between and beyond; more would lower the weight
+#: of the telephone.
 _FITTED = ("clean", "telephone", "noise 15 dB", "noise 5 dB")
-#: Weight of the penalty on large weights; directions taken out (fitted on one half of the speakers and tested on the
-#: other, 12 did better than 8 and 5); how much of each half is heard.
+#: Weight of the penalty on large weights.
 _RIDGE = 1e-4
+#: Directions to remove. Fitted on one half of the speakers and tested on the other, 12 did better than 8 and 5.
 _DIRECTIONS = 12
+#: Lengths of speech of each half, in seconds.
 _LIMITS_S = (np.inf, 3.0)
 LEVELS = (50, 90, 95, 99)
 
@@ -75,7 +76,7 @@ Halves = tuple[dict[str, Heard], dict[str, Heard]]
 
 
 def _halves(row: Row, nets: Nets) -> Halves | None:
-    """Hear both halves of a recording through each channel to fit on; None when there is too little speech."""
+    """Embed both halves of a recording through each channel to fit on; None if there is too little speech."""
     samples = read_waveform(row.path).samples
     speech = nets.vad.speech_segments(samples)
     if total_s(speech) < 6.0:
@@ -90,7 +91,7 @@ def _halves(row: Row, nets: Nets) -> Halves | None:
 
 
 def fit(recordings: list[Halves], data: str) -> Calibration:
-    """Fit means, nuisance and weights; targets and non-targets weigh the same."""
+    """Fit means, nuisance directions and weights; targets and non-targets have the same total weight."""
     everything = [heard.voiceprint for halves in recordings for half in halves for heard in half.values()]
     means = {
         condition.value: np.mean([h.vector for h in everything if h.capture.condition == condition], axis=0)
@@ -143,7 +144,7 @@ def _trials(recordings: list[Halves], calibration: Calibration) -> Iterator[tupl
 
 
 def report(calibration: Calibration, rows: list[Row], nets: Nets) -> None:
-    """Print what the calibration is worth on speakers it has not seen: whole recordings, enrolment clean or alike."""
+    """Print the error rates on unseen speakers: whole recordings, enrolled clean or through the same channel."""
     heard = {name: [_through(row, name, nets) for row in rows] for name in CHANNELS}
     print(f"{'enrolment / test':28} Cllr    EER %   " + "  ".join(f"FAR/FRR % at {level}" for level in LEVELS))
     costs = []
@@ -162,7 +163,8 @@ def _through(row: Row, channel: str, nets: Nets) -> Heard | None:
 
 
 def _scored(calibration: Calibration, enrolled: list, tried: list) -> tuple[np.ndarray, np.ndarray]:
-    llrs, same = [], []
+    llrs = []
+    same = []
     for (i, a), (j, b) in product(enumerate(enrolled), enumerate(tried)):
         if i < j and a and b:
             llrs.append(calibration.llr(a.voiceprint, b.voiceprint))
@@ -171,13 +173,13 @@ def _scored(calibration: Calibration, enrolled: list, tried: list) -> tuple[np.n
 
 
 def _rates(confidences: np.ndarray, same: np.ndarray, level: int) -> str:
-    """Return the false accepts and false rejects, in %, of who accepts from the confidence `level` on."""
+    """Return the false accepts and false rejects, in %, at the least confidence `level`."""
     accepted = confidences >= level
     return f"{100 * accepted[~same].mean():7.2f} / {100 * (~accepted[same]).mean():<6.1f}"
 
 
 def store(handle: str, calibration: Calibration, manifest: Path) -> None:
-    """Write the calibration into the model's entry of the manifest, in place of an older one."""
+    """Write the calibration into the model's entry of the manifest; it replaces an older one."""
     table = f"[{handle}.calibration]\nmodel = {json.dumps(calibration.model_id)}\n"
     table += f"data = {json.dumps(calibration.data)}\n"
     table += f"weights = {np.round(calibration.weights, 4).tolist()}\n"

@@ -1,4 +1,4 @@
-"""Error rates of trials. Scores and weights are arrays; a trial is a target (same speaker) or not."""
+"""Error rates of trials, from arrays of scores and weights; a trial is a target (same speaker) or not."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,30 +10,31 @@ _DRAWS = 200
 
 
 def error_rates(scores: Array, same: NDArray[np.bool_], weights: Array | None = None) -> tuple[Array, Array]:
-    """Return false-reject and false-accept rate when the threshold lies just above each score, lowest first."""
+    """Return the false-reject and false-accept rates with the threshold just above each score, lowest first."""
     weights = np.ones(len(scores)) if weights is None else weights
     order = np.argsort(scores, kind="stable")
-    hits, falses = (weights * same)[order], (weights * ~same)[order]
+    hits = (weights * same)[order]
+    falses = (weights * ~same)[order]
     frr = np.concatenate([[0.0], np.cumsum(hits) / hits.sum()])
     far = np.concatenate([[1.0], 1 - np.cumsum(falses) / falses.sum()])
     return frr, far
 
 
 def eer(scores: Array, same: NDArray[np.bool_], weights: Array | None = None) -> float:
-    """Return the rate at which false rejects and false accepts are as many."""
+    """Return the equal error rate, at which the false-reject and the false-accept rate meet."""
     frr, far = error_rates(scores, same, weights)
     i = int(np.argmin(np.abs(frr - far)))
     return float(frr[i] + far[i]) / 2
 
 
 def min_dcf(scores: Array, same: NDArray[np.bool_], weights: Array | None = None, prior: float = 0.01) -> float:
-    """Return NIST's least detection cost, costs 1, normalised by the better of always yes and always no."""
+    """Return NIST's least detection cost, with costs of 1, normalised by the cheaper constant decision."""
     frr, far = error_rates(scores, same, weights)
     return float(np.min(prior * frr + (1 - prior) * far) / min(prior, 1 - prior))
 
 
 def cllr(llrs: Array, same: NDArray[np.bool_]) -> float:
-    """Return the cost of log-likelihood ratios in bits (Brummer 2006); 0 is perfect, 1 says nothing."""
+    """Return the cost of log-likelihood ratios in bits (Brummer 2006); 0 is perfect, 1 is that of no information."""
     return float(np.logaddexp(0, -llrs[same]).mean() + np.logaddexp(0, llrs[~same]).mean()) / 2 / float(np.log(2))
 
 
@@ -43,7 +44,7 @@ def interval(
     same: NDArray[np.bool_],
     speakers: Sequence[tuple[str, str]],
 ) -> tuple[float, float]:
-    """Return the 95 % interval of `measure` when the speakers, not the trials, are drawn anew (bootstrap)."""
+    """Return the 95 % interval of `measure` by a bootstrap over speakers, not over trials."""
     names, index = np.unique(np.array(speakers), return_inverse=True)
     index = index.reshape(-1, 2)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Conversations: is the voiceprint that of whoever speaks most, and who spoke when?"""
+"""Evaluation on conversations: the dominant speaker's voiceprint, and the diarization."""
 
 import warnings
 from dataclasses import asdict, dataclass, replace
@@ -20,30 +20,32 @@ _CONVERSATIONS = ("mixture", "single-30s", "diarization")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one recording; times in seconds, None where it does not apply."""
+    """Result of one recording; times in seconds, None where a figure does not apply."""
 
     file: str
     kind: str
     condition: str
-    #: Code of the failure that its job ends with: nobody was found then, and all speech missed.
+    #: Error code of its job if it failed; all speech counts as missed then.
     failure: str | None = None
-    #: Share of reference speech that is missed, invented or somebody else's: without collar, and +-0.25 s round turns.
+    #: Diarization error rate: share of reference speech that is missed, false alarm or confused.
     der: float | None = None
+    #: The same with a collar of 0.25 s on each side of the reference's edges.
     der_collar: float | None = None
     #: Reference speech outside the collars.
     scored_s: float = 0.0
-    #: Whether the voiceprint is nearest to the enrolment of the true dominant speaker, of all who speak.
+    #: Whether the voiceprint is nearest to the enrolment of the true dominant speaker, among all speakers.
     right: bool | None
-    #: Share of the speech used that is the dominant speaker's, and its length.
+    #: Share of the true dominant speaker in the speech that the voiceprint was made from.
     purity: float | None = None
+    #: Length of that speech.
     used_s: float = 0.0
     num_speakers: int = 0
-    #: Cosine to the voiceprint of all speech, of recordings of one speaker.
+    #: Cosine to the voiceprint of all speech, for recordings of one speaker.
     to_undivided: float | None = None
 
 
 def evaluate(rows: list[Row], heard: dict[str, Heard], nets: Nets) -> list[Outcome]:
-    """Run the whole recipe on every mixture and diarization file, and on one-speaker files of 5 s and more."""
+    """Make the voiceprints of all mixtures, diarization files, and one-speaker files of 5 s and more."""
     enrolments = _enrolments(heard)
     chosen = [row for row in rows if row.kind in _CONVERSATIONS or (row.kind == "single" and _is_long(row, heard))]
     return [_outcome(row, enrolments, nets) for row in chosen]
@@ -63,7 +65,7 @@ def _enrolments(heard: dict[str, Heard]) -> dict[str, np.ndarray]:
 
 def _outcome(row: Row, enrolments: dict[str, np.ndarray], nets: Nets) -> Outcome:
     whole = read_waveform(row.path)
-    # What the service takes: recordings of the set run a little over.
+    # The service's limit; recordings of the set are a little longer.
     waveform = Waveform(whole.samples[: round(_MAX_S * whole.sample_rate_hz)], whole.sample_rate_hz)
     reference = _reference(row.path.with_suffix(".rttm"), waveform.duration_s)
     dominant = row.note.get("dominant", row.speaker)
@@ -109,7 +111,7 @@ def _reference(path: Path, end_s: float) -> list[tuple[Segment, str]]:
 
 
 def _errors(reference: list[tuple[Segment, str]], found: Diarization, waveform: Waveform) -> dict[str, float]:
-    """Return an outcome's diarization errors; nothing where nobody knows who spoke when."""
+    """Return an outcome's diarization errors; an empty mapping without a reference."""
     if not reference:
         return {}
     der, _ = _der(reference, found, waveform, 0.0)
@@ -120,7 +122,7 @@ def _errors(reference: list[tuple[Segment, str]], found: Diarization, waveform: 
 def _der(
     reference: list[tuple[Segment, str]], found: Diarization, waveform: Waveform, collar_s: float
 ) -> tuple[float, float]:
-    """Return the diarization error, and the seconds of reference speech that it is a share of."""
+    """Return the diarization error rate, and the seconds of reference speech that were scored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pyannote.core import Annotation, Timeline
@@ -156,7 +158,7 @@ def _to_undivided(waveform: Waveform, vector: np.ndarray, nets: Nets) -> float:
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, object]:
-    """Return the figures of each kind of recording; one whose job failed counts as wrong, its speech as missed."""
+    """Return the figures of each kind of recording; a failed job counts as wrong, and its speech as missed."""
     found: dict[str, object] = {"recordings": len(outcomes), "failed": _num_failed(outcomes)}
     found["failures"] = {o.file: o.failure for o in outcomes if o.failure}
     if mixtures := [o for o in outcomes if o.kind == "mixture"]:
@@ -188,7 +190,7 @@ def _of_mixtures(mixtures: list[Outcome]) -> dict[str, object]:
 
 
 def _mean_errors(outcomes: list[Outcome]) -> dict[str, float | None]:
-    """Return the mean error of a recording, and that of all their speech, to which a short one hardly adds."""
+    """Return the mean error over recordings, and the mean over all their speech."""
     known = [o for o in outcomes if o.der_collar is not None and o.scored_s]
     pooled = np.average([o.der_collar for o in known], weights=[o.scored_s for o in known]) if known else None
     return {

@@ -1,4 +1,4 @@
-"""Curves as PNG files."""
+"""Plots of error rates and scores as PNG files."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _TICKS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4])
 
 
 def det_curves(all_scored: list[Scored], path: Path) -> None:
-    """Draw false rejects over false accepts on normal deviates (Martin et al., 1997)."""
+    """Plot false rejects over false accepts on normal deviates (Martin et al., 1997)."""
     figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots()
     for scored in all_scored:
@@ -30,7 +30,7 @@ def det_curves(all_scored: list[Scored], path: Path) -> None:
 
 
 def histograms(all_scored: list[Scored], path: Path) -> None:
-    """Draw how the cosines of one speaker and of two are spread."""
+    """Plot the distributions of the cosines of targets and of non-targets."""
     figure = Figure(figsize=(8, 2 * len(all_scored)), layout="constrained")
     bins = np.linspace(-0.2, 1.0, 61)
     for axes, scored in zip(np.atleast_1d(figure.subplots(len(all_scored), sharex=True)), all_scored, strict=True):

@@ -1,4 +1,4 @@
-"""Recordings, the channels they are sent through, and what a model hears of them."""
+"""Recordings of a manifest, simulated channels, and voiceprints of recordings."""
 
 import csv
 from collections.abc import Callable
@@ -14,8 +14,9 @@ from shared.domain.voiceprints import Voiceprint
 from worker.voices.voiceprint import Nets, measure
 
 RATE_HZ = 16_000
-#: Curvature of mu-law (G.711), and by how much the noise is below the recording.
+#: Curvature of mu-law (G.711).
 _MU = 255.0
+#: Signal-to-noise ratios of the noisy channels.
 _NOISES_DB = (20, 15, 10, 5)
 
 
@@ -33,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """A recording of one speaker as a model hears it."""
+    """Voiceprint of a recording of one speaker."""
 
     speaker: str
     voiceprint: Voiceprint
@@ -53,7 +54,7 @@ def clean(samples: Samples) -> Samples:
 
 
 def telephone(samples: Samples) -> Samples:
-    """8 kHz, 300 to 3400 Hz, mu-law in 8 bits."""
+    """Simulate a telephone: 8 kHz, 300 to 3400 Hz, mu-law in 8 bits."""
     narrow = scipy.signal.resample_poly(samples, 1, 2)
     band = scipy.signal.sosfilt(scipy.signal.butter(4, [300, 3400], "band", fs=8000, output="sos"), narrow)
     band = band / max(np.abs(band).max(), 1e-9) * 0.7
@@ -63,7 +64,7 @@ def telephone(samples: Samples) -> Samples:
 
 
 def noisy(samples: Samples, snr_db: float) -> Samples:
-    """Pink noise; the same for the same recording."""
+    """Add pink noise, always the same for one recording."""
     spectrum = np.fft.rfft(np.random.default_rng(len(samples)).standard_normal(len(samples)))
     noise = np.fft.irfft(spectrum / np.sqrt(np.arange(1, len(spectrum) + 1)), len(samples))
     gain = np.sqrt(np.mean(np.square(samples)) / np.mean(np.square(noise)) / 10 ** (snr_db / 10))
@@ -78,17 +79,18 @@ CHANNELS: dict[str, Callable[[Samples], Samples]] = {
 
 
 def listen(speaker: str, waveform: Waveform, nets: Nets, most_s: float = np.inf) -> Heard | None:
-    """Hear the first `most_s` seconds of a lone speaker's speech; None when there is too little speech."""
+    """Embed the first `most_s` seconds of a single speaker's speech; None if there is too little speech."""
     return hear(speaker, waveform, first(nets.vad.speech_segments(waveform.samples), most_s), nets)
 
 
 def hear(speaker: str, waveform: Waveform, speech: list[Segment], nets: Nets) -> Heard | None:
-    """Hear a lone speaker in `speech`; None when there is too little of it."""
+    """Embed a single speaker's `speech`; None if there is too little of it."""
     if total_s(speech) < 0.5:
         return None
-    # What follows would count as a pause, and its speech as noise.
+    # Any speech beyond these segments would count as noise.
     waveform = Waveform(waveform.samples[: round(speech[-1].end_s * waveform.sample_rate_hz)], waveform.sample_rate_hz)
-    vector, capture = nets.embedder.embed(waveform.join(speech)), measure(waveform, speech, total_s(speech))
+    vector = nets.embedder.embed(waveform.join(speech))
+    capture = measure(waveform, speech, total_s(speech))
     return Heard(speaker, Voiceprint(nets.embedder.card.model_id, vector, capture))
 
 

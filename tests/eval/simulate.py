@@ -1,7 +1,7 @@
-"""`python -m tests.eval.simulate MANIFEST OUT --dataset NAME`: conversations to tune on, of speakers of a dataset.
+"""`python -m tests.eval.simulate MANIFEST OUT --dataset NAME`: make conversations for tuning, of a dataset's speakers.
 
-Speakers who talk in the mixtures of MANIFEST are left out, so that what is tuned on these can be tested on those. Turns
-last 1 to 6 s, a fifth of the changes overlap; half of the conversations are clean, the rest noisy or telephone.
+Speakers of the mixtures of MANIFEST are left out, because those are for testing. Turns last 1 to 6 s, and a fifth of
+the changes of speaker overlap. Half of the conversations are clean, the rest noisy or telephone.
 """
 
 import csv
@@ -21,10 +21,12 @@ from tests.support.sounds import read_waveform
 _PLANS = ((0.65, 0.35), (0.55, 0.45), (0.50, 0.28, 0.22), (1.0,))
 _CONDITIONS = ("clean", "telephone", "clean", "noise 10 dB")
 _SECONDS = 29.0
-#: Least speech of somebody who may talk: less would make the conversation short.
+#: Least speech of a speaker; with less the conversation would be short.
 _LEAST_S = 10.0
 _TURN_S = (1.0, 6.0)
-_OVERLAP_S, _PAUSE_S = (0.3, 1.0), (0.1, 0.8)
+_OVERLAP_S = (0.3, 1.0)
+_PAUSE_S = (0.1, 0.8)
+#: Share of the changes of speaker that overlap.
 _OVERLAPS = 0.2
 
 
@@ -35,12 +37,13 @@ _OVERLAPS = 0.2
 @click.option("--count", default=64, show_default=True)
 @click.option("--also-tested", is_flag=True, help="Do not leave out the speakers of the mixtures.")
 def main(manifest: Path, out: Path, dataset: str, count: int, also_tested: bool) -> None:
-    """Make conversations, who speaks when in each, and a manifest of them in the folder OUT."""
+    """Write conversations, their RTTM files and a manifest to the folder OUT."""
     rows = read_manifest(manifest)
     tested = {speaker for row in rows if row.kind == "mixture" for speaker in row.speaker.split(";")}
     left_out = set() if also_tested else tested
     singles = [row for row in rows if row.kind == "single" and row.dataset == dataset and row.speaker not in left_out]
-    voices, rng = _voices(singles), np.random.default_rng(0)
+    voices = _voices(singles)
+    rng = np.random.default_rng(0)
     plans = [plan for plan in _PLANS if len(plan) <= len(voices)]
     out.mkdir(parents=True, exist_ok=True)
     with (out / "manifest.csv").open("w", newline="") as file:
@@ -48,21 +51,21 @@ def main(manifest: Path, out: Path, dataset: str, count: int, also_tested: bool)
         table.writerow(("file", "speaker", "dataset", "kind", "note"))
         table.writerows((row.path.resolve(), row.speaker, dataset, "single", "") for row in singles)
         for i in range(count):
-            plan, condition = plans[i % len(plans)], _CONDITIONS[i // len(plans) % len(_CONDITIONS)]
+            plan = plans[i % len(plans)]
+            condition = _CONDITIONS[i // len(plans) % len(_CONDITIONS)]
             speakers = [str(name) for name in rng.permutation(sorted(voices))[: len(plan)]]
             samples, turns = _talk(speakers, plan, voices, rng)
             soundfile.write(out / f"{i:03d}.flac", CHANNELS[condition](samples), RATE_HZ)
             (out / f"{i:03d}.rttm").write_text("".join(f"SPEAKER {i:03d} 1 {turn}\n" for turn in turns))
-            kind, note = (
-                "mixture" if len(plan) > 1 else "single-30s",
-                f"dominant={speakers[0]} cond={condition.split()[0]}",
-            )
+            kind = "mixture" if len(plan) > 1 else "single-30s"
+            note = f"dominant={speakers[0]} cond={condition.split()[0]}"
             table.writerow((f"{i:03d}.flac", ";".join(speakers), "simulated", kind, note))
 
 
 def _voices(rows: list[Row]) -> dict[str, Samples]:
-    """Return all speech, without its pauses, of each speaker of whom there is enough."""
-    vad, speech = SileroVad(), defaultdict(list)
+    """Return the joined speech of each speaker who has enough of it."""
+    vad = SileroVad()
+    speech = defaultdict(list)
     for row in rows:
         samples = read_waveform(row.path).samples
         speech[row.speaker] += [Waveform(samples, RATE_HZ).crop(s) for s in vad.speech_segments(samples, threshold=0.5)]
@@ -73,15 +76,18 @@ def _voices(rows: list[Row]) -> dict[str, Samples]:
 def _talk(
     speakers: list[str], plan: tuple[float, ...], voices: dict[str, Samples], rng: np.random.Generator
 ) -> tuple[Samples, list[str]]:
-    # As long as the speech of everybody lasts at these shares.
+    # Limited by the speaker who runs out of speech first at these shares.
     seconds = min(_SECONDS, *(len(voices[s]) / RATE_HZ / share for s, share in zip(speakers, plan, strict=True)))
     left = {s: voices[s][: int(seconds * share * RATE_HZ)] for s, share in zip(speakers, plan, strict=True)}
-    mixed, turns, end, last = np.zeros(int(2 * seconds * RATE_HZ), np.float32), [], 0, ""
+    mixed = np.zeros(int(2 * seconds * RATE_HZ), np.float32)
+    turns = []
+    end = 0
+    last = ""
     while any(len(rest) for rest in left.values()):
         waiting = [s for s, rest in left.items() if len(rest)]
         speaker = str(rng.choice([s for s in waiting if s != last] or waiting))
         take = int(rng.uniform(*_TURN_S) * RATE_HZ)
-        # What would be left over is too little for a turn of its own.
+        # A rest that is too short for a turn is added to this one.
         turn = left[speaker] if len(left[speaker]) - take < _TURN_S[0] * RATE_HZ else left[speaker][:take]
         left[speaker] = left[speaker][len(turn) :]
         overlaps = last not in ("", speaker) and rng.random() < _OVERLAPS
@@ -89,7 +95,8 @@ def _talk(
         start = max(0, end + int(gap_s * RATE_HZ))
         mixed[start : start + len(turn)] += turn / max(float(np.sqrt(np.mean(np.square(turn)))), 1e-6) * 0.05
         turns.append(f"{start / RATE_HZ:.3f} {len(turn) / RATE_HZ:.3f} <NA> <NA> {speaker} <NA> <NA>")
-        end, last = max(end, start + len(turn)), speaker
+        end = max(end, start + len(turn))
+        last = speaker
     return np.clip(mixed[: end + RATE_HZ // 2], -1, 1), turns
 
 

@@ -1,4 +1,4 @@
-"""`make eval` on a manifest of the tests' own recordings: does it still run, and say what it should?"""
+"""Tests of `make eval` on a manifest of the tests' own recordings."""
 
 import csv
 import json
@@ -20,8 +20,9 @@ COLUMNS = ("file", "speaker", "dataset", "kind", "note")
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    """Six recordings of three people, with 3 to 4 s of speech, and one of each with twice that; two conversations."""
-    path, clips = tmp_path / "manifest.csv", read_clips()
+    """Manifest of six recordings of three people with 3 to 4 s of speech, three longer ones, and two conversations."""
+    path = tmp_path / "manifest.csv"
+    clips = read_clips()
     speakers = dict.fromkeys(clip.speaker for clip in clips)
     for speaker in speakers:
         talk(tmp_path / speaker, [clip for clip in clips if clip.speaker == speaker])
@@ -40,7 +41,7 @@ def manifest(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def with_a_failure(manifest: Path) -> Path:
-    """The same, and a word of a conversation: its job fails."""
+    """The same manifest with a conversation of one word, whose job fails."""
     word = read_clips()[0]
     talk(manifest.with_name("word"), [Clip(word.speaker, word.samples[32_000:52_000])])
     with manifest.open("a", newline="") as file:
@@ -51,7 +52,7 @@ def with_a_failure(manifest: Path) -> Path:
 
 
 def talk(path: Path, clips: list[Clip]) -> None:
-    """Write `clips` one after the other, and who speaks when."""
+    """Write `clips` one after the other, with an RTTM file."""
     soundfile.write(path.with_suffix(".flac"), np.concatenate([clip.samples for clip in clips]), 16_000)
     ends = np.cumsum([len(clip.samples) / 16_000 for clip in clips])
     turns = zip(clips, np.concatenate([[0.0], ends]), ends, strict=False)

@@ -1,4 +1,4 @@
-"""Verification: trials scored by duration and by channel."""
+"""Verification trials, scored by duration and by channel."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -16,16 +16,16 @@ from tests.support.sounds import read_waveform
 from worker.voices.voiceprint import Nets
 
 DURATIONS_S = (10.0, 5.0, 3.0, 1.6)
-#: A recording with less than this share of a duration's speech is not tried in it.
+#: Least share of a duration's speech; a recording with less is left out of that duration.
 _LEAST_SHARE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The scored trials of one condition; `same` says which are targets."""
+    """Scored trials of one condition; `same` marks the targets."""
 
     name: str
-    #: How many trials of the dataset are not scored: one of the two recordings has too little speech.
+    #: Trials of the dataset without a score, because one of the two recordings has too little speech.
     left_out: int
     scores: np.ndarray
     same: np.ndarray
@@ -45,7 +45,7 @@ class Scored:
 
 
 def read_trials(manifest: Path, rows: list[Row]) -> list[tuple[str, str, bool, str]]:
-    """Return (enrol, test, same, dataset); all pairs within a dataset where no list lies beside the manifest."""
+    """Return (enrol, test, same, dataset) of `trials.csv`; without that file, all pairs within each dataset."""
     path = manifest.with_name("trials.csv")
     if path.exists():
         with path.open(newline="") as file:
@@ -59,7 +59,7 @@ def read_trials(manifest: Path, rows: list[Row]) -> list[tuple[str, str, bool, s
 
 
 def hear_all(rows: list[Row], nets: Nets) -> dict[str, dict[str, Heard]]:
-    """Return what is heard of each file, by condition and file; durations are of clean speech."""
+    """Return the voiceprint of each file, by condition and file; durations are of clean speech."""
     heard: dict[str, dict[str, Heard]] = {name: {} for name in [*CHANNELS, *(f"{s:g} s" for s in DURATIONS_S)]}
     for row in rows:
         samples = read_waveform(row.path).samples
@@ -74,7 +74,7 @@ def hear_all(rows: list[Row], nets: Nets) -> dict[str, dict[str, Heard]]:
 
 
 def _durations(speech_s: float) -> dict[str, float]:
-    """Return the durations, by condition, that so much speech is enough for."""
+    """Return the durations, by condition, for which `speech_s` is enough."""
     return {f"{s:g} s": s for s in DURATIONS_S if speech_s >= _LEAST_SHARE * s}
 
 
@@ -83,7 +83,7 @@ def score_all(
     heard: Mapping[str, Mapping[str, Heard]],
     score: Callable[[Heard, Heard], float],
 ) -> list[Scored]:
-    """Score each dataset by condition: enrolment is the whole clean file, the test is heard in the condition."""
+    """Score each dataset by condition: the enrolment is the whole clean file, the test has the condition."""
     found = []
     for dataset in dict.fromkeys(trial[3] for trial in trials):
         its = [trial for trial in trials if trial[3] == dataset]
@@ -103,7 +103,7 @@ def cosine(one: Heard, other: Heard) -> float:
 
 
 def matched_cosine(calibration: Calibration) -> Callable[[Heard, Heard], float]:
-    """Return the cosine of vectors less what their channels made of them."""
+    """Return a function that scores the cosine of compensated vectors."""
 
     def score(one: Heard, other: Heard) -> float:
         a, b = (calibration.compensated(h.voiceprint) for h in (one, other))

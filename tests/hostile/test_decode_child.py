@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -295,6 +296,20 @@ def test_a_helper_ends_with_the_process_that_started_it():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     eventually(lambda: not alive(int(done.stdout)))
+
+
+@pytest.mark.parametrize("end", ["socket", "interrupt"])
+def test_a_helper_that_is_stopped_leaves_no_traceback(end):
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "worker.recordings.decoder_child", str(theirs.fileno())]
+    with theirs:
+        helper = subprocess.Popen(command, env={}, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+    with ours:
+        if end == "interrupt":
+            ours.recv(1)
+            helper.send_signal(signal.SIGINT)
+    assert helper.communicate(timeout=60)[1] == b""
+    assert helper.returncode == 0
 
 
 def alive(pid):

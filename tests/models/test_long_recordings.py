@@ -67,20 +67,21 @@ def test_turns_follow_each_other_inside_the_recording(
     assert edges == sorted(edges)
     assert result.audio_s == pytest.approx(len(five_minutes[0]) / RATE_HZ)
     assert edges[0] >= 0.0 and edges[-1] <= result.audio_s
+    assert min(turn.segment.duration_s for turn in result.diarization.turns) > 0.0999
     assert result.speech_s == pytest.approx(sum(result.diarization.seconds().values()), abs=0.1)
 
 
 def test_each_turn_and_each_20_ms_say_how_sure_they_are(result: RecordingDiarization) -> None:
-    assert len(result.turn_confidence) == len(result.diarization.turns)
-    for sure in result.turn_confidence:
+    for sure in (turn.confidence for turn in result.diarization.turns):
         assert list(sure) == result.diarization.speakers
         assert 98 <= sum(sure.values()) <= 102
-    pairs = zip(result.diarization.turns, result.turn_confidence, strict=True)
-    likeliest = [sure[turn.speaker] == max(sure.values()) for turn, sure in pairs]
+    turns = result.diarization.turns
+    likeliest = [turn.confidence[turn.speaker] == max(turn.confidence.values()) for turn in turns]
     assert np.mean(likeliest) > 0.9
-    assert result.frame_confidence.dtype == np.uint8
-    assert len(result.frame_confidence) == pytest.approx(result.audio_s / 0.02, abs=1)
-    assert result.frame_confidence.mean() > 80 and result.frame_confidence.max() <= 100
+    percent = result.frame_confidence.percent
+    assert percent.dtype == np.uint8
+    assert len(percent) == pytest.approx(result.audio_s / 0.02, abs=1)
+    assert percent.mean() > 80 and percent.max() <= 100
 
 
 def test_each_speaker_has_a_voiceprint_of_their_own_voice(
@@ -107,7 +108,7 @@ def test_a_recording_in_which_nobody_speaks_succeeds(seconds: float, vad: Silero
     found = diarize_recording(silence, Nets(vad, ge2e), Steps(), ANY, voices=True)
     assert found.diarization.turns == []
     assert found.voices == {}
-    assert len(found.frame_confidence) == pytest.approx(seconds / 0.02, abs=1)
+    assert len(found.frame_confidence.percent) == pytest.approx(seconds / 0.02, abs=1)
     assert found.warning == "Nobody speaks in the recording."
 
 

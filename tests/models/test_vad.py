@@ -139,7 +139,7 @@ def test_where_nobody_pauses_a_piece_ends_in_the_midst_of_speech() -> None:
 
 
 class AllSpeech:
-    def hear(self, samples: Samples) -> NDArray[np.float32]:
+    def probabilities(self, samples: Samples) -> NDArray[np.float32]:
         return np.ones(len(samples) // 512, np.float32)
 
     def end(self) -> NDArray[np.float32]:

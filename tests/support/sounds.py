@@ -43,6 +43,9 @@ CODECS = {
     "aiff": ("aiff", "pcm_s16be", 16_000),
     "caf": ("caf", "pcm_s16le", 16_000),
     "au": ("au", "pcm_s16be", 16_000),
+    "mov": ("mov", "pcm_s16le", 16_000),
+    "mkv": ("matroska", "libopus", 48_000),
+    "w64": ("w64", "pcm_s16le", 16_000),
 }
 
 

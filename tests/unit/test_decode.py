@@ -1,14 +1,18 @@
 import contextlib
+import io
 import os
+import re
 import tempfile
 import threading
 
+import av
 import numpy as np
 import pytest
 
 from shared.domain.errors import AudioTooLong, NotAudio
 from shared.domain.quality import is_narrowband
 from tests.support import sounds
+from worker.recordings.av_reader import FORMATS
 from worker.recordings.decoder import ProcessDecoder
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
@@ -93,6 +97,35 @@ def test_a_header_that_lies_about_the_length_is_not_believed(half_minute, decode
 def test_what_is_not_audio_is_refused(content, decode):
     with pytest.raises(NotAudio, match="wav, flac, mp3"):
         decode(content)
+
+
+def test_the_formats_that_a_refusal_lists_are_those_that_are_accepted(decode):
+    with pytest.raises(NotAudio) as refusal:
+        decode(b"\x00")
+    listed = set(re.findall(r"\w+", str(refusal.value).partition(":")[2]))
+    # Files of all of these are decoded by the tests above.
+    names = {"adts": "aac", "matroska": "mkv"}
+    decoded = {names.get(container, container) for container, _, _ in sounds.CODECS.values()}
+    assert listed == decoded | {"m4a", "opus"}
+    assert {names.get(container, container) for container in FORMATS.split(",")} <= listed
+
+
+def pictures(container_format, encoder):
+    file = io.BytesIO()
+    with av.open(file, "w", format=container_format) as container:
+        stream = container.add_stream(encoder, rate=10, width=64, height=64, pix_fmt="yuv420p")
+        for frame in [*(av.VideoFrame(64, 64, "yuv420p") for _ in range(10)), None]:
+            container.mux(stream.encode(frame))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("container_format", "encoder"), [("mp4", "mpeg4"), ("mov", "mpeg4"), ("matroska", "mpeg4"), ("webm", "libvpx-vp9")]
+)
+def test_a_video_without_sound_is_called_so(container_format, encoder, decode):
+    with pytest.raises(NotAudio, match="is a video without sound") as refusal:
+        decode(pictures(container_format, encoder))
+    assert refusal.value.code == "not_audio"
 
 
 def test_an_empty_file_is_called_so(decode):

@@ -11,12 +11,12 @@ from worker.voices.clustering import (
     cluster,
     diarize_speech,
     merge_alike,
+    reassign_short_speakers,
     resegment,
     silhouette,
     turns,
     viterbi,
     windows,
-    without_crumbs,
 )
 
 THRESHOLDS = ClusteringThresholds(
@@ -120,7 +120,7 @@ def test_a_handful_of_windows_does_not_break_clustering(count):
 
 
 def test_a_speaker_of_a_moment_goes_to_the_nearest_other():
-    labels = without_crumbs(voices(0, 0, 0, 1, 2, 2, 2), np.array([0, 0, 0, 1, 2, 2, 2]), THRESHOLDS)
+    labels = reassign_short_speakers(voices(0, 0, 0, 1, 2, 2, 2), np.array([0, 0, 0, 1, 2, 2, 2]), THRESHOLDS)
     assert labels.tolist()[:3] == [0, 0, 0]
     assert labels.tolist()[4:] == [1, 1, 1]
 
@@ -135,6 +135,12 @@ def test_the_silhouette_is_that_of_its_definition():
 def test_no_turn_is_empty_where_speech_pauses_just_between_two_moments():
     speech = [Segment(0.0, 0.6), Segment(1.0, 1.4)]
     assert [t.speaker for t in turns(np.arange(5), 0.2, speech)] == [label(i) for i in range(5)]
+
+
+def test_speech_that_begins_after_the_last_hop_belongs_to_it():
+    # 0.74 s of speech are one hop of 0.5 s, since a second one would have its middle at 0.75 s.
+    speech = [Segment(0.0, 0.5), Segment(1.0, 1.24)]
+    assert list(turns(np.zeros(1, int), 0.5, speech)) == [turn(0.0, 0.5, label(0)), turn(1.0, 1.24, label(0))]
 
 
 def test_a_recording_is_diarized_on_its_own_clock():

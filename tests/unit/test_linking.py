@@ -66,13 +66,13 @@ def test_a_piece_that_is_the_whole_recording_has_as_many_speakers_as_was_asked_f
     assert least <= count <= (most or 12)
 
 
-def chunk(heard, labels):
-    """A chunk whose local clustering said `labels`."""
+def chunk(heard, labels, speech=None):
+    """A chunk whose local clustering said `labels`; one segment of speech unless others are given."""
     embeddings, labels = voices(*heard, seed=len(heard)), np.array(labels)
     middles = centroids(embeddings, labels)
     seconds = np.bincount(labels) * THRESHOLDS.hop_s
     return DiarizedChunk(
-        segment=Segment(0.0, 60.0), speech=[Segment(0.0, len(heard) * THRESHOLDS.hop_s)],
+        segment=Segment(0.0, 60.0), speech=speech or [Segment(0.0, len(heard) * THRESHOLDS.hop_s)],
         activity=np.zeros(0, np.uint8),
         speakers=[LocalSpeaker(centroid=m, seconds=s, voice=None) for m, s in zip(middles, seconds, strict=True)],
         hop_s=THRESHOLDS.hop_s, labels=labels, coordinates=embeddings.astype(np.float16),

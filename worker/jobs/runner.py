@@ -90,7 +90,7 @@ class Runner:
             thread.join()
 
     def _keeps(self, claim: Claim) -> bool:
-        """Renew the lease, or hand it back; a Redis that does not answer may do so again before the lease is over."""
+        """Renew the lease, or hand it back. Errors count as renewed: Redis may be back before the lease is over."""
         try:
             if self.stopping():
                 self.service.jobs.release(claim)

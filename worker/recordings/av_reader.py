@@ -1,8 +1,8 @@
-"""Files become sound: any common format, mono, 16 kHz, never more than the limit.
+"""Reading of files with libav: any common format to mono sound at 16 kHz, up to a limit.
 
-libav opens a Python file object, so it has no name to resolve; playlists and scripts, which make it open other
-files and addresses, are not among the formats, and no protocol is allowed it at all. Still, libav may crash or be
-taken over by what it reads, so this runs in a process of its own (`worker/recordings/decoder_child.py`).
+libav gets a Python file object, so it has no file name to resolve. Playlists and scripts, which open other files and
+addresses, are not accepted, and no protocol is allowed. A hostile file may still crash libav or take it over, so this
+runs in a child process (`worker/recordings/decoder_child.py`).
 """
 
 import math
@@ -15,16 +15,17 @@ import numpy as np
 from shared.domain.audio import Samples
 from worker.recordings.decoder_protocol import HEADER, SAMPLE_RATE_HZ, Refusal
 
-_FORMATS = "wav,w64,mp3,flac,ogg,mov,matroska,aac,amr,aiff,au,caf"
-#: What lossy codecs add: an encoder's delay and the last frame's padding, up to some frames of 2048 samples at
-#: 8 kHz. Recordings up to the limit plus this are taken and cut to the limit.
+#: libav's names of the containers that are accepted.
+FORMATS = "wav,w64,mp3,flac,ogg,mov,matroska,aac,amr,aiff,au,caf"
+#: Most that lossy codecs add: an encoder's delay and the last frame's padding, some frames of 2048 samples at 8 kHz.
+#: Recordings up to the limit plus this are accepted and cut to the limit.
 CODEC_PADDING_S = 0.5
 _RATES_HZ = range(4_000, 192_001)
 _MAX_CHANNELS = 8
 
 
 class Refused(Exception):
-    """The file gives no sound."""
+    """A file that cannot be decoded, with the reason."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.name)
@@ -32,9 +33,9 @@ class Refused(Exception):
 
 
 def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float) -> None:
-    """Write the header and then, as they are decoded, the samples of the first audio stream of `file`.
+    """Write the header of the protocol to `pipe`, then the samples of the first audio stream of `file`.
 
-    The samples are float32 in [-1, 1], mono at 16 kHz; `max_s` is judged on them.
+    The samples are float32 in [-1, 1], mono at 16 kHz. `max_s` limits their number, whatever the file's header says.
 
     Raises
     ------
@@ -49,19 +50,22 @@ def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float) -> None:
 
 
 def _write(file: BinaryIO, pipe: BinaryIO, max_s: float) -> int:
-    """Return how many samples there were."""
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
-    count, most = 0, round(max_s * SAMPLE_RATE_HZ)
+    """Return the number of samples decoded."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+    count = 0
+    most = round(max_s * SAMPLE_RATE_HZ)
     with av.open(file, mode="r", container_options=options) as container:
         stream = next(iter(container.streams.audio), None)
-        # A stream of a codec that nobody knows has no context to decode it in.
+        if stream is None and container.streams.video:
+            raise Refused(Refusal.NO_SOUND)
+        # A stream of an unknown codec has no codec context.
         if stream is None or stream.codec_context is None:
             raise Refused(Refusal.NOT_AUDIO)
-        # The child may start no thread.
+        # The sandbox forbids threads.
         stream.codec_context.thread_count = 1
         pipe.write(HEADER.pack(_claimed_s(container, stream)))
         for block in _resampled(container, stream):
-            # Float formats may hold anything, not-a-number included.
+            # Float formats may hold values beyond 1, and not-a-number.
             pipe.write(np.clip(np.nan_to_num(block[: max(0, most - count)]), -1.0, 1.0).tobytes())
             count += len(block)
             if count > most + CODEC_PADDING_S * SAMPLE_RATE_HZ:

@@ -1,4 +1,4 @@
-"""Recordings become sound in a process that may do nothing else, so that a hostile file harms nobody."""
+"""Decoding of recordings in a sandboxed child process, so that a hostile file does no harm."""
 
 import math
 import os
@@ -32,8 +32,9 @@ _SAMPLE_BYTES = np.dtype(np.float32).itemsize
 _BLOCK_BYTES = round(BLOCK_S * SAMPLE_RATE_HZ) * _SAMPLE_BYTES
 
 _SENTENCES: dict[int, str] = {
-    Refusal.NOT_AUDIO: "The file is not audio in a format that is accepted: wav, flac, mp3, m4a/aac, ogg, opus, webm, "
-    "mp4, amr.",
+    Refusal.NOT_AUDIO: "The file is not audio in a format that is accepted: wav, flac, mp3, m4a/aac, mp4/mov/3gp, "
+    "ogg/opus, webm/mkv, amr, aiff, au, caf, w64.",
+    Refusal.NO_SOUND: "The file is a video without sound; send one that has an audio track.",
     Refusal.OUT_OF_RANGE: "The recording's sample rate must be 4 to 192 kHz, with at most 8 channels.",
     Refusal.DAMAGED: "The file is damaged or cut off before any sound; send it again, whole.",
 }
@@ -42,47 +43,48 @@ log = structlog.get_logger()
 
 
 class ProcessDecoder:
-    """`Decoder` in child processes; for one thread at a time."""
+    """Decoder in child processes; for one thread at a time."""
 
     def __init__(self, wall_s: float = WALL_S) -> None:
         self._wall_s = wall_s
-        #: Who decodes the next file; a helper at work belongs to its file alone.
+        #: The helper for the next file; one at work belongs to its file alone.
         self._idle: DecodeHelper | None = None
 
     def start(self) -> None:
-        """Begin to start the process that the first file will need, without waiting for it."""
+        """Start the helper process for the first file, without waiting until it is ready."""
         self._idle = self._idle or DecodeHelper()
 
     def stop(self) -> None:
-        """End what was started."""
+        """Kill the idle helper process."""
         if self._idle:
             self._idle.kill()
             self._idle = None
 
     def decode(self, file: BinaryIO, max_s: float) -> Waveform:
-        """Return the first audio stream of `file`, an open file of the system, whole; raises what `stream` does."""
+        """Return the whole first audio stream of `file`, an open file of the system; raises what `stream` raises."""
         with self.stream(file, max_s) as stream:
             return Waveform(np.concatenate([np.empty(0, np.float32), *stream.blocks]), SAMPLE_RATE_HZ)
 
     @contextmanager
     def stream(self, file: BinaryIO, max_s: float) -> Iterator[Stream]:
-        """Open the first audio stream of `file`, an open file of the system; it is decoded as its blocks are taken.
+        """Open the first audio stream of `file`, an open file of the system.
 
-        Whoever leaves early leaves no process behind.
+        The file is decoded as the blocks are read. Leaving the context early kills the process that decodes.
 
         Raises
         ------
         NotAudio
-            Not a file of an accepted format, without an audio stream, damaged beyond use, or made to harm.
+            The file has no accepted format or no audio stream, is damaged, or was made to harm.
         AudioTooLong
-            It lasts longer than `max_s` seconds, whatever its header says. Either may be raised as late as in place of
-            the last block.
+            The sound lasts longer than `max_s` seconds, whatever the header says. Both errors may come as late as in
+            place of the last block.
         """
         if os.fstat(file.fileno()).st_size == 0:
             raise NotAudio("The file is empty; there is nothing to hear.")
         self.start()
-        helper, self._idle = self._idle, None
+        helper = self._idle
         assert helper is not None
+        self._idle = None
         try:
             with helper.decoding(file, max_s, self._wall_s) as decoding:
                 yield Stream(_blocks(decoding, max_s), decoding.claimed_s)
@@ -90,7 +92,7 @@ class ProcessDecoder:
             self._take_back(helper)
 
     def _take_back(self, helper: "DecodeHelper") -> None:
-        # What a helper that was interrupted still has to say must not be taken for the next file.
+        # A report that an interrupted helper has yet to send must not be read as the next file's.
         if helper.idle and not self._idle:
             self._idle = helper
         else:
@@ -114,7 +116,7 @@ def _failure(status: int, max_s: float) -> JobFailure:
 
 
 class Overrun(NotAudio):
-    """More time, or more samples, than there can be."""
+    """The decoder takes longer, or gives more samples, than the limits allow."""
 
     def __init__(self) -> None:
         super().__init__("The file took too long to decode; it is damaged, or not what it claims to be.")
@@ -123,15 +125,15 @@ class Overrun(NotAudio):
 
 @dataclass(frozen=True)
 class End:
-    """How the child of one file ended."""
+    """Exit of the child process that decoded one file."""
 
-    #: Exit status, or minus the signal.
+    #: Exit status, or the negative number of the signal that killed it.
     status: int
     max_rss_bytes: int
 
 
 class DecodeHelper:
-    """`worker.recordings.decoder_child` and the socket to it; it and its children are a process group of their own."""
+    """Process of `worker.recordings.decoder_child` and its socket; it leads a process group of its own."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
@@ -139,27 +141,26 @@ class DecodeHelper:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.recordings.decoder_child", str(theirs.fileno())],
                 cwd=_REPOSITORY,
-                # None of ours: neither secrets nor credentials may be where hostile files are read.
+                # Without this process's environment: no secret may be in a process that reads hostile files.
                 env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        #: Whether it has a network namespace of its own; unknown until it is ready.
+        #: Whether it has a network namespace of its own; None until it is ready.
         self.isolated: bool | None = None
-        #: Whether it has nothing to do and nothing to say.
+        #: Whether it decodes no file and has sent every report.
         self.idle = True
 
     @contextmanager
     def decoding(self, file: BinaryIO, max_s: float, wall_s: float) -> Iterator["Decoding"]:
-        """Have a file decoded; no wait for it is longer than `wall_s`.
+        """Decode a file in a child of the helper; no wait for it is longer than `wall_s`.
 
         Raises
         ------
         Overrun
-            The file is too much.
         ConnectionError
-            The helper itself has died, which no file can bring about.
+            The helper itself has died, which no file can cause.
         """
         self._await_ready()
         self.idle = False
@@ -169,13 +170,13 @@ class DecodeHelper:
             yield Decoding(self, reading.fileno(), max_s, wall_s)
 
     def end(self, wall_s: float) -> End:
-        """Wait for the child to end."""
+        """Wait for the exit of the child process."""
         status, max_rss_bytes = REPORT.unpack(self._receive(REPORT.size, wall_s))
         self.idle = True
         return End(status, max_rss_bytes)
 
     def kill(self) -> None:
-        """End it, and whatever it decodes."""
+        """Kill the helper and the child that decodes."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -195,16 +196,18 @@ class DecodeHelper:
 
 
 class Decoding:
-    """One file on its way through the child of a helper."""
+    """Reader of the samples of one file that a helper decodes."""
 
     def __init__(self, helper: DecodeHelper, pipe: int, max_s: float, wall_s: float) -> None:
-        self._helper, self._pipe, self._wall_s = helper, pipe, wall_s
+        self._helper = helper
+        self._pipe = pipe
+        self._wall_s = wall_s
         self._left_bytes = round(max_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES + HEADER.size
-        #: The length that the file claims; None if it claims none, or is no sound.
+        #: Length in the file's header, in seconds; None if it has none, or the file is not audio.
         self.claimed_s = _claimed(self.read(HEADER.size))
 
     def read(self, count: int) -> bytearray:
-        """Return the next `count` bytes, fewer at the end only; float32 samples."""
+        """Return the next `count` bytes of float32 samples, fewer only at the end."""
         ends_at = time.monotonic() + self._wall_s
         found = bytearray()
         while len(found) < count and (chunk := self._next(count - len(found), ends_at)):
@@ -215,7 +218,7 @@ class Decoding:
         return found
 
     def end(self) -> End:
-        """Return how the child ended, once everything is read."""
+        """Return the exit of the child process, once everything is read."""
         try:
             return self._helper.end(self._wall_s)
         except TimeoutError:

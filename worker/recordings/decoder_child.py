@@ -1,8 +1,8 @@
-"""`python -m worker.recordings.decoder_child FD`: reads hostile files, each in a process of its own that then ends.
+"""`python -m worker.recordings.decoder_child FD`: decode hostile files, each in a child process of its own.
 
-The program imports libav once and forks for each file, so that a file costs a fork and not a start of Python. It
-knows nothing: no settings, no secrets, no network. Over the socket FD it is handed, per file, the longest recording,
-the open file and the pipe to write samples to, and it answers with how the child ended.
+The program imports libav once and forks for each file: a fork is much faster than a start of Python. It has no
+settings, no secrets and no network. For each file the worker sends the longest allowed length, the open file and a pipe
+over the socket FD. The child writes samples to the pipe, and the program answers with the child's exit status.
 """
 
 import io
@@ -20,14 +20,14 @@ from worker.recordings.sandbox import CPU_S, confine, leave_network
 
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 _BUFFER_BYTES = 1 << 16
-#: Exit status of a child that met something nobody thought of.
+#: Exit status of a child that ended with an unexpected exception.
 UNEXPECTED = 99
-#: Seconds of sound that must be decoded in a second of processor time, beyond what every file gets.
+#: Least speed of decoding, in seconds of sound per second of processor time; it sets the limit beyond `CPU_S`.
 _LEAST_SPEED = 20
 
 
 def serve(control: socket.socket) -> None:
-    """Decode what comes over `control` until it is closed."""
+    """Decode the files that arrive over the socket `control`, until it is closed."""
     _warm_up()
     control.sendall(ISOLATED if leave_network() else SHARED)
     while True:
@@ -55,7 +55,7 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
     try:
         opened = os.fdopen(file, "rb")
         sound = os.fdopen(pipe, "wb", _BUFFER_BYTES)
-        # What libraries print may hold words of the file, and our log is no place to write to for who took them over.
+        # Libraries may print text of the file, and a process that was taken over must not write to the log.
         nothing = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nothing, stream.fileno())
@@ -66,12 +66,12 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
     except Refused as refused:
         status = refused.refusal
     finally:
-        # Nothing of what this process inherited may be flushed or cleaned up by it.
+        # sys.exit would flush and close what this process inherited from its parent.
         os._exit(status)
 
 
 def _warm_up() -> None:
-    """Decode once, so that whatever is loaded at first use is loaded: a confined child can open no file."""
+    """Decode once, so that libraries load all their files: a child in the sandbox can open none."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
@@ -83,4 +83,6 @@ def _warm_up() -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    # The worker has ended, or someone at a terminal ends both: neither is worth a traceback in the log.
+    with suppress(ConnectionError, KeyboardInterrupt):
+        serve(socket.socket(fileno=int(sys.argv[1])))

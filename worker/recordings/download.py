@@ -1,4 +1,4 @@
-"""Downloads: what an address gives becomes a file, within bounds of bytes, seconds and speed."""
+"""Downloads: copy a URL's body to a file, with limits on bytes, seconds and speed."""
 
 import time
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from worker.egress import GET_REDIRECTS, AddressRefused, Answer, ConnectionBroke
 
 MAX_REDIRECTS = 3
 _CHUNK_BYTES = 1 << 16
-#: Slower than this over so many seconds is given up: a host that drips holds a worker for nothing.
+#: Least speed, measured over `_MEASURED_S`: a slower host would occupy a worker.
 MIN_BYTES_PER_S = 32 * 1024
 _MEASURED_S = 10.0
-#: Answers of something between us and the file, which may be over a moment later.
-_PASSING = (502, 503, 504)
+#: Statuses of a proxy or an overloaded host, after which a retry may succeed.
+_TRANSIENT = (502, 503, 504)
 _PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Downloader:
-    """Fetches files.
+    """Download of files through `egress`.
 
     Parameters
     ----------
-    egress : the door they come through.
+    egress : checks each address and opens the connection.
     max_bytes : largest body, counted as it arrives.
-    timeout_s : wall clock for everything, redirects and a second try included.
+    timeout_s : limit in seconds of wall clock, redirects and the retry included.
     """
 
     egress: Egress
@@ -34,7 +34,7 @@ class Downloader:
     timeout_s: float
 
     def download(self, url: HttpUrl, file: BinaryIO) -> None:
-        """Write what is at `url` to `file`; where the fault is the network's, try a second time.
+        """Write the body of `url` to `file`; retry once after a network error.
 
         Raises
         ------
@@ -44,12 +44,12 @@ class Downloader:
         try:
             try:
                 self._try(url, file, self.timeout_s)
-            except _Passing:
+            except _Transient:
                 time.sleep(_PAUSE_S)
                 file.seek(0)
                 file.truncate()
                 self._try(url, file, max(0.001, ends_at - time.monotonic()))
-        except _Passing as failure:
+        except _Transient as failure:
             raise DownloadFailed(str(failure)) from None
 
     def _try(self, url: HttpUrl, file: BinaryIO, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Downloader:
                 f"The recording did not arrive within {self.timeout_s:g} seconds, or stopped coming."
             ) from None
         except ConnectionBroken as error:
-            raise _Passing(str(error)) from None
+            raise _Transient(str(error)) from None
         except EgressError as error:
             raise DownloadFailed(str(error)) from None
 
@@ -86,18 +86,22 @@ class Downloader:
         return FileTooLarge(f"The recording's file is larger than {self.max_bytes / 2**20:.0f} MiB.")
 
 
-class _Passing(Exception):
-    """A failure that may be gone at a second try; the message is the client's."""
+class _Transient(Exception):
+    """A failure after which a retry may succeed; the message is written for the client."""
 
 
 class _Speed:
-    """Watches how fast bytes come in, over stretches of some seconds."""
+    """Check of the download speed, over periods of `_MEASURED_S`."""
 
     def __init__(self) -> None:
-        self._since, self._received = time.monotonic(), 0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._since = time.monotonic()
+        self._received = 0
 
     def add(self, count: int) -> None:
-        """Count bytes.
+        """Count received bytes.
 
         Raises
         ------
@@ -111,15 +115,16 @@ class _Speed:
             raise DownloadTimeout(
                 f"The recording arrives too slowly: less than {MIN_BYTES_PER_S // 1024} KiB per second."
             )
-        self._since, self._received = time.monotonic(), 0
+        self._restart()
 
 
 def _require_plain_200(answer: Answer) -> None:
     if answer.status != 200:
-        kind = _Passing if answer.status in _PASSING else DownloadFailed
+        kind = _Transient if answer.status in _TRANSIENT else DownloadFailed
         raise kind(
             f"The recording's address answered with status {answer.status}; it must be public, direct and not expired."
         )
-    codings = (answer.headers.get("Content-Encoding", ""), answer.headers.get("Transfer-Encoding", ""))
-    if codings[0].strip().lower() not in ("", "identity") or codings[1].strip().lower() not in ("", "chunked"):
+    content = answer.headers.get("Content-Encoding", "").strip().lower()
+    transfer = answer.headers.get("Transfer-Encoding", "").strip().lower()
+    if content not in ("", "identity") or transfer not in ("", "chunked"):
         raise DownloadFailed("The recording's address sends a compressed transfer; it must send the file as it is.")

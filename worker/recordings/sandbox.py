@@ -1,18 +1,18 @@
-"""What the process that reads hostile files may still do: compute, read one file, write one pipe.
+"""Sandbox of the process that reads hostile files: it may compute, read one file and write one pipe.
 
 =================  ==========================================  =========================  =====================
                    Linux                                       Linux, if unshare is        macOS
                                                                forbidden (most containers)
 =================  ==========================================  =========================  =====================
-open files, dial   no: no file descriptor is left for it       the same                   the same
-network            none: a network namespace of its own        no descriptor for it       no descriptor for it
+open files, dial   no: RLIMIT_NOFILE 0                         the same                   the same
+network            none: a network namespace of its own        no socket for it           no socket for it
 write files        no: RLIMIT_FSIZE 0                          the same                   the same
-memory             some 240 MiB: RLIMIT_AS                     the same                   not enforced by macOS
+memory             240 MiB beyond the start: RLIMIT_AS         the same                   not enforced by macOS
 processor          seconds, by length: RLIMIT_CPU              the same                   the same
 other processes    none: RLIMIT_NPROC 0, not for root          the same                   the same
 new privileges     none: no_new_privs                          the same                   no such thing
-system calls       some twenty (x86-64, ARM64): no signal,     the same                   all that the above
-                   no debugging, no look at other processes                               leaves
+system calls       some twenty (x86-64, ARM64): no signal,     the same                   not filtered
+                   no debugging, no access to other processes
 =================  ==========================================  =========================  =====================
 """
 
@@ -26,18 +26,28 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+#: Seconds of processor time for a file of any length.
 CPU_S = 10
-#: What decoding may add to the process's memory.
+#: Most memory that decoding may add to the process.
 MEMORY_BYTES = 240 * 1024 * 1024
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
+_PR_SET_SECCOMP = 22
+_PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 _NOBODY = 65534
-#: What a filter of system calls may decide (linux/seccomp.h).
-ALLOW, REFUSE, _KILL = 0x7FFF0000, 0x00050001, 0x80000000
-#: Machines whose system calls are known here: the kernel's word for them (linux/audit.h), and which number is theirs.
+#: Decisions of a filter of system calls (linux/seccomp.h); `REFUSE` returns EPERM.
+ALLOW = 0x7FFF0000
+REFUSE = 0x00050001
+_KILL = 0x80000000
+#: Operations of the filter's program (linux/bpf_common.h): load a word, jump if equal, return.
+_LOAD = 0x20
+_JUMP_IF_EQUAL = 0x15
+_RETURN = 0x06
+#: Machines whose system calls are listed below: the kernel's code (linux/audit.h), and the column of their numbers.
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-#: What reading, computing, writing and ending take.
+#: System calls for reading, computing, writing and ending, by their numbers on x86-64 and on ARM64.
 _NEEDED = {
     "read": (0, 63),
     "write": (1, 64),
@@ -64,7 +74,7 @@ _NEEDED = {
 
 
 def leave_network() -> bool:
-    """Move to a network namespace with nothing in it, as root or in a user namespace; False where that is forbidden."""
+    """Move to an empty network namespace, as root or in a user namespace; False where the kernel forbids it."""
     if sys.platform != "linux":
         return False
     unshare = ctypes.CDLL(None).unshare
@@ -72,7 +82,7 @@ def leave_network() -> bool:
 
 
 def confine(cpu_s: int = CPU_S) -> None:
-    """Give up, for good, whatever reading an open file does not need, and all processor time beyond `cpu_s`."""
+    """Restrict this process for good to reading an open file, within `cpu_s` seconds of processor time."""
     _drop_root()
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None).prctl
@@ -80,28 +90,27 @@ def confine(cpu_s: int = CPU_S) -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         _limit(resource.RLIMIT_AS, _address_space() + MEMORY_BYTES)
     _limit(resource.RLIMIT_CPU, cpu_s)
-    for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
-        _limit(what, 0)
+    for limited in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
+        _limit(limited, 0)
     filter_calls(_NEEDED.values(), ALLOW, REFUSE)
 
 
 def filter_calls(calls: Collection[tuple[int, int]], then: int, otherwise: int) -> None:
-    """Have the kernel decide `then` on these system calls, and `otherwise` on all others, for good.
+    """Install a filter for good: `then` is the decision on the listed system calls, `otherwise` on all others.
 
-    `calls` : their numbers on x86-64 and on ARM64. Elsewhere, and where the kernel has no filters, nothing is done.
+    `calls` : their numbers on x86-64 and on ARM64. Other machines, and kernels without filters, are left as they are.
     """
     if sys.platform != "linux" or os.uname().machine not in _MACHINES:
         return
     architecture, column = _MACHINES[os.uname().machine]
-    load, equal, answer = 0x20, 0x15, 0x06
     program = [
-        (load, 0, 0, 4),
-        (equal, 1, 0, architecture),
-        (answer, 0, 0, _KILL),
-        (load, 0, 0, 0),
-        *((equal, len(calls) - i, 0, numbers[column]) for i, numbers in enumerate(calls)),
-        (answer, 0, 0, otherwise),
-        (answer, 0, 0, then),
+        (_LOAD, 0, 0, 4),
+        (_JUMP_IF_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, 0),
+        *((_JUMP_IF_EQUAL, len(calls) - i, 0, numbers[column]) for i, numbers in enumerate(calls)),
+        (_RETURN, 0, 0, otherwise),
+        (_RETURN, 0, 0, then),
     ]
     code = b"".join(struct.pack("=HBBI", *step) for step in program)
     prctl = ctypes.CDLL(None).prctl
@@ -112,15 +121,15 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
 
 
-def _limit(what: int, value: int) -> None:
-    hard = resource.getrlimit(what)[1]
+def _limit(limited: int, value: int) -> None:
+    hard = resource.getrlimit(limited)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(what, (value, value))
+    resource.setrlimit(limited, (value, value))
 
 
 def _drop_root() -> None:
     if os.geteuid() == 0:
-        # Refused where a user namespace has no such user.
+        # The kernel refuses it in a user namespace without such a user.
         with suppress(OSError):
             os.setgroups([])
             os.setgid(_NOBODY)

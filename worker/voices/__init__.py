@@ -1,1 +1,1 @@
-"""Voices: who speaks when in a waveform, and whose voice it is; no network, no disk."""
+"""Diarization, voiceprints and comparison of voices, all from waveforms; no network, no disk."""

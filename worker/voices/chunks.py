@@ -1,4 +1,4 @@
-"""What is kept of each chunk of a long recording: a few numbers per hop and speaker, no sound."""
+"""Chunks of a long recording after diarization: a few numbers per hop and speaker, without the sound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,58 +11,76 @@ from shared.domain.diarization import SpeakerHints, Turn, label, merge_turns
 from shared.domain.quality import Capture, is_narrowband, snr_db
 from shared.domain.voiceprints import Voiceprint
 from shared.networks import Embedder
-from worker.voices.clustering import Embeddings, Labels, by_appearance, centroids, cluster, embed_hops, turns
+from worker.voices.clustering import (
+    Embeddings,
+    Labels,
+    by_appearance,
+    centroids,
+    cluster,
+    embed_hops,
+    turns,
+    without_short_turns,
+)
 from worker.voices.progress import Steps
 
-#: Speakers looked for in a chunk of a longer recording. The cards' number was tuned on 30 s; in two minutes there is
-#: room for more: of five people in a chunk only four were found with it, and with this one no voice was split.
+#: Most speakers looked for in a chunk of a longer recording. The models' own number was tuned on 30 s, which is too low
+#: for two minutes: of five people in a chunk it found four. With 8 all five were found, and no voice was split.
 _MOST_SPEAKERS = 8
-#: What is kept of the hops' embeddings; 8 gave the same diarizations as all 512.
+#: Dimensions kept of the hops' embeddings; 8 gave the same diarizations as all 512.
 _RANK = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LocalSpeaker:
-    """Somebody who speaks in a chunk."""
+    """A speaker of one chunk, not yet linked to the speakers of other chunks."""
 
-    #: Mean direction of the hops, (dimension,), L2 norm 1.
+    #: Mean direction of the speaker's hops, (dimension,), L2 norm 1.
     centroid: NDArray[np.float32]
     seconds: float
-    #: None unless asked for.
+    #: None unless voiceprints were asked for.
     voice: Voiceprint | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DiarizedChunk:
-    """A chunk after its speakers were told apart."""
+    """A chunk with its speakers, its hops' labels and their compressed embeddings."""
 
     segment: Segment
     speech: Sequence[Segment]
-    #: How likely somebody speaks in each `SPEECH_FRAME_S`, in %, uint8 (num_frames,).
+    #: Probability of speech in each `SPEECH_FRAME_S`, in %, uint8 (num_frames,).
     activity: NDArray[np.uint8]
     speakers: Sequence[LocalSpeaker]
-    #: Seconds from one hop of the joined speech to the next, and who of `speakers` speaks at each, (num_hops,).
+    #: Seconds from one hop of the joined speech to the next.
     hop_s: float
+    #: The speaker of each hop, an index into `speakers`, (num_hops,).
     labels: Labels
-    #: The product of the two is the hops' embeddings, nearly: float16 (num_hops, rank) and (rank, dimension).
+    #: Their product approximates the hops' embeddings: float16 (num_hops, rank) and (rank, dimension).
     coordinates: NDArray[np.float16]
     basis: NDArray[np.float16]
 
     def scores(self, directions: Embeddings) -> NDArray[np.float32]:
-        """Return the cosine of each hop to each of some unit vectors, (num_hops, num_vectors)."""
+        """Return the cosine of each hop to each of the unit vectors `directions`, (num_hops, num_vectors)."""
         return self.coordinates.astype(np.float32) @ (self.basis.astype(np.float32) @ directions.T)
 
     def sums(self, labels: Labels, count: int) -> Embeddings:
-        """Return the summed embeddings of the hops under each label below `count`, (count, dimension)."""
+        """Return the sum of the hops' embeddings under each label below `count`, (count, dimension)."""
         own = np.arange(count)[:, None] == labels
         return (own @ self.coordinates.astype(np.float32)) @ self.basis.astype(np.float32)
 
     def turns(self, labels: Labels) -> list[Turn]:
-        """Lay the speaker of each hop, (num_hops,), on the recording's clock."""
-        return merge_turns(turns(labels, self.hop_s, self.speech))
+        """Return the chunk's turns on the recording's clock, none shorter than `clustering.MIN_TURN_S`.
+
+        Chunks end at the edges of speech segments, and each segment lasts over 0.2 s. So a short turn always touches
+        another turn of its own chunk.
+
+        Parameters
+        ----------
+        labels : the speaker of each hop, (num_hops,).
+        """
+        return without_short_turns(turns(labels, self.hop_s, self.speech))
 
     def hops(self, times_s: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return the hop at each time of the recording, (num_times,); -1 where nobody speaks."""
+        """Return the index of the hop at each time of the recording, (num_times,); -1 where nobody speaks."""
         found = np.full(len(times_s), -1)
         before_s = 0.0
         for segment in self.speech:
@@ -73,7 +91,7 @@ class DiarizedChunk:
 
 
 def diarize_chunk(chunk: Chunk, embedder: Embedder, steps: Steps, hints: SpeakerHints, voices: bool) -> DiarizedChunk:
-    """Tell the speakers of a chunk apart, and make their voiceprints if `voices` says so."""
+    """Diarize a chunk, and make its speakers' voiceprints if `voices` is true."""
     hop_s = embedder.card.clustering.hop_s
     embeddings, labels = _hops(chunk, embedder, steps, _local(hints, chunk.is_whole))
     coordinates, basis = _compressed(embeddings)
@@ -117,20 +135,21 @@ def _speakers(
 
 
 def _compressed(embeddings: Embeddings) -> tuple[Embeddings, Embeddings]:
-    """Return the two factors whose product comes nearest to `embeddings` (Eckart and Young 1936)."""
+    """Return the two factors of rank `_RANK` whose product is nearest to `embeddings` (Eckart and Young 1936)."""
     left, values, right = np.linalg.svd(embeddings, full_matrices=False)
     return (left * values)[:, :_RANK], right[:_RANK]
 
 
 def _local(hints: SpeakerHints, is_whole: bool) -> SpeakerHints:
-    """Return what `hints` say of a chunk; of a whole recording, everything."""
+    """Return the hints for one chunk; a whole recording keeps all of them."""
     if is_whole:
         return hints
     return SpeakerHints(max_speakers=hints.max_speakers or max(_MOST_SPEAKERS, hints.min_speakers))
 
 
 def _voiceprints(chunk: Chunk, segments: Sequence[Sequence[Segment]], embedder: Embedder) -> list[Voiceprint]:
-    snr, narrowband = snr_db(chunk.waveform, chunk.inside(chunk.speech)), is_narrowband(chunk.waveform)
+    snr = snr_db(chunk.waveform, chunk.inside(chunk.speech))
+    narrowband = is_narrowband(chunk.waveform)
     return [
         Voiceprint(
             embedder.card.model_id,

@@ -1,15 +1,16 @@
-"""Who spoke when: overlapping windows of speech are embedded and clustered, and the changes of speaker are smoothed.
+"""Diarization: embed overlapping windows of speech, cluster them by speaker, smooth the changes of speaker.
 
-1. Windows of several lengths round each hop give the hop one vector: long windows know the voice better, short
-   ones know better when it changes.
-2. Spectral clustering (Ng, Jordan, Weiss 2001) proposes two, three, ... speakers, and each proposal is cleaned by a
-   hidden Markov model whose states are the speakers (Viterbi 1967; the idea is that of VBx, Landini et al. 2022).
-3. The proposal with the best silhouette (Rousseeuw 1987) wins; voices that are all but the same are made one again.
+1. Each hop gets one vector from windows of several lengths round it. Long windows tell voices apart better, short
+   windows find the change of speaker better.
+2. Spectral clustering (Ng, Jordan, Weiss 2001) proposes two, three, ... speakers. A hidden Markov model (Viterbi
+   1967) smooths each proposal; its states are the speakers, as in VBx (Landini et al. 2022).
+3. The proposal with the best silhouette (Rousseeuw 1987) wins. Speakers with nearly the same centroid are merged.
 
-In doubt it splits: a false split costs a voiceprint nearly nothing, a merge of two people costs a lot.
+Doubtful cases are split: a false split hardly changes a voiceprint, but two people merged into one spoil it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,43 +27,45 @@ Embeddings = NDArray[np.float32]
 #: The speaker of each hop, (num_hops,), from 0 without gaps.
 Labels = NDArray[np.intp]
 
-#: Most speakers that are looked for because somebody says that there may be so many; each takes its time.
+#: Most speakers looked for when a client's hints allow more; each further proposal takes time.
 _MOST_SPEAKERS = 12
-#: What is known of a recording of which nothing is known.
+#: No hint: any number of speakers.
 ANY_NUMBER = SpeakerHints()
-#: Rounds of new centroids and new labels; nearly always two change nothing any more.
+#: Most rounds of new centroids and new labels; labels nearly always stop changing after two.
 _ROUNDS = 5
-#: What lasts no longer than this is no turn: 0.6 s are 2.9999 hops of 0.2 s.
+#: Shortest turn that is reported, in seconds.
+MIN_TURN_S = 0.1
+#: Durations that differ by no more are equal: 0.6 s are 2.9999 hops of 0.2 s.
 _ROUNDING_S = 1e-6
-#: How many neighbours on each side say whether a hop lies well inside its speaker's turn.
+#: Neighbours on each side of a hop whose labels weigh the hop in its speaker's centroid.
 _REACH = 3
 
 
 def diarize_speech(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Diarization:
-    """Tell the speakers of a recording apart.
+    """Diarize the speech of one recording.
 
     Parameters
     ----------
     frames : features of the recording's speech alone, as `embedder.encode` gives them for the joined segments.
-    speech : where in the recording that speech is, in seconds, in order.
+    speech : segments of that speech in the recording, in seconds, in order.
     """
     thresholds = embedder.card.clustering
     embeddings = embed_hops(frames, total_s(speech), embedder)
     labels = by_appearance(cluster(embeddings, thresholds))
-    return Diarization(merge_turns(turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
+    return Diarization(without_short_turns(turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
 
 
 def embed_hops(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
-    """Embed each `hop_s` of the joined speech with the windows of all lengths that lie round it."""
+    """Return one embedding for each hop of the joined speech, made of the windows of all lengths round it."""
     thresholds = embedder.card.clustering
     scales = [windows(speech_s, length_s, thresholds.hop_s) for length_s in thresholds.windows_s]
-    # All at once: windows that start together cost some networks no more than one.
+    # All in one call: some networks compute windows that start together in one pass.
     pooled = embedder.pool(frames, [window for scale in scales for window in scale])
     return np.hstack(np.split(pooled, len(scales))) / np.float32(np.sqrt(len(scales)))
 
 
 def windows(speech_s: float, length_s: float, hop_s: float) -> list[Segment]:
-    """Return a window of `length_s` round the middle of each `hop_s`; those that stick out are moved inside."""
+    """Return a window of `length_s` round the middle of each hop, moved to lie inside the speech."""
     last_s = max(0.0, speech_s - length_s)
     middles = np.arange(hop_s / 2, max(speech_s, hop_s), hop_s)
     starts = np.clip(middles - length_s / 2, 0.0, last_s).tolist()
@@ -70,19 +73,21 @@ def windows(speech_s: float, length_s: float, hop_s: float) -> list[Segment]:
 
 
 def cluster(embeddings: Embeddings, thresholds: ClusteringThresholds, hints: SpeakerHints = ANY_NUMBER) -> Labels:
-    """Group the hops of a recording by speaker."""
+    """Return the speaker of each hop, (num_hops,), from the hops' embeddings."""
     cosines = embeddings @ embeddings.T
     gate = thresholds.split_gate + thresholds.split_gate_s / (len(embeddings) * thresholds.hop_s)
     least = hints.min_speakers
-    best, best_gain = np.zeros(len(embeddings), dtype=np.intp), gate if least < 2 else -np.inf
+    best: Labels = np.zeros(len(embeddings), dtype=np.intp)
+    best_gain = gate if least < 2 else -np.inf
     most = max(least, min(hints.max_speakers or thresholds.max_speakers, _MOST_SPEAKERS))
     for proposal in _proposals(cosines, least, most):
         smooth = resegment(embeddings, proposal, thresholds)
-        clean = without_crumbs(embeddings, smooth, thresholds)
+        clean = reassign_short_speakers(embeddings, smooth, thresholds)
         labels = next((found for found in (clean, smooth) if found.max() + 1 >= least), proposal)
         gain = silhouette(1 - cosines, labels) - thresholds.split_penalty * (labels.max() - 1)
         if gain > best_gain:
-            best, best_gain = labels, gain
+            best = labels
+            best_gain = gain
     return merge_alike(embeddings, best, thresholds, least)
 
 
@@ -100,7 +105,7 @@ def _proposals(cosines: NDArray[np.float32], least: int, most: int) -> Iterator[
 
 
 def resegment(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
-    """Give each hop to the nearest speaker, save that every change of speaker has its price."""
+    """Give each hop to the nearest speaker, at a price for every change of speaker."""
     price = thresholds.switch_cost_s / thresholds.hop_s
     for _ in range(_ROUNDS):
         before = labels
@@ -125,8 +130,8 @@ def viterbi(scores: NDArray[np.float32], price: float) -> Labels:
     return np.array(path[::-1], dtype=np.intp)
 
 
-def without_crumbs(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
-    """Give the hops of speakers with too little speech to whoever of the others is nearest."""
+def reassign_short_speakers(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds) -> Labels:
+    """Give the hops of speakers with less than `min_speaker_s` of speech to the nearest other speaker."""
     enough = np.bincount(labels) * thresholds.hop_s >= thresholds.min_speaker_s
     if not enough.any():
         return np.zeros_like(labels)
@@ -135,7 +140,7 @@ def without_crumbs(embeddings: Embeddings, labels: Labels, thresholds: Clusterin
 
 
 def merge_alike(embeddings: Embeddings, labels: Labels, thresholds: ClusteringThresholds, least: int = 1) -> Labels:
-    """Make one of the two most similar speakers, as long as their centroids are closer than one voice's halves are."""
+    """Merge the two most similar speakers while the cosine of their centroids is at least `merge_cosine`."""
     while labels.max() >= least:
         middles = centroids(embeddings, labels)
         cosines = middles @ middles.T - 2 * np.eye(len(middles))
@@ -147,7 +152,7 @@ def merge_alike(embeddings: Embeddings, labels: Labels, thresholds: ClusteringTh
 
 
 def centroids(embeddings: Embeddings, labels: Labels) -> Embeddings:
-    """Return each speaker's mean direction, (num_speakers, dimension); hops near a change of speaker count less."""
+    """Return each speaker's mean direction, (num_speakers, dimension); hops near a change of speaker weigh less."""
     sums = []
     for k in range(labels.max() + 1):
         own = (labels == k).astype(np.float32)
@@ -162,7 +167,7 @@ def _consistency(embeddings: Embeddings, labels: Labels) -> dict[str, float]:
 
 
 def silhouette(distances: NDArray[np.floating], labels: Labels) -> float:
-    """Return the mean silhouette of a grouping, in [-1, 1]; 0 when there is but one group."""
+    """Return the mean silhouette of a grouping, in [-1, 1]; 0 when there is only one group."""
     groups = [labels == k for k in np.unique(labels)]
     if len(groups) < 2:
         return 0.0
@@ -176,7 +181,7 @@ def silhouette(distances: NDArray[np.floating], labels: Labels) -> float:
 
 
 def by_appearance(labels: Labels) -> Labels:
-    """Renumber labels in the order in which they first appear."""
+    """Renumber labels in order of first appearance."""
     order = {old: new for new, old in enumerate(dict.fromkeys(labels.tolist()))}
     return np.array([order[old] for old in labels.tolist()], dtype=np.intp)
 
@@ -190,15 +195,42 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def turns(labels: Labels, hop_s: float, speech: Sequence[Segment]) -> Iterator[Turn]:
-    """Lay the hops of the joined speech back on the recording's clock; the last one lasts to the end."""
+    """Yield a turn for each hop of the joined speech, on the recording's clock; the last lasts to the end."""
     edges_s = [*(np.arange(len(labels)) * hop_s).tolist(), np.inf]
     before_s = 0.0
     for segment in speech:
         shift_s = segment.start_s - before_s
-        for i in range(int(before_s / hop_s), len(labels)):
-            start_s, end_s = max(edges_s[i] + shift_s, segment.start_s), min(edges_s[i + 1] + shift_s, segment.end_s)
+        # A segment may begin after the last hop, which lasts to the end all the same.
+        for i in range(min(int(before_s / hop_s), len(labels) - 1), len(labels)):
+            start_s = max(edges_s[i] + shift_s, segment.start_s)
+            end_s = min(edges_s[i + 1] + shift_s, segment.end_s)
             if start_s >= segment.end_s:
                 break
             if end_s - start_s > _ROUNDING_S:
                 yield Turn(Segment(start_s, end_s), label(int(labels[i])))
         before_s += segment.duration_s
+
+
+def without_short_turns(found: Iterable[Turn]) -> list[Turn]:
+    """Merge turns until none is shorter than `MIN_TURN_S`.
+
+    A hop may cross the edge of a speech segment, because hops are counted on the joined speech. If the speaker changes
+    there, a turn of a few milliseconds is left beside the edge. It is given to the longer of the turns that touch it,
+    the shortest turn first. So the total speech stays the same. A short turn that touches no other is a whole speech
+    segment. It is left out, and the speakers' seconds do not count it.
+    """
+    kept = merge_turns(found)
+    while kept:
+        i = min(range(len(kept)), key=lambda i: kept[i].segment.duration_s)
+        if kept[i].segment.duration_s >= MIN_TURN_S - _ROUNDING_S:
+            break
+        owner = _longest_touching(kept, i)
+        kept[i : i + 1] = [replace(kept[i], speaker=owner.speaker)] if owner else []
+        kept = merge_turns(kept)
+    return kept
+
+
+def _longest_touching(found: Sequence[Turn], i: int) -> Turn | None:
+    before = [turn for turn in found[max(0, i - 1) : i] if turn.segment.end_s >= found[i].segment.start_s]
+    after = [turn for turn in found[i + 1 : i + 2] if turn.segment.start_s <= found[i].segment.end_s]
+    return max(before + after, key=lambda turn: turn.segment.duration_s, default=None)

@@ -1,4 +1,4 @@
-"""How sure a diarization is of itself, hop by hop."""
+"""Confidence of a diarization, for each turn and for each 20 ms."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,30 +11,33 @@ from shared.domain.results import FRAME_S
 from worker.voices.chunks import DiarizedChunk
 from worker.voices.clustering import Embeddings, Labels
 
-#: Cosine over which the odds of two speakers change by a factor of e. Fitted with ge2e on 45 simulated conversations of
-#: 30 s (LibriSpeech and RAVDESS; clean, noisy, telephone): it says 92.6 % on average where 92.0 % are right, and where
-#: it says 54, 71, 86, 95 and 99 %, 62, 77, 86, 94 and 97 % are. On eight excerpts of AMI's meetings, which it was not
-#: fitted on, it says 79 % where 81 % are right. TitaNet's is ge2e's.
+#: Difference of cosines at which the odds of two speakers change by a factor of e. Fitted with ge2e on 45 simulated
+#: conversations of 30 s (LibriSpeech and RAVDESS; clean, noisy, telephone). The mean confidence there is 92.6 %, and
+#: 92.0 % of the hops are right; of hops with a confidence of 54, 71, 86, 95 and 99 %, 62, 77, 86, 94 and 97 % are
+#: right. On eight excerpts of AMI's meetings, which it was not fitted on, it is 79 %, and 81 % are right. TitaNet uses
+#: the same value.
 TEMPERATURE = 0.06
 
-#: How likely each speaker of the recording is the one who speaks, (num_hops, num_speakers); rows sum to 1.
+#: Probability that each speaker of the recording speaks at each hop, (num_hops, num_speakers); rows sum to 1.
 Probabilities = NDArray[np.float32]
 
 
 def probabilities(chunk: DiarizedChunk, speakers: Embeddings) -> Probabilities:
-    """Return how likely each of the recording's `speakers`, (num_speakers, dimension), is to speak at each hop."""
+    """Return the probability of each of the recording's `speakers`, (num_speakers, dimension), at each hop."""
     scores = chunk.scores(speakers) / np.float32(TEMPERATURE)
     odds = np.exp(scores - scores.max(axis=1, initial=-np.inf, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 
 
 def frame_confidence(chunk: DiarizedChunk, labels: Labels, found: Probabilities) -> NDArray[np.uint8]:
-    """Return how sure a chunk is of who speaks, or that nobody does, in each frame of `FRAME_S`, 0 to 100.
+    """Return the confidence in each frame of `FRAME_S`, uint8 (num_frames,), 0 to 100.
+
+    In speech it is that of the frame's speaker, elsewhere that nobody speaks.
 
     Parameters
     ----------
     labels : the speaker of each hop, (num_hops,).
-    found : what `probabilities` gives.
+    found : the result of `probabilities`.
     """
     times_s = _frames(chunk.segment.start_s, chunk.segment.end_s)
     heard = ((times_s - chunk.segment.start_s) / SPEECH_FRAME_S).astype(np.intp)
@@ -45,7 +48,7 @@ def frame_confidence(chunk: DiarizedChunk, labels: Labels, found: Probabilities)
 
 
 def turn_confidence(chunk: DiarizedChunk, turns: Sequence[Turn], found: Probabilities) -> list[Mapping[str, int]]:
-    """Return for each turn of a chunk how likely each speaker is the one who speaks, on average, 0 to 100."""
+    """Return the mean probability of each speaker in each turn of a chunk, 0 to 100."""
     return [
         {label(k): int(value) for k, value in enumerate(_percent(found[chunk.hops(_times(turn))].mean(axis=0)))}
         for turn in turns

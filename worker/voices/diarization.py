@@ -1,7 +1,7 @@
-"""Diarization of recordings of any length: who speaks when, in bounded memory.
+"""Diarization of recordings of any length, in bounded memory.
 
-The recording is taken in chunks of one or two minutes. The speakers of each chunk are told apart as those of a short
-recording are; in the end the speakers of all chunks are linked to each other.
+The recording is read in chunks of one or two minutes. Each chunk is diarized like a short recording. At the end the
+speakers of all chunks are linked to each other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,12 +26,12 @@ from worker.voices.voiceprint import Nets
 def diarize_recording(
     stream: Stream, nets: Nets, steps: Steps, hints: SpeakerHints, *, voices: bool
 ) -> RecordingDiarization:
-    """Tell the speakers of a recording apart, and make their voiceprints if `voices` says so.
+    """Diarize a recording, and make its speakers' voiceprints if `voices` is true.
 
     Raises
     ------
     JobFailure
-        Whatever the decoder meets before the last block of the stream.
+        The decoder refuses the recording, at any block of the stream.
     """
     chunks = []
     steps.progress(0.0)
@@ -97,9 +97,10 @@ def _whole(
 
 
 def _voiceprint(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], speaker: int) -> Voiceprint:
-    """Return one voiceprint made of those of all chunks in which somebody speaks, by seconds.
+    """Return a speaker's voiceprint: the mean of the voiceprints of all chunks, weighted by seconds of speech.
 
-    What counts of a local speaker is what turned out to be this one's, and the less, the more of it is somebody else's.
+    A local speaker counts with the share of their hops that linking gave to `speaker`. The share is squared in the
+    weight, because the rest of a local voiceprint is somebody else's voice.
     """
     heard: list[tuple[Voiceprint, float, float]] = []
     for chunk, own in zip(chunks, labels, strict=True):

@@ -1,4 +1,4 @@
-"""Identification: the speakers of a diarized recording against the voiceprints given."""
+"""Identification: compare the speakers of a diarized recording with the voiceprints given."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def identify(
     exclusive: bool,
     threshold: float,
 ) -> Identification:
-    """Name the speakers of `recording`, which was diarized with their voices, by the labels of `voiceprints`.
+    """Name the speakers of `recording` by the labels of `voiceprints`; it must hold its speakers' voiceprints.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def identify(
 
 
 def require_calibration(calibration: Calibration | None, threshold: float) -> None:
-    """Refuse a least confidence where there is none, before any work is done.
+    """Refuse a threshold above 0 for a model without calibration, before any work is done.
 
     Raises
     ------

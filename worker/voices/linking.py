@@ -1,10 +1,10 @@
-"""Who of one chunk of a long recording is who of another.
+"""Linking: find the same speaker in different chunks of a long recording.
 
 1. The speakers of all chunks are clustered by their centroids: agglomerative clustering with average linkage, weighted
-   by seconds of speech, so that two groups are as close as their members are on average. Speakers of one chunk were
-   told apart side by side, so groups that meet in a chunk stay apart, unless they are all but the same.
-2. Each hop goes to whoever of the whole recording is nearest, so that somebody who says little in one chunk is
-   known from the others. Six people who talk for five minutes: 3.0 % of their speech was another's before, 0.1 % after.
+   by seconds of speech. Two speakers of one chunk stay apart, unless their centroids are nearly the same.
+2. Each hop is given to the nearest speaker of the whole recording. So a person who says little in one chunk is
+   recognised by their speech in the others. With six people in five minutes, step 2 lowered the confused speech from
+   3.0 % to 0.1 %.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from shared.domain.models import ClusteringThresholds
 from worker.voices.chunks import DiarizedChunk, LocalSpeaker
 from worker.voices.clustering import Embeddings, Labels, by_appearance, viterbi
 
-#: What groups that meet in a chunk are put apart by: more than two cosines can differ.
+#: Subtracted from the cosine of two groups with speakers of one chunk; more than two cosines can differ.
 _APART = 4.0
 #: Rounds of new directions and new labels.
 _ROUNDS = 2
 
 
 def link(chunks: Sequence[DiarizedChunk], thresholds: ClusteringThresholds, hints: SpeakerHints) -> list[Labels]:
-    """Return the speaker of each hop of each chunk, numbered as they appear in the recording."""
+    """Return the speaker of each hop of each chunk; speakers are numbered in order of appearance."""
     numbers = link_speakers([chunk.speakers for chunk in chunks], thresholds, hints)
     linked = [own[chunk.labels] for own, chunk in zip(numbers, chunks, strict=True)]
     settled = settle(chunks, linked, thresholds) if len(chunks) > 1 else linked
@@ -34,16 +34,15 @@ def link(chunks: Sequence[DiarizedChunk], thresholds: ClusteringThresholds, hint
 
 
 def settle(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], thresholds: ClusteringThresholds) -> list[Labels]:
-    """Give each hop to the nearest speaker of the recording, save that every change of speaker has its price."""
+    """Give each hop to the nearest speaker of the recording, at a price for every change of speaker."""
     settled = list(labels)
     for _ in range(_ROUNDS):
         speakers = directions(chunks, settled)
-        settled = [_nearest(chunk, speakers, thresholds.switch_cost_s) for chunk in chunks]
+        settled = [
+            viterbi(chunk.scores(speakers), thresholds.switch_cost_s / chunk.hop_s) if chunk.speakers else chunk.labels
+            for chunk in chunks
+        ]
     return settled
-
-
-def _nearest(chunk: DiarizedChunk, speakers: Embeddings, switch_cost_s: float) -> Labels:
-    return viterbi(chunk.scores(speakers), switch_cost_s / chunk.hop_s) if chunk.speakers else chunk.labels
 
 
 def _count(labels: Sequence[Labels]) -> int:
@@ -60,9 +59,9 @@ def directions(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels]) -> Emb
 def link_speakers(
     chunks: Sequence[Sequence[LocalSpeaker]], thresholds: ClusteringThresholds, hints: SpeakerHints
 ) -> list[Labels]:
-    """Return for each chunk which speaker of the recording each of its speakers is, numbered as they appear.
+    """Return for each chunk the recording's number of each of its speakers, in order of appearance.
 
-    The least number of speakers that `hints` say is kept, and the greatest forced, however close they are.
+    The number of speakers stays within `hints`, however close or far apart the centroids are.
     """
     speakers = [speaker for chunk in chunks for speaker in chunk]
     if not speakers:
@@ -79,7 +78,7 @@ def link_speakers(
 
 
 class _Groups:
-    """Groups of local speakers, each under the number of one of its members."""
+    """Groups of local speakers; a group's number is that of one of its members."""
 
     def __init__(self, speakers: Sequence[LocalSpeaker], where: NDArray[np.intp], merge_cosine: float) -> None:
         self.labels = np.arange(len(speakers))
@@ -90,12 +89,12 @@ class _Groups:
         self._closeness = np.stack([self._to_others(i) for i in range(len(speakers))])
 
     def closest(self) -> tuple[int, int, float]:
-        """Return the two groups that are closest, and how close they are."""
+        """Return the two closest groups, and their closeness."""
         one, other = np.unravel_index(self._closeness.argmax(), self._closeness.shape)
         return int(one), int(other), float(self._closeness[one, other])
 
     def join(self, one: int, other: int) -> None:
-        """Make one group of two, under the number of the first."""
+        """Merge two groups under the number of the first."""
         self.labels[self.labels == other] = one
         seconds = self._seconds[[one, other]]
         self._means[one] = seconds @ self._means[[one, other]] / seconds.sum()

@@ -1,7 +1,6 @@
-"""Which of the speakers of a recording is whom."""
+"""Matching: assign the labels of known voiceprints to the speakers of a recording."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from shared.domain.calibration import confidence, probability
@@ -13,26 +12,25 @@ def match(comparisons: Comparisons, *, exclusive: bool, threshold: float) -> dic
 
     Parameters
     ----------
-    exclusive : no label is given twice; the pairs with the greatest sum of confidences win (an assignment problem:
-        Kuhn, "The Hungarian method", 1955).
-    threshold : least confidence of a pair, 0 to 100; without calibration only 0 makes sense, and cosines decide.
+    exclusive : no label is given twice. The pairs with the greatest sum of probabilities win, an assignment problem
+        (Kuhn, "The Hungarian method", 1955).
+    threshold : least confidence of a pair, 0 to 100. Without calibration it must be 0, and the cosines decide.
     """
     speakers = list(comparisons)
     labels = list(dict.fromkeys(label for row in comparisons.values() for label in row))
     if not labels:
         return dict.fromkeys(speakers)
     gains = np.array([[_gain(comparisons[s][label], threshold) for label in labels] for s in speakers])
-    rows, columns = linear_sum_assignment(gains, maximize=True) if exclusive else _best_of_each(gains)
+    rows = np.arange(len(speakers))
+    columns = gains.argmax(axis=1)
+    if exclusive:
+        rows, columns = linear_sum_assignment(gains, maximize=True)
     found = {speakers[i]: labels[j] for i, j in zip(rows, columns, strict=True) if gains[i, j] > 0}
     return {speaker: found.get(speaker) for speaker in speakers}
 
 
-def _best_of_each(gains: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    return np.arange(len(gains)), gains.argmax(axis=1)
-
-
 def _gain(comparison: Comparison, threshold: float) -> float:
-    """Return what a pair is worth: always positive, save that a forbidden pair is worth nothing."""
+    """Return the gain of a pair: positive, or 0 for a pair below the threshold."""
     if comparison.llr is None:
         return comparison.score + 2.0
     return probability(comparison.llr) if confidence(comparison.llr) >= threshold else 0.0

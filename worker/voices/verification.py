@@ -1,4 +1,4 @@
-"""Verification: the dominant speaker of a recording against a voiceprint."""
+"""Verification: compare the dominant speaker of a recording with a voiceprint."""
 
 from shared.domain.audio import Waveform
 from shared.domain.results import VerificationResult
@@ -11,7 +11,7 @@ from worker.voices.voiceprint import Nets, make_voiceprint
 def verify(
     waveform: Waveform, voiceprint: Voiceprint, point: OperatingPoint, nets: Nets, steps: Steps
 ) -> VerificationResult:
-    """Say whether whoever speaks most in `waveform` is the person of `voiceprint`.
+    """Compare the dominant speaker of `waveform` with `voiceprint`.
 
     Raises
     ------

@@ -26,10 +26,10 @@ class Nets:
 
 
 def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintResult:
-    """Find who speaks most in `waveform` and embed that voice.
+    """Find the dominant speaker of `waveform` and embed their voice.
 
-    The encoder runs once over the recording's speech; the windows that tell speakers apart are pooled from its
-    frames, and so is the voiceprint itself when there is but one speaker.
+    The encoder runs once over the recording's speech. The windows for clustering are pooled from its frames. So is the
+    voiceprint itself when there is only one speaker.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
 
 
 def measure(waveform: Waveform, speech: Sequence[Segment], net_speech_s: float) -> Capture:
-    """Return how a voice was heard that speaks for `net_speech_s` of the recording's `speech`."""
+    """Return the capture of a voice that speaks for `net_speech_s` of the recording's `speech`."""
     return Capture(net_speech_s=net_speech_s, snr_db=snr_db(waveform, speech), narrowband=is_narrowband(waveform))
 
 
 def judge(capture: Capture, diarization: Diarization, speaker: str, clipped: bool) -> Quality:
-    """Return how far the voiceprint of `speaker` can be trusted."""
+    """Return the quality of the voiceprint of `speaker`."""
     seconds = diarization.seconds()
     total = sum(seconds.values())
     next_s = max((s for other, s in seconds.items() if other != speaker), default=0.0)

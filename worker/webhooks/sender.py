@@ -117,7 +117,7 @@ def _judged(answer: Answer) -> Outcome:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a Retry-After header asks for, as a number or a date (RFC 9110, 10.2.3); 0 if none."""
+    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 if none."""
     text = headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
