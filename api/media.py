@@ -39,6 +39,8 @@ _TYPES = {
     ".wav": "audio/wav",
     ".webm": "video/webm",
 }
+#: Whatever a client has stored, no browser may take it for a page of ours.
+_HARMLESS = {"Content-Disposition": "attachment; filename=recording", "X-Content-Type-Options": "nosniff"}
 _FILE = {kind: {"schema": _BYTES} for kind in (_ANY_TYPE, "audio/*", "video/*")}
 _RANGE_HEADER = {
     "in": "header",
@@ -110,13 +112,9 @@ def get_media(token: str) -> Response:
     except MediaNotFound as error:
         raise NotFound(str(error)) from None
     size = os.fstat(file.fileno()).st_size
-    response = Response(
-        wrap_file(request.environ, file), mimetype=_TYPES.get(PurePosixPath(key).suffix.lower(), _ANY_TYPE)
-    )
+    kind = _TYPES.get(PurePosixPath(key).suffix.lower(), _ANY_TYPE)
+    response = Response(wrap_file(request.environ, file), mimetype=kind, headers=_HARMLESS)
     response.content_length = size
-    # Whatever a client has stored, no browser may take it for a page of ours.
-    response.headers["Content-Disposition"] = "attachment; filename=recording"
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.cache_control.private = True
     response.accept_ranges = "bytes"
     # Other units, and several ranges at once, may be ignored (RFC 9110, 14.2).
