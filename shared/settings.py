@@ -278,7 +278,7 @@ def _origin(text: str) -> str:
 
 def _unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-    return f"{name} is not a setting." + (f" Did you mean {close[0]}?" if close else " The README lists them all.")
+    return f"{name} is not a setting." + (f" Did you mean {close[0]}?" if close else " shared/README.md lists all.")
 
 
 def _read_secret(path: Path) -> str:

@@ -1,76 +1,62 @@
-"""What the README tells people to type is typed here."""
+"""Documents as a person meets them: what they tell people to type is typed here."""
 
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from shared.domain.voiceprints import Voiceprint
-from shared.local.stack import Stack
+from shared.local.stack import Stack, free_port
 from shared.settings import Settings
-from tests.support.client import Client
-from tests.support.receiver import receiving, wait_for
+from tests.support.client import Client, eventually
+from tests.support.readme import ROOT, block
+from tests.support.sounds import DATA
 
-ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+_LEAST_NODE = 18
 
 
 @pytest.fixture
 def environment(stack: Stack, client: Client) -> dict[str, str]:
-    return os.environ | {"SERVICE_URL": client.url, "SERVICE_KEY": client.key}
+    # `python3` of the documents is one that has their packages.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | {"SERVICE_URL": client.url, "SERVICE_KEY": client.key, "PATH": path}
 
 
-def run(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def run(command: list[str], environment: dict[str, str], folder: Path = ROOT) -> str:
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_the_curl_lines_make_a_voiceprint(environment: dict[str, str]) -> None:
-    export, *lines = blocks("sh")
-    assert export.startswith("export SERVICE_URL=") and len(lines) == 3
-    # The service itself must still start in that shell.
-    Settings.from_env(dict(pair.split("=") for pair in export.split()[1:]))
-    output = run(["bash", "-eu", "-c", "\n".join(lines)], environment)
-    assert '"status":"succeeded"' in output
-    assert '"voiceprint":"' in output
+def shell(lines: str, environment: dict[str, str], folder: Path = ROOT) -> str:
+    return run(["bash", "-eu", "-c", lines], environment, folder)
 
 
-def test_the_sdk_lines_say_who_speaks_when(environment: dict[str, str]) -> None:
-    shown = run([sys.executable, "-W", "ignore", "-c", blocks("python")[0]], environment).splitlines()
-    names = [line.rpartition(": ")[2] for line in shown]
-    assert names[0] == "Bob"
-    assert set(names) == {"Ann", "Bob"}
+def variables(text: str) -> dict[str, str]:
+    """Return the NAME=VALUE words of a shell line."""
+    return dict(word.split("=", 1) for word in text.split() if re.match(r"[A-Z_]+=", word))
 
 
-def test_the_ten_lines_that_read_a_voiceprint_agree_with_ours(enrolled: dict[str, str]) -> None:
-    reader = next(block for block in blocks("python") if "read_voiceprint" in block)
-    text = next(iter(enrolled.values()))
-    names: dict = {}
-    exec(reader, names)
-    model, vector = names["read_voiceprint"](text)
-    ours = Voiceprint.decode(text)
-    assert model == ours.model_id
-    assert vector.tolist() == ours.vector.tolist()
-    assert len(re.findall(r"^.+$", reader, re.MULTILINE)) <= 10
+def node_version() -> int:
+    if not shutil.which("node"):
+        return 0
+    return int(run(["node", "--version"], dict(os.environ)).strip().lstrip("v").partition(".")[0])
 
 
-def test_the_lines_that_verify_a_webhook_do(client: Client) -> None:
-    names: dict = {}
-    exec(next(block for block in blocks("python") if "standardwebhooks" in block), names)
-    secret = client.post("/v1/webhook-secret", overlapSeconds=0).json()["secret"]
-    with receiving("200") as receiver:
-        job = client.run("media://nothing", webhook=receiver.url)
-        wait_for(receiver, 1)
-    post = receiver.posts[0]
-    assert names["is_ours"](secret, post.body, dict(post.headers))["jobId"] == job["jobId"]
+def test_the_two_commands_are_demo_and_run() -> None:
+    commands = [line.partition("#")[0].strip() for line in block("README.md", "two-commands").splitlines()]
+    assert commands == ["make demo", "make run"]
+    started = [run([*command.split(), "-n"], dict(os.environ)).strip() for command in commands]
+    # The next test runs the first, and test_run.py the second.
+    assert started == ["python3 -m shared.local demo", "python3 -m shared.local run"]
 
 
 def test_the_demo_shows_who_speaks_and_that_one_person_is_more_alike_than_two() -> None:
@@ -81,6 +67,98 @@ def test_the_demo_shows_who_speaks_and_that_one_person_is_more_alike_than_two() 
     scores = [float(score) for score in re.findall(r"^  (0\.\d{3})  ", shown, re.MULTILINE)]
     assert len(scores) == 3
     assert scores[2] < min(scores[:2])
+
+
+def test_the_curl_lines_make_a_voiceprint(environment: dict[str, str]) -> None:
+    export = block("README.md", "variables")
+    assert list(variables(export)) == ["SERVICE_URL", "SERVICE_KEY", "WEBHOOK"]
+    # The service itself must still start in that shell.
+    Settings.from_env(variables(export))
+    lines = [block("README.md", name) for name in ("upload", "submit", "wait")]
+    output = shell("\n".join(lines), environment)
+    assert '"status":"succeeded"' in output
+    assert '"voiceprint":"' in output
+
+
+def test_the_sdk_lines_say_who_speaks_when(environment: dict[str, str]) -> None:
+    shown = run([sys.executable, "-W", "ignore", "-c", block("README.md", "sdk")], environment).splitlines()
+    names = [line.rpartition(": ")[2] for line in shown]
+    assert names[0] == "Bob"
+    assert set(names) == {"Ann", "Bob"}
+
+
+@pytest.mark.skipif(node_version() < _LEAST_NODE, reason=f"needs Node.js {_LEAST_NODE}")
+def test_the_javascript_program_makes_a_voiceprint(environment: dict[str, str], tmp_path: Path) -> None:
+    program = tmp_path / "voiceprint.mjs"
+    program.write_text(block("README.md", "voiceprint.mjs"))
+    shown = run(["node", str(program), "tests/data/conversation.flac"], environment)
+    assert shown.startswith("succeeded {")
+    assert re.search(r"voiceprint: +'[A-Za-z0-9+/=]{100}", shown)
+
+
+@contextmanager
+def receiver(secret: str, environment: dict[str, str], folder: Path) -> Iterator[Path]:
+    """Run the README's receiver; yields the file that it prints to."""
+    program = folder / "receiver.py"
+    program.write_text(block("README.md", "receiver.py"))
+    printed = folder / "printed"
+    with printed.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(program)], env=environment | {"WEBHOOK_SECRET": secret}, stdout=output
+        )
+    try:
+        yield printed
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_receiver_prints_webhooks_and_refuses_forged_ones(
+    client: Client, environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    environment |= {"WEBHOOK": f"http://127.0.0.1:{port}/"}
+    client.upload("hello.flac", (DATA / "conversation.flac").read_bytes())
+    ask_for_secret, start, submit = block("README.md", "webhook").partition("python3 receiver.py &\n")
+    assert start
+    secret = shell(f"{ask_for_secret}printf %s $WEBHOOK_SECRET", environment)
+    assert secret.startswith("whsec_")
+    with receiver(secret, environment, tmp_path) as printed:
+        eventually(lambda: listens(port))
+        job_id = re.search(r'"jobId":"(.+?)"', shell(submit, environment))
+        assert job_id
+        eventually(lambda: f"{job_id[1]} succeeded" in printed.read_text())
+        forged = {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
+        assert requests.post(environment["WEBHOOK"], b"{}", headers=forged, timeout=5).status_code == 401
+        assert len(printed.read_text().splitlines()) == 1
+
+
+def test_the_settings_for_local_webhooks_allow_the_receiver() -> None:
+    line = block("README.md", "run-with-local-webhooks").strip()
+    assert line.endswith(" make run")
+    settings = Settings.from_env(variables(line))
+    webhook = variables(block("README.md", "variables"))["WEBHOOK"]
+    host, _, port = webhook.removeprefix("http://").rstrip("/").partition(":")
+    assert settings.allow_http_webhooks
+    assert settings.address_rules().allow_port(int(port))
+    assert settings.address_rules().allow(host, [host])
+
+
+def test_the_ten_lines_that_read_a_voiceprint_agree_with_ours(enrolled: dict[str, str]) -> None:
+    reader = block("api/README.md", "read-voiceprint")
+    text = next(iter(enrolled.values()))
+    names: dict = {}
+    exec(reader, names)
+    model, vector = names["read_voiceprint"](text)
+    ours = Voiceprint.decode(text)
+    assert model == ours.model_id
+    assert vector.tolist() == ours.vector.tolist()
+    assert len(re.findall(r"^.+$", reader, re.MULTILINE)) <= 10
 
 
 def test_make_alone_prints_help() -> None:

@@ -18,9 +18,9 @@ from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Un
 from shared.domain.sources import S3Url, parse_source
 from shared.settings import Settings
 from tests.acceptance.conftest import first_client, running
-from tests.acceptance.test_readme import ROOT, blocks
 from tests.support.client import put, voiceprint
 from tests.support.origins import origin, says
+from tests.support.readme import ROOT, block
 from tests.support.receiver import receiving, wait_for
 from tests.support.sounds import DATA
 from worker.egress import Egress
@@ -222,14 +222,14 @@ def test_a_job_takes_its_recording_from_a_listed_bucket_and_no_other(stack, s3):
 
 
 def test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook(stack, endpoint):
-    (recipe,) = [block for block in blocks("python") if "boto3" in block]
+    program = block("api/README.md", "s3-to-webhook")
     client = first_client(stack)
     with receiving("200") as receiver:
         environment = os.environ | {
             "SERVICE_URL": client.url, "SERVICE_KEY": client.key, "WEBHOOK": receiver.url,
             "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
-        command = [sys.executable, "-W", "ignore", "-c", recipe]
+        command = [sys.executable, "-W", "ignore", "-c", program]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         wait_for(receiver, 1)

@@ -1,0 +1,68 @@
+"""Documents of the repository, their code blocks, and the test that executes each block."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("api", "models", "shared", "tests")
+#: Path from the root -> text.
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in [*sorted(ROOT.glob("*.md")), *(ROOT / folder / "README.md" for folder in FOLDERS)]
+}
+#: Languages that are drawn, not executed.
+PICTURES = {"mermaid"}
+#: A block's first line has its language, and its name behind it.
+_FENCED = re.compile(r"^```(?P<language>\w*)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+_README = "tests/acceptance/test_readme.py::"
+#: (document, name of the block) -> the test that executes the block.
+EXECUTED = {
+    ("README.md", "two-commands"): f"{_README}test_the_two_commands_are_demo_and_run",
+    ("README.md", "variables"): f"{_README}test_the_curl_lines_make_a_voiceprint",
+    ("README.md", "upload"): f"{_README}test_the_curl_lines_make_a_voiceprint",
+    ("README.md", "submit"): f"{_README}test_the_curl_lines_make_a_voiceprint",
+    ("README.md", "wait"): f"{_README}test_the_curl_lines_make_a_voiceprint",
+    ("README.md", "sdk"): f"{_README}test_the_sdk_lines_say_who_speaks_when",
+    ("README.md", "voiceprint.mjs"): f"{_README}test_the_javascript_program_makes_a_voiceprint",
+    ("README.md", "receiver.py"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
+    ("README.md", "webhook"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
+    ("README.md", "run-with-local-webhooks"): f"{_README}test_the_settings_for_local_webhooks_allow_the_receiver",
+    ("api/README.md", "read-voiceprint"): f"{_README}test_the_ten_lines_that_read_a_voiceprint_agree_with_ours",
+    ("api/README.md", "s3-to-webhook"): (
+        "tests/hostile/test_s3.py::test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Code block of a document."""
+
+    document: str
+    language: str
+    #: Empty where it has none.
+    name: str
+    text: str
+
+
+def all_blocks() -> list[Block]:
+    """Return the code blocks of every document, pictures left out."""
+    return [
+        Block(document, found["language"], found["name"] or "", found["text"])
+        for document, text in DOCUMENTS.items()
+        for found in _FENCED.finditer(text)
+        if found["language"] not in PICTURES
+    ]
+
+
+def block(document: str, name: str) -> str:
+    """Return the text of a block; raises ValueError unless there is one of this name."""
+    (found,) = [one.text for one in all_blocks() if (one.document, one.name) == (document, name)]
+    return found
+
+
+def prose(text: str) -> str:
+    """Return a document without its code blocks."""
+    return _FENCED.sub("", text)
