@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,14 +11,8 @@ from shared.domain.voiceprints import Voiceprint
 from shared.local.stack import Stack
 from shared.settings import Settings
 from tests.support.client import Client
+from tests.support.readme import ROOT, blocks
 from tests.support.receiver import receiving, wait_for
-
-ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture

@@ -10,28 +10,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.answers import UNREACHABLE, fields, refused
 from tests.support.client import Client
-
-UNREACHABLE = "http://no-such-host.invalid/a.wav"
-
-
-def refused(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is an error in the service's envelope; returns it."""
-    assert answer.status_code == status, answer.text
-    body: dict[str, Any] = answer.json()
-    assert body["code"] == code
-    assert body["message"]
-    assert body.keys() <= {"requestId", "code", "message", "errors"}
-    assert answer.headers["X-Request-Id"] == body["requestId"]
-    assert str(uuid.UUID(body["requestId"])) == body["requestId"]
-    return body
-
-
-def fields(answer: requests.Response) -> list[str]:
-    """Check that an answer refuses the request; returns the fields it finds fault with."""
-    body = refused(answer, 400, "invalid_request")
-    assert all(error["message"] for error in body["errors"])
-    return [error["field"] for error in body["errors"]]
 
 
 def test_address_and_key_can_be_tried(client: Client) -> None:

@@ -5,7 +5,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -13,9 +12,8 @@ from click.testing import CliRunner
 from tests.eval import simulate
 from tests.eval.__main__ import main
 from tests.eval.recordings import read_manifest
+from tests.support.manifests import COLUMNS, talk
 from tests.support.speech import DATA, Clip, read_clips
-
-COLUMNS = ("file", "speaker", "dataset", "kind", "note")
 
 
 @pytest.fixture
@@ -48,18 +46,6 @@ def with_a_failure(manifest: Path) -> Path:
         rows.writerow(("word.flac", "1688;2609", "talks", "mixture", "dominant=1688"))
         rows.writerow(("word.flac", "1688", "talks", "diarization", ""))
     return manifest
-
-
-def talk(path: Path, clips: list[Clip]) -> None:
-    """Write `clips` one after the other, and who speaks when."""
-    soundfile.write(path.with_suffix(".flac"), np.concatenate([clip.samples for clip in clips]), 16_000)
-    ends = np.cumsum([len(clip.samples) / 16_000 for clip in clips])
-    turns = zip(clips, np.concatenate([[0.0], ends]), ends, strict=False)
-    path.with_suffix(".rttm").write_text(
-        "".join(
-            f"SPEAKER talk 1 {start} {end - start} <NA> <NA> {clip.speaker} <NA> <NA>\n" for clip, start, end in turns
-        )
-    )
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,7 +5,7 @@ import pytest
 
 from shared.domain.audio import Segment
 from shared.domain.diarization import SpeakerHints
-from tests.unit.test_diarization import THRESHOLDS, voices
+from tests.support.toys import THRESHOLDS, voices
 from worker.voices.chunks import DiarizedChunk, LocalSpeaker
 from worker.voices.clustering import by_appearance, centroids, cluster
 from worker.voices.linking import link, link_speakers
