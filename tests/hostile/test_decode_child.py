@@ -176,7 +176,7 @@ def children():
         pytest.skip("needs /proc")
     found = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     return [
-        path for path in (Path("/proc") / pid for pid in found) if b"decode_child" in (path / "cmdline").read_bytes()
+        path for path in (Path("/proc") / pid for pid in found) if b"decoder_child" in (path / "cmdline").read_bytes()
     ]
 
 
