@@ -48,6 +48,7 @@ def with_a_failure(manifest: Path) -> Path:
     return manifest
 
 
+@pytest.mark.nemo
 @pytest.mark.filterwarnings("ignore")
 def test_eval_scores_trials_and_conversations(manifest: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [str(manifest), "--model", "ge2e", "--out", str(tmp_path / "out")])
@@ -67,6 +68,7 @@ def test_eval_scores_trials_and_conversations(manifest: Path, tmp_path: Path) ->
     assert re.search(r" 6/15 +15 +0.00  \[ 0.00,  0.00\]  0.000   \[0.000, 0.000\]$", found)
 
 
+@pytest.mark.nemo
 @pytest.mark.filterwarnings("ignore")
 def test_a_job_that_fails_counts_as_wrong_and_its_speech_as_missed(with_a_failure: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [str(with_a_failure), "--model", "ge2e", "--out", str(tmp_path / "out")])
