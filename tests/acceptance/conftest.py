@@ -9,7 +9,7 @@ from shared.local.stack import Stack
 from tests.support.client import Client
 from tests.support.servers import AudioHost, audio_host
 from tests.support.sounds import DATA, DOMINANT, OTHER
-from tests.support.stacks import LOOPBACK, first_client, make_client, running
+from tests.support.stacks import LOOPBACK, bugs, first_client, make_client, running
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The service with its usual settings, but for private addresses, where the audio host is."""
     with running(tmp_path_factory.mktemp("timbre"), worker_processes=2, **LOOPBACK) as stack:
         yield stack
+        # Whatever the tests did was no bug of the service.
+        assert bugs(stack) == []
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from tests.support.client import Client, Json, eventually
 from tests.support.servers import Link, link
 from tests.support.stacks import LOOPBACK, first_client, running
 
+pytestmark = pytest.mark.alone
+
 ANSWER_WITHIN_S = 5.0
 WORK_WITHIN_S = 15.0
 #: The best counts: the machine itself may stand still for a moment.

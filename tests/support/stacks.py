@@ -15,6 +15,8 @@ from tests.support.client import Client
 #: Lets jobs and webhooks reach the servers that tests start.
 LOOPBACK = {"allowed_hosts": "127.0.0.0/8,::1/128", "allowed_ports": "1-65535", "allow_http_webhooks": True}
 
+_BUGS = ("Traceback", "a bug ended the job", "unhandled error", "internal_error")
+
 
 @contextmanager
 def running(folder: Path, **settings: Any) -> Iterator[Stack]:
@@ -22,6 +24,17 @@ def running(folder: Path, **settings: Any) -> Iterator[Stack]:
     usual = {"bind": f"127.0.0.1:{free_port()}", "redis_url": EMBEDDED, "posts_per_minute": 10**6}
     with Stack(Settings(data_dir=folder, **usual | {"reads_per_minute": 10**6} | settings)) as stack:
         yield stack
+
+
+def logs(stack: Stack, *names: str) -> str:
+    """Return the logs of these names, all by default."""
+    paths = [stack.logs / name for name in names] or sorted(stack.logs.iterdir())
+    return "\n".join(path.read_text(errors="replace") for path in paths)
+
+
+def bugs(stack: Stack) -> list[str]:
+    """Return the lines of a stack's logs that report a bug."""
+    return [line for line in logs(stack).splitlines() if any(sign in line for sign in _BUGS)]
 
 
 def make_client(stack: Stack, name: str) -> Client:
