@@ -6,13 +6,15 @@ LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-has
 LITE = --extra api --extra worker --extra postgres --extra local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run models eval calibrate bench check test-unit test chaos fuzz fuzz-api lock
+.PHONY: help demo run keys models eval calibrate bench check test-unit test chaos fuzz fuzz-api lock
 
 ##@ Use it
 demo:    ## Start everything, make voiceprints of real recordings, compare them, stop
 	@$(LOCAL) demo
 run:     ## Run the service in the foreground on 127.0.0.1:8000; Ctrl-C stops it
 	@$(LOCAL) run
+keys:    ## Manage clients, API keys and webhook secrets of make run: make keys ARGS="create NAME"
+	@$(LOCAL) keys $(ARGS)
 models:  ## Install a NeMo model: make models MODEL=titanet_large [FROM=file.nemo]
 	@$(LOCAL) models $(MODEL) $(if $(FROM),--from $(FROM))
 

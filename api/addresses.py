@@ -1,36 +1,38 @@
-"""Signed addresses of the local media store, which the API serves itself."""
+"""Signed addresses of uploads in the local media store, which the API serves itself."""
 
 from collections.abc import Callable
 
 from flask import request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from shared.domain.errors import InvalidRequest, NotFound
+from api.errors import InvalidRequest
+from shared.domain.errors import NotFound
 from shared.domain.media import ADDRESS_LIFE_S
 
 
 class ServedAddresses:
-    """`MediaAddresses` that this API serves itself, to clients who `may_call`."""
+    """`MediaAddresses` that the API serves itself, valid while their client `may_call`."""
 
     def __init__(self, secret: bytes, public_url: str | None, may_call: Callable[[str], bool]) -> None:
-        self._signer, self._public_url = URLSafeTimedSerializer(secret, salt="media"), public_url
+        self._signer = URLSafeTimedSerializer(secret, salt="media")
+        self._public_url = public_url
         self._may_call = may_call
 
     def put_address(self, client_id: str, key: str) -> str:
-        """Return where the client may PUT the upload."""
+        """Return the address to PUT the upload to."""
         return self._address("upload", client_id, key)
 
     def get_address(self, client_id: str, key: str) -> str:
-        """Return where the client may GET the upload."""
+        """Return the address to GET the upload from."""
         return self._address("download", client_id, key)
 
     def read(self, purpose: str, token: str) -> tuple[str, str]:
-        """Return client and key of an address.
+        """Return the client's id and the upload's key that an address was signed for.
 
         Raises
         ------
         NotFound
-            It was signed for another purpose, by somebody else, too long ago, or for a client that was revoked.
+            The address is forged, expired, made for another purpose, or its client was revoked.
         """
         try:
             signed_for, client_id, key = self._signer.loads(token, max_age=ADDRESS_LIFE_S)

@@ -4,15 +4,16 @@ import time
 import uuid
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, redirect, request, url_for
 from flask_smorest import Api
 from werkzeug.routing import BaseConverter, PathConverter
 
 import api
-from api import description, docs, errors, health, jobs, media, models, recordings, webhooks
-from api.schemas import Error
+from api import cors, description, docs, errors, health, jobs, media, models, recordings, webhooks
+from api.errors import LengthRequired
 from api.services import Services
-from shared.domain.errors import LengthRequired
+from shared import __version__
+from shared.dialects.pyannoteai.outputs import Error
 
 #: In the order in which they are described.
 BLUEPRINTS = (
@@ -41,18 +42,22 @@ def create_app(services: Services) -> Flask:
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_JSON_BYTES,
         API_TITLE="Timbre",
-        API_VERSION="v1",
+        API_VERSION=__version__,
         OPENAPI_VERSION="3.1.1",
         API_SPEC_OPTIONS={
             "info": {"description": api.__doc__},
+            "servers": [{"url": services.settings.public_url or "/"}],
             "security": [{"key": []}],
             "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         },
     )
     app.before_request(_open_request)
     app.before_request(_refuse_chunked_json)
+    cors.register(app, services.settings)
     app.after_request(_close_request)
     app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter}
+    for path in ("/", "/docs/"):
+        app.add_url_rule(path, f"lead to docs from {path}", lambda: redirect(url_for("docs.get_docs")))
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
     return app
 
@@ -66,7 +71,8 @@ class JobIdConverter(BaseConverter):
 class MediaKeyConverter(PathConverter):
     """A stored recording's key in a path, which may begin with a slash."""
 
-    regex, part_isolating = ".+", False
+    regex = ".+"
+    part_isolating = False
 
 
 class _TimbreApi(Api):
@@ -82,6 +88,7 @@ class _TimbreApi(Api):
         for blueprint in BLUEPRINTS:
             self.register_blueprint(blueprint)
         self.spec.options["webhooks"] = description.webhooks(self.spec)
+        description.list_codes(self.spec)
 
     def _register_pagination_header(self) -> None:
         """Leave out what is for pages by header, which there are none of."""

@@ -1,22 +1,23 @@
-"""Who is calling, and how often: the API key of a request becomes its client, and the request is counted."""
+"""Authentication and rate limits: the API key of a request names its client, whose requests are counted."""
+
+import re
 
 import structlog
 from flask import Response, g, request
 from flask_smorest import Blueprint
 
-from api.errors import RequestParser
+from api.errors import RateLimited, RequestParser, Unauthorized
 from api.rates import Standing
 from api.services import services
-from shared.domain.errors import RateLimited, Unauthorized
 
 
 def authenticate() -> None:
-    """Find the request's client, or refuse.
+    """Set `g.client` to the client of the request's API key.
 
     Raises
     ------
     Unauthorized
-        The header is missing or its key unknown; which of the two is not told.
+        The header is missing, or its key is unknown; the answer is the same.
     """
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     client = services().clients.authenticate(key.strip()) if scheme.lower() == "bearer" else None
@@ -27,19 +28,25 @@ def authenticate() -> None:
 
 
 def limit() -> None:
-    """Count the request for its client, or refuse it.
+    """Count the request for its client.
 
     Raises
     ------
     RateLimited
+        The client has used up its limit for this minute.
     """
     passed, g.standing = services().rates.count(g.client.id, request.method, str(request.endpoint))
     if not passed:
-        raise RateLimited("Too many requests")
+        # The path as the description has it: jobs or uploads are counted together, whatever their names.
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(request.url_rule))
+        raise RateLimited(
+            f"Too many requests: at most {g.standing.limit} {request.method} requests a minute to {path}. "
+            f"Try again in {g.standing.reset_s} s."
+        )
 
 
 def tell(response: Response) -> Response:
-    """Tell the client how it stands, in seconds; on a refusal also when to come back."""
+    """Add the X-RateLimit headers, and Retry-After to a refusal; times are in seconds."""
     standing: Standing | None = g.get("standing")
     if standing is not None:
         response.headers["X-RateLimit-Limit"] = str(standing.limit)
@@ -51,7 +58,7 @@ def tell(response: Response) -> Response:
 
 
 def guarded(name: str, description: str, version: int = 1) -> Blueprint:
-    """Return a blueprint under /v1, or another version, whose every route asks for an API key and is counted."""
+    """Return a blueprint under /v1, or another version, all of whose routes need an API key and are counted."""
     blueprint = Blueprint(name, name, url_prefix=f"/v{version}", description=description)
     blueprint.ARGUMENTS_PARSER = RequestParser()
     blueprint.before_request(authenticate)

@@ -1,4 +1,4 @@
-"""What the API says of itself: OpenAPI 3.1, made from the routes, the schemas and the errors."""
+"""OpenAPI 3.1 description of the API, made from the routes, the schemas and the errors."""
 
 import inspect
 import re
@@ -9,34 +9,44 @@ from typing import Any
 from apispec import APISpec, BasePlugin
 from flask import Flask
 from flask_smorest import Blueprint
+from marshmallow import Schema
 from werkzeug.routing import Rule
 
 from api.auth import authenticate
-from api.errors import STATUS
-from api.outputs import OneOf, WebhookBody
-from shared.domain.delivery import DELAYS_S, MAX_RETRY_AFTER_S, Reason
-from shared.domain.errors import (
-    InternalError,
+from api.errors import (
+    STATUS,
     InvalidRequest,
     LengthRequired,
-    NotFound,
     RateLimited,
-    RequestError,
     RequestTooLarge,
+    Unauthorized,
+    UnsupportedMediaType,
+    body,
+)
+from api.examples import EXAMPLE_ID, meaning, media_examples
+from shared.dialects.fields import RenderedOutput
+from shared.dialects.pyannoteai import PyannoteAi
+from shared.dialects.pyannoteai.outputs import WebhookBody
+from shared.domain.delivery import MAX_RETRY_AFTER_S, Reason
+from shared.domain.errors import (
+    InternalError,
+    NotFound,
+    RequestError,
     TimbreError,
     TooManyJobs,
-    Unauthorized,
     Unavailable,
-    UnsupportedMediaType,
+    concrete_errors,
 )
 
 Json = dict[str, Any]
 
-_STRING, _NUMBER = {"type": "string"}, {"type": "integer", "minimum": 0}
-#: Headers of answers.
+_DELAYS_S = PyannoteAi.delays_s
+_STRING: Json = {"type": "string"}
+_NUMBER: Json = {"type": "integer", "minimum": 0}
+#: Response headers.
 _HEADERS: dict[str, Json] = {
     "X-Request-Id": {
-        "description": "Names the request, also in the service's log; an error's `requestId`.",
+        "description": "Id of the request, also in the service's log; an error's `requestId`.",
         "schema": {"type": "string", "format": "uuid"},
         "required": True,
     },
@@ -44,7 +54,7 @@ _HEADERS: dict[str, Json] = {
         "description": "Requests that this client may send to this address in a minute.",
         "schema": _NUMBER,
     },
-    "X-RateLimit-Remaining": {"description": "How many of them are left.", "schema": _NUMBER},
+    "X-RateLimit-Remaining": {"description": "Requests left in this minute.", "schema": _NUMBER},
     "X-RateLimit-Reset": {"description": "Seconds until the minute is over.", "schema": _NUMBER},
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": _NUMBER, "required": True},
     "WWW-Authenticate": {"description": "`Bearer`.", "schema": _STRING, "required": True},
@@ -61,18 +71,28 @@ _HEADERS_OF: dict[type[TimbreError], tuple[str, ...]] = {
 
 
 def raises(*errors: type[TimbreError]) -> Callable[[Any], Any]:
-    """Decorate a view with the errors that come from its own work; the others follow from what the operation is."""
+    """Decorate a view with the errors of its own work; `Operations` adds those that all such operations share."""
     return Blueprint.doc(errors=errors)
 
 
+def gives(output: type[Schema]) -> Callable[[Any], Any]:
+    """Decorate a view that makes a job with the schema of the job's `output`."""
+    return Blueprint.doc(output=output.__name__)
+
+
+def shows(*names: str) -> Callable[[Any], Any]:
+    """Decorate a view with the names of the response examples to keep; all others are left out."""
+    return Blueprint.doc(shown=names)
+
+
 class Operations(BasePlugin):
-    """Completes what decorators say of a view: who needs a key, which errors come with which status, which headers."""
+    """Plugin that adds to every operation its id, errors, headers, security, links and examples."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
 
     def init_spec(self, spec: APISpec) -> None:
-        """Begin a description with what all operations refer to."""
+        """Add the response headers, which all operations refer to."""
         self._components = spec.components
         for name, header in _HEADERS.items():
             spec.components.header(name, header)
@@ -88,12 +108,31 @@ class Operations(BasePlugin):
         for method, operation in (operations or {}).items():
             operation["operationId"] = rule.endpoint.rpartition(".")[2]
             errors = {*_inherent_errors(rule, method, operation, guarded), *operation.pop("errors", ())}
-            answers = {int(status): answer for status, answer in operation["responses"].items() if type(answer) is dict}
-            for answer in answers.values():
-                answer["headers"] = _header_refs(_COUNTED if guarded else ()) | answer.get("headers", {})
+            answers = self._successes(operation, guarded)
             operation["responses"] = dict(sorted((answers | dict(self._refusals(errors))).items()))
+            self._add_examples(operation.get("requestBody", {}))
             if not guarded:
                 operation["security"] = []
+
+    def _successes(self, operation: Json, guarded: bool) -> dict[int, Any]:
+        """Return the responses that decorators describe, by status, with headers, examples and links."""
+        answers = {int(status): answer for status, answer in operation["responses"].items() if type(answer) is dict}
+        shown = operation.pop("shown", ())
+        for answer in answers.values():
+            answer["headers"] = _header_refs(_COUNTED if guarded else ()) | answer.get("headers", {})
+            self._add_examples(answer, shown)
+        if output := operation.pop("output", None):
+            answers[200]["links"] = _job_link(output)
+        return answers
+
+    def _add_examples(self, body_of: Json, shown: Iterable[str] = ()) -> None:
+        """Add examples to each media type of a request or response, unless it has one or is binary."""
+        for media in body_of.get("content", {}).values():
+            if "example" in media:
+                media["examples"] = {"example": {"value": media.pop("example")}}
+            elif media["schema"].get("format") != "binary":
+                found = media_examples(media["schema"], self._components.schemas)
+                media["examples"] = {name: one for name, one in found.items() if not shown or name in shown}
 
     def _refusals(self, errors: Iterable[type[TimbreError]]) -> Iterator[tuple[int, str]]:
         """Yield status and component of each status that `errors` have."""
@@ -106,8 +145,8 @@ class Operations(BasePlugin):
 
 
 def _inherent_errors(rule: Rule, method: str, operation: Json, guarded: bool) -> Iterator[type[TimbreError]]:
-    """Yield the errors that follow from what an operation is, whatever its view does."""
-    # Of the first two, anything that is hardly HTTP.
+    """Yield the errors that an operation has by its method, path and body, apart from its view."""
+    # The first two answer malformed HTTP.
     yield from (InvalidRequest, RequestTooLarge, InternalError)
     if guarded:
         yield from (Unauthorized, RateLimited)
@@ -130,20 +169,32 @@ def _status_and_code(error: type[TimbreError]) -> tuple[int, str]:
 
 
 def _refusal(errors: list[type[TimbreError]]) -> Json:
-    """Return the response that carries any of `errors`, which share a status."""
+    """Return the response for `errors`, which share a status."""
     headers = dict.fromkeys(header for error in errors for header in _HEADERS_OF.get(error, _COUNTED))
     codes = {"properties": {"code": {"enum": [error.code for error in errors]}}}
     schema = {"allOf": [{"$ref": "#/components/schemas/Error"}, codes]}
+    examples = {error.code: {"value": body(_instance(error), EXAMPLE_ID)} for error in errors}
     return {
         "description": "\n\n".join(f"`{error.code}`: {meaning(error)}" for error in errors),
         "headers": _header_refs(headers),
-        "content": {"application/json": {"schema": schema}},
+        "content": {"application/json": {"schema": schema, "examples": examples}},
     }
 
 
-def meaning(error: type[TimbreError]) -> str:
-    """Return the sentence that says what an error means."""
-    return (error.__doc__ or "").partition("\n")[0]
+def _instance(error: type[TimbreError]) -> TimbreError:
+    if error is InvalidRequest:
+        return InvalidRequest(("url", "Missing data for required field."))
+    return InternalError() if error is InternalError else error(meaning(error))
+
+
+def _job_link(output: str) -> Json:
+    """Return the `links` from a response with a `jobId` to the operation that gives the job."""
+    link = {
+        "operationId": "get_job",
+        "parameters": {"job_id": "$response.body#/jobId"},
+        "description": f"Poll the job until it has ended. The `output` of one that succeeded is a `{output}`.",
+    }
+    return {"job": link}
 
 
 def _header_refs(names: Iterable[str]) -> Json:
@@ -151,21 +202,28 @@ def _header_refs(names: Iterable[str]) -> Json:
 
 
 def one_of(self: Any, field: Any, **_: Any) -> Json:
-    """Return what describes a `OneOf`; an attribute function of apispec's converter, as the next is."""
-    if not isinstance(field, OneOf):
+    """Return the JSON schema of a `RenderedOutput` field; an attribute function of apispec's converter."""
+    if not isinstance(field, RenderedOutput):
         return {}
     return {"oneOf": [self.resolve_nested_schema(schema) for schema in field.schemas]}
 
 
 def ecma_pattern(_self: Any, _field: Any, *, ret: Json, **_: Any) -> Json:
-    r"""Return a pattern as JSON Schema has it: `re.match` needs no ^, and ECMAScript knows no \Z."""
+    r"""Return a Python pattern as ECMAScript: with ^, and $ for \Z; an attribute function of apispec's converter."""
     return {"pattern": "^" + re.sub(r"\\Z$", "$", ret["pattern"].removeprefix("^"))} if "pattern" in ret else {}
 
 
+def list_codes(spec: APISpec) -> None:
+    """Complete the description of `Error` with every code that an answer may carry."""
+    codes = {InternalError.code} | {error.code for error in concrete_errors(RequestError)}
+    spec.components.schemas["Error"]["properties"]["code"]["enum"] = sorted(codes)
+
+
 def webhooks(spec: APISpec) -> Json:
-    """Return the description of what the service sends of its own accord."""
+    """Return the description of the webhooks that the service sends."""
     spec.components.schema("WebhookBody", schema=WebhookBody)
-    body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/WebhookBody"}}}}
+    schema = {"$ref": "#/components/schemas/WebhookBody"}
+    media = {"schema": schema, "examples": media_examples(schema, spec.components.schemas)}
     post = {
         "operationId": "jobEnded",
         "summary": "A job has ended.",
@@ -173,59 +231,59 @@ def webhooks(spec: APISpec) -> Json:
         "tags": ["webhooks"],
         "security": [],
         "parameters": [{"in": "header", "name": name, **header} for name, header in _WEBHOOK_HEADERS.items()],
-        "requestBody": {"required": True, **body},
+        "requestBody": {"required": True, "content": {"application/json": media}},
         "responses": {
-            "2XX": {"description": "Delivered. The answer must come within 10 s; its body is not read, but logged."},
-            "410": {"description": "Never send this one again."},
-            "default": {"description": "Not delivered: it is tried again, while tries are left.", "headers": _PATIENCE},
+            "2XX": {"description": "Delivered. The response must come within 10 s; its body is logged."},
+            "410": {"description": "Refused for good: the webhook is not sent again."},
+            "default": {"description": "Not delivered: retried while tries are left.", "headers": _RETRY_AFTER},
         },
     }
     return {"jobEnded": {"post": post}}
 
 
 _WEBHOOK = f"""\
-Sent to the `webhook` of the request that made the job. A delivery has {len(DELAYS_S)} tries: the first as soon as the
-job has ended, then {", ".join(f"{delay:g} s" for delay in DELAYS_S[1:])} after the one before, the last two by a tenth
-more or less. All of them carry the same bytes under the same `webhook-id`; the same event may arrive twice, and order
-is not promised. At most two redirects are followed, 307 and 308 only.
+Sent to the `webhook` of the request that made the job. A delivery has {len(_DELAYS_S)} tries. The first is sent as soon
+as the job has ended. The delays before the others are {", ".join(f"{delay:g} s" for delay in _DELAYS_S[1:])}; the last
+two vary by a tenth. Every try carries the same bytes and the same `webhook-id`. The same event may
+arrive twice, and events may arrive in any order. At most two redirects are followed, 307 and 308 only.
 
 Two signatures cover the same bytes; verify one of them. `webhook-signature` is that of Standard Webhooks.
 `X-Signature` is HMAC-SHA256 of `v0:{{X-Request-Timestamp}}:{{body}}`, keyed with the secret as it is written."""
 
 _WEBHOOK_HEADERS: dict[str, Json] = {
     "webhook-id": {
-        "description": "Names the event: the same on every try.",
+        "description": "Id of the event, the same on every try.",
         "required": True,
         "schema": {"type": "string", "pattern": "^msg_"},
     },
     "webhook-timestamp": {
-        "description": "When this try was sent, in seconds since 1970.",
+        "description": "Time of this try, in seconds since 1970.",
         "required": True,
         "schema": _NUMBER,
     },
     "webhook-signature": {
-        "description": "`v1,` and a signature in base64; several, with blanks between, while a rotation lasts.",
+        "description": "`v1,` and a signature in base64. While a rotation lasts: several, with blanks between.",
         "required": True,
         "schema": {"type": "string", "pattern": "^v1,"},
     },
     "X-Request-Timestamp": {"description": "The same as `webhook-timestamp`.", "required": True, "schema": _NUMBER},
     "X-Signature": {
-        "description": "In hex, or base64 where the service is set so; by the older secret while a rotation lasts.",
+        "description": "In hex, or in base64 where the service is set so. In a rotation, the oldest secret signs.",
         "required": True,
         "schema": _STRING,
     },
     "x-retry-num": {
-        "description": "Which retry this is; not there on the first try.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": len(DELAYS_S) - 1},
+        "description": "Number of the retry; absent on the first try.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": len(_DELAYS_S) - 1},
     },
     "x-retry-reason": {
-        "description": "Why the try before failed; not there on the first try.",
+        "description": "Reason that the try before failed; absent on the first try.",
         "schema": {"type": "string", "enum": [r for r in Reason if r is not Reason.REVOKED]},
     },
 }
-_PATIENCE = {
+_RETRY_AFTER = {
     "Retry-After": {
-        "description": f"Puts the next try off, to {MAX_RETRY_AFTER_S:g} s at most; seconds or a date.",
+        "description": f"Delays the next try, by {MAX_RETRY_AFTER_S:g} s at most; seconds or a date.",
         "schema": _STRING,
     }
 }

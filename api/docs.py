@@ -1,54 +1,69 @@
-"""The description of the API, for programs as JSON and for people as a page that needs nothing but itself."""
+"""OpenAPI document as JSON for programs, and as a page for people that loads nothing from elsewhere."""
 
 import base64
 import hashlib
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Response, current_app, jsonify, render_template
+from flask import Response, current_app, jsonify, render_template, request
 from flask_smorest import Blueprint
 from markupsafe import Markup, escape
 
-from api.description import meaning
 from api.errors import STATUS
+from api.examples import example, meaning, schema_name
+from api.samples import json_text, samples
 from shared.domain.errors import InternalError, JobFailure, RequestError, TimbreError, concrete_errors
 
 Json = dict[str, Any]
 
-_STYLE = (Path(__file__).parent / "templates" / "docs.css").read_text()
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-#: Nothing is loaded, run, framed or sent; the page's own style is known by its hash.
-_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_TEMPLATES = Path(__file__).parent / "templates"
+_STYLE = (_TEMPLATES / "docs.css").read_text()
+_SCRIPT = (_TEMPLATES / "docs.js").read_text()
 _METHODS = ("get", "post", "put", "delete")
 
-blueprint = Blueprint("docs", __name__, template_folder="templates", description="This description.")
+
+def _source(text: str) -> str:
+    """Return the source expression of a Content-Security-Policy that allows one inline style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+#: Nothing is loaded, framed or sent; the page's own style and script are allowed by their hashes.
+_POLICY = (
+    f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+blueprint = Blueprint("docs", __name__, template_folder="templates", description="The description of this API.")
 
 
 @blueprint.route("/openapi.json")
-@blueprint.response(200, {"type": "object"})
+@blueprint.response(200, {"type": "object", "examples": [{"openapi": "3.1.1", "paths": {}}]})
 def get_description() -> Response:
     """Get this API as OpenAPI 3.1."""
     return jsonify(_description())
 
 
 @blueprint.route("/docs")
-@blueprint.response(200, {"type": "string"}, content_type="text/html")
+@blueprint.response(200, {"type": "string", "examples": ["<!doctype html>..."]}, content_type="text/html")
 def get_docs() -> Response:
     """Read this API as a page."""
     description = _description()
+    schemas = description["components"]["schemas"]
     page = render_template(
         "docs.html",
         api=description,
         sections=list(_sections(description)),
         errors=_errors(),
+        refusals=_refusal_examples(description),
         style=Markup(_STYLE),
-        prose=_prose,
-        curl=_curl,
+        script=Markup(_SCRIPT),
+        prose=lambda text: _prose(text, schemas),
+        samples=lambda operation: samples(operation, _server(description), schemas),
+        example=lambda schema: example(schema, schemas),
+        name=schema_name,
+        json_text=json_text,
     )
     return Response(page, headers={"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
 
@@ -56,6 +71,12 @@ def get_docs() -> Response:
 def _description() -> Json:
     description: Json = current_app.extensions["flask-smorest"]["apis"][""]["ext_obj"].spec.to_dict()
     return description
+
+
+def _server(description: Json) -> str:
+    """Return the absolute URL of the API: that of the document, or where this request was sent to."""
+    url: str = description["servers"][0]["url"]
+    return request.url_root if url == "/" else url
 
 
 def _sections(description: Json) -> Iterator[tuple[Json, list[Json]]]:
@@ -73,7 +94,7 @@ def _sections(description: Json) -> Iterator[tuple[Json, list[Json]]]:
 
 
 def _errors() -> list[tuple[str, str, str, bool]]:
-    """Return place, code, meaning and whether to try again of every error that a client can meet."""
+    """Return place, code, meaning and `retryable` of every error that a client can meet."""
     met = (error for error in concrete_errors() if issubclass(error, RequestError | JobFailure))
     return sorted((_place(error), error.code, meaning(error), error.retryable) for error in met)
 
@@ -84,36 +105,18 @@ def _place(error: type[TimbreError]) -> str:
     return "500, job" if error is InternalError else "job"
 
 
-def _prose(text: str) -> Markup:
-    """Return paragraphs, with `code` marked, as HTML."""
-    marked = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text)), flags=re.DOTALL)
+def _refusal_examples(description: Json) -> dict[str, Json]:
+    """Return an example response for every error of a request, by its code."""
+    media = (one["content"]["application/json"] for one in description["components"]["responses"].values())
+    return {code: found["value"] for one in media for code, found in one["examples"].items()}
+
+
+def _prose(text: str, schemas: Mapping[str, Json]) -> Markup:
+    """Return text as HTML paragraphs, with `code` marked and the names of schemas linked."""
+
+    def mark(code: re.Match[str]) -> str:
+        marked = f"<code>{code[1]}</code>"
+        return f'<a href="#schema-{code[1]}">{marked}</a>' if code[1] in schemas else marked
+
+    marked = re.sub(r"`(.+?)`", mark, str(escape(text)), flags=re.DOTALL)
     return Markup("".join(f"<p>{paragraph}</p>" for paragraph in marked.split("\n\n")))
-
-
-def _curl(operation: Json, schemas: Json) -> str:
-    """Return a command line that tries an operation."""
-    words = ["curl", f'"$SERVICE_URL{operation["path"]}"']
-    if operation.get("security") != []:
-        words.append('-H "Authorization: Bearer $SERVICE_KEY"')
-    match operation.get("requestBody", {}).get("content", {}):
-        case {"application/json": {"schema": schema}}:
-            words.append(f"--json '{json.dumps(_sample(schema, schemas))}'")
-        case {"application/octet-stream": _}:
-            words.append("-T recording.wav")
-        case _ if operation["method"] != "get":
-            words.append(f"-X {operation['method'].upper()}")
-    return " ".join(words)
-
-
-def _sample(schema: Json, schemas: Json) -> Any:
-    """Return an example of what `schema` describes: what is required, and nothing else."""
-    match schema:
-        case {"$ref": ref}:
-            return _sample(schemas[ref.rpartition("/")[2]], schemas)
-        case {"examples": [example, *_]}:
-            return example
-        case {"type": "array", "items": item}:
-            return [_sample(item, schemas)]
-        case {"type": "object"}:
-            return {name: _sample(schema["properties"][name], schemas) for name in schema.get("required", [])}
-    return "..."

@@ -1,4 +1,4 @@
-"""Errors as HTTP: one envelope, `{"requestId", "code", "message", "errors"?}`, and one table of statuses."""
+"""Errors as HTTP: those that only HTTP knows, one table of statuses, one envelope."""
 
 import json
 from typing import Any
@@ -6,35 +6,85 @@ from typing import Any
 import structlog
 from flask import Flask, Response, g, jsonify
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData, ParseException
+from marshmallow import RAISE
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
+from shared.dialects.pyannoteai import PyannoteAi
 from shared.domain.errors import (
     DeliveryPending,
     IdempotencyMismatch,
     InternalError,
-    InvalidRequest,
     JobEnded,
-    LengthRequired,
-    MethodNotAllowed,
     NotFound,
     NoWebhook,
-    RateLimited,
     RequestError,
-    RequestTooLarge,
     ResultGone,
     SecretRotating,
     TimbreError,
     TooManyJobs,
-    Unauthorized,
     Unavailable,
-    UnsupportedMediaType,
 )
 
 log = structlog.get_logger()
+
+
+class InvalidRequest(RequestError):
+    """The request's body or parameters are malformed; `errors` holds one (field, message) each."""
+
+    code = "invalid_request"
+
+    def __init__(self, *errors: tuple[str, str]) -> None:
+        field, message = errors[0]
+        super().__init__(f"{field}: {message}")
+        self.errors = errors
+
+
+class Unauthorized(RequestError):
+    """No valid API key came with the request."""
+
+    code = "unauthorized"
+
+
+class MethodNotAllowed(RequestError):
+    """The address exists but not for this method."""
+
+    code = "method_not_allowed"
+
+
+class LengthRequired(RequestError):
+    """A JSON body was sent without a Content-Length."""
+
+    code = "length_required"
+
+
+class RequestTooLarge(RequestError):
+    """The request's body is larger than allowed."""
+
+    code = "request_too_large"
+
+
+class RangeNotSatisfiable(RequestError):
+    """The range of bytes that is asked for lies outside the file."""
+
+    code = "range_not_satisfiable"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not JSON."""
+
+    code = "unsupported_media_type"
+
+
+class RateLimited(RequestError):
+    """The client calls too often."""
+
+    code = "rate_limited"
+    retryable = True
+
 
 STATUS: dict[type[RequestError], int] = {
     InvalidRequest: 400,
@@ -49,16 +99,20 @@ STATUS: dict[type[RequestError], int] = {
     LengthRequired: 411,
     RequestTooLarge: 413,
     UnsupportedMediaType: 415,
+    RangeNotSatisfiable: 416,
     IdempotencyMismatch: 422,
     RateLimited: 429,
     TooManyJobs: 429,
     Unavailable: 503,
 }
+#: Every address speaks this one so far.
+_DIALECT = PyannoteAi("hex")
 #: Errors that the framework itself raises, by status.
 _FRAMEWORK: dict[int, RequestError] = {
     404: NotFound("There is nothing at this address."),
     405: MethodNotAllowed("This address does not answer that method."),
     413: RequestTooLarge("The request's body is too large."),
+    416: RangeNotSatisfiable("The file ends before that range begins; ask for less, or leave Range out."),
     415: UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json."),
 }
 #: What clients should do when a dependency is away.
@@ -101,7 +155,7 @@ def _answer_framework(error: HTTPException) -> Response:
 
 
 def unreadable(error: Exception) -> RequestError:
-    """Return what is said about a request that is not proper HTTP, or whose body turns out not to be."""
+    """Return the error for a request that is not proper HTTP, or whose body is not."""
     if isinstance(error, LimitRequestLine | LimitRequestHeaders):
         return RequestTooLarge("The request's address or its headers are too long, or there are too many headers.")
     return InvalidRequest(("request", "This is not proper HTTP; check how the request and its body are written."))
@@ -128,17 +182,17 @@ def _envelope(error: TimbreError, status: int) -> Response:
 
 
 def body(error: TimbreError, request_id: str) -> dict[str, Any]:
-    """Return an error in the form that all of them have."""
-    found: dict[str, Any] = {"requestId": request_id, "code": error.code, "message": str(error)}
-    if isinstance(error, InvalidRequest):
-        found["errors"] = [{"field": field, "message": message} for field, message in error.errors]
-    return found
+    """Return the body of an error answer, in the dialect of the address."""
+    fields = error.errors if isinstance(error, InvalidRequest) else ()
+    return _DIALECT.error(error, request_id, fields)
 
 
 class RequestParser(FlaskParser):
-    """Reads request bodies; what is wrong with one becomes an `InvalidRequest`, field by field."""
+    """Parser of request bodies and queries; their faults become an `InvalidRequest`, field by field."""
 
     DEFAULT_VALIDATION_STATUS = STATUS[InvalidRequest]
+    #: An unknown parameter of a query is refused, since it does nothing; one of a body is warned of.
+    DEFAULT_UNKNOWN_BY_LOCATION = FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION | {"query": RAISE}
 
     def load_json(self, req: Any, schema: Any) -> Any:
         """Read the body, which must say that it is JSON (curl's `-d` alone does not); no body is an empty object."""

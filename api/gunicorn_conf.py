@@ -1,4 +1,4 @@
-"""gunicorn's settings: one process of threads, since a request only waits for Redis, the database or the disk."""
+"""gunicorn settings: one process with threads, since requests only wait for Redis, the database or the disk."""
 
 import sys
 
@@ -6,6 +6,7 @@ from sqlalchemy.exc import DatabaseError
 
 from api.gunicorn_worker import Worker
 from api.keys import make_first_key, unusable
+from shared import logs
 from shared.domain.errors import SettingsError
 from shared.settings import Settings
 
@@ -17,13 +18,14 @@ workers = 1
 threads = _settings.api_threads
 timeout = 60
 graceful_timeout = 30
-# Our own request log names routes, never paths: an upload's path is its authorization.
+# The API logs requests itself, by route and not by path: an upload's path is its authorization.
 accesslog = None
 loglevel = "warning"
 
 
 def on_starting(_server: object) -> None:
-    """Make the first API key, before any request can need it."""
+    """Make the first API key before requests come."""
+    logs.configure(_settings.log_level)
     try:
         make_first_key(_settings)
     except SettingsError as error:

@@ -1,9 +1,10 @@
-"""gunicorn's worker, which answers what is no HTTP, and so never reaches the application, as we answer all errors."""
+"""gunicorn worker that answers malformed HTTP, which never reaches the application, with this API's errors."""
 
 import json
 import uuid
 from contextlib import suppress
 from http import HTTPStatus
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -18,17 +19,24 @@ log = structlog.get_logger()
 
 
 class Worker(ThreadWorker):
-    """gunicorn's worker of threads."""
+    """Threaded gunicorn worker with JSON errors."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; requests that wait for a job's end are answered at once, with the job as it stands."""
+        self.wsgi.extensions["timbre"].jobs.stop_waiting()
+        super().handle_exit(sig, frame)
 
     def handle_error(self, _request: Any, client: Any, _address: Any, error: Exception) -> None:
-        """Answer in the envelope; gunicorn's own answer is HTML, and its log quotes the request."""
+        """Send the error in the API's envelope; gunicorn's answer is HTML, and its log quotes the request."""
         request_id = str(uuid.uuid4())
         if isinstance(error, ParseException):
             known = unreadable(error)
-            answer, status = body(known, request_id), HTTPStatus(STATUS[type(known)])
+            answer = body(known, request_id)
+            status = HTTPStatus(STATUS[type(known)])
         else:
             log.exception("unhandled error", request_id=request_id, exc_info=error)
-            answer, status = body(InternalError(), request_id), HTTPStatus.INTERNAL_SERVER_ERROR
+            answer = body(InternalError(), request_id)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
         log.info("request", request_id=request_id, status=status.value, error=type(error).__name__)
         with suppress(OSError):
             write_nonblock(client, _response(status, request_id, json.dumps(answer).encode()))

@@ -1,5 +1,6 @@
-"""Whether the service is there: for clients with a key, and for whoever operates it."""
+"""Probes: the connection test of clients, liveness and readiness for operators."""
 
+from dataclasses import asdict
 from typing import Any
 
 from flask_smorest import Blueprint
@@ -9,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import guarded
 from api.errors import RETRY_AFTER
-from api.schemas import ConnectionTest, Liveness, Readiness
+from api.schemas.service import ConnectionTest, Liveness, Readiness
 from api.services import services
+from shared import __version__
 from shared.domain.jobs import Backlog
-from shared.wire.native import backlog_body
 
 blueprint = guarded("test", "Try address and key.")
 probes = Blueprint("health", __name__, description="Probes for whoever operates the service.")
@@ -28,19 +29,25 @@ def test_connection() -> dict[str, str]:
 @probes.route("/healthz")
 @probes.response(200, Liveness)
 def healthz() -> dict[str, str]:
-    """Say that the process is alive."""
-    return {"status": "ok"}
+    """Say that the process is alive, and its version."""
+    return {"status": "ok", "version": __version__}
 
 
 @probes.route("/readyz")
 @probes.response(200, Readiness)
-@probes.alt_response(503, schema=Readiness, headers={"Retry-After": {"$ref": "#/components/headers/Retry-After"}})
+@probes.alt_response(
+    503,
+    schema=Readiness,
+    headers={"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
+    example={"status": "unavailable", "redis": False, "database": True},
+)
 def readyz() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Say whether jobs can be accepted: 200 when Redis and the database answer, else 503; and how much is waiting."""
-    backlog, database = _backlog(), _database_answers()
+    backlog = _backlog()
+    database = _database_answers()
     ready = backlog is not None and database
     parts = {"status": "ok" if ready else "unavailable", "redis": backlog is not None, "database": database}
-    parts |= backlog_body(backlog) if backlog else {}
+    parts |= asdict(backlog) if backlog else {}
     return (parts, 200, {}) if ready else (parts, 503, RETRY_AFTER)
 
 

@@ -1,17 +1,31 @@
-"""Jobs, whatever they do."""
+"""Jobs, of whatever kind: follow them, end them, list them."""
 
+import re
 from typing import Any
 
 from flask import g
 
 from api.auth import guarded
-from api.description import raises
-from api.schemas import CursorQuery, DeliveryLog, JobPage, JobState, OffsetQuery, ReceiptBody
+from api.description import raises, shows
+from api.schemas.jobs import (
+    MAX_WAIT_S,
+    CursorQuery,
+    DeleteQuery,
+    DeletionReceipt,
+    DeliveryLog,
+    JobHeaders,
+    JobPage,
+    JobQuery,
+    JobState,
+    OffsetQuery,
+)
 from api.services import services
+from shared.domain import delivery
 from shared.domain.errors import DeliveryPending, JobEnded, NoWebhook, ResultGone
-from shared.domain.jobs import PageQuery
-from shared.usecases import cancel, delete, find
-from shared.wire.native import deliveries_body, job_body, list_body, receipt_body
+from shared.domain.jobs import Job, PageQuery, Receipt
+
+#: The preference `wait` of the Prefer header (RFC 7240, 4.3).
+_PREFERRED_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:;|,|$)", re.IGNORECASE)
 
 blueprint = guarded("jobs", "Follow jobs, and end them.")
 cursor_blueprint = guarded("job-list", "List jobs.", version=2)
@@ -21,55 +35,69 @@ cursor_blueprint = guarded("job-list", "List jobs.", version=2)
 @blueprint.arguments(OffsetQuery, location="query")
 @blueprint.response(200, JobPage)
 def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
-    """List jobs, newest first, by numbers: skip some, take some."""
+    """List jobs, newest first, by offset: skip some, take some."""
     which = PageQuery(take=query["take"], skip=query["skip"])
-    return {"items": list_body(services().jobs.page(g.client.id, query.get("status"), which).jobs)}
+    return {"jobs": services().jobs.page(g.client.id, query.get("status"), which).jobs}
 
 
 @cursor_blueprint.route("/jobs")
 @cursor_blueprint.arguments(CursorQuery, location="query")
 @cursor_blueprint.response(200, JobPage)
-def list_jobs_by_cursor(query: dict[str, Any]) -> dict[str, Any]:
+def list_jobs_by_cursor(query: dict[str, Any]) -> Any:
     """List jobs, newest first, page by page: `nextCursor` leads from one to the next."""
     which = PageQuery(take=query["limit"], cursor=query.get("cursor"))
-    page = services().jobs.page(g.client.id, query.get("status"), which)
-    return {"items": list_body(page.jobs), "nextCursor": page.cursor}
+    return services().jobs.page(g.client.id, query.get("status"), which)
 
 
 @blueprint.route("/jobs/<job:job_id>")
+@blueprint.arguments(JobQuery, location="query")
+@blueprint.arguments(JobHeaders, location="headers")
 @blueprint.response(200, JobState)
-def get_job(job_id: str) -> dict[str, Any]:
-    """Get a job: its status, its step while it runs, its output once it has ended."""
-    return job_body(find(services().jobs, g.client.id, job_id))
+def get_job(query: dict[str, Any], headers: dict[str, str], job_id: str) -> Job:
+    """Get a job: its status, its step while it runs, its output once it has ended.
+
+    With `wait`, the answer comes as soon as the job ends. After so many seconds it comes with the job as it stands.
+    """
+    seconds = query["wait"] if query["wait"] is not None else _preferred_wait(headers["Prefer"])
+    return services().waits.job(g.client.id, job_id, seconds)
 
 
 @blueprint.route("/jobs/<job:job_id>", methods=["DELETE"])
-@blueprint.response(200, ReceiptBody)
-def delete_job(job_id: str) -> dict[str, Any]:
-    """Remove a job with its result, its webhook and the upload it was made from; the answer is a receipt."""
-    return receipt_body(delete(services().jobs, services().media, g.client.id, job_id))
+@blueprint.arguments(DeleteQuery, location="query")
+@blueprint.response(200, DeletionReceipt)
+def delete_job(query: dict[str, Any], job_id: str) -> Receipt:
+    """Remove a job with its result, its webhook and the upload it was made from; the answer is a receipt.
+
+    An upload from which another unfinished job is made stays, and so it does with `keepMedia`.
+    """
+    return services().jobs.delete(g.client.id, job_id, keep_media=query["keepMedia"])
 
 
 @blueprint.route("/jobs/<job:job_id>/cancel", methods=["POST"])
 @blueprint.response(200, JobState)
 @raises(JobEnded)
-def cancel_job(job_id: str) -> dict[str, Any]:
+@shows("canceled")
+def cancel_job(job_id: str) -> Job:
     """Cancel a job that has not ended; its worker stops, and its webhook says `canceled`."""
-    return job_body(cancel(services().jobs, g.client.id, job_id))
+    return services().jobs.cancel(g.client.id, job_id)
 
 
 @blueprint.route("/jobs/<job:job_id>/deliveries")
 @blueprint.response(200, DeliveryLog)
 @raises(NoWebhook)
-def get_deliveries(job_id: str) -> dict[str, Any]:
+def get_deliveries(job_id: str) -> delivery.DeliveryLog:
     """Get every try to deliver a job's webhook; kept for seven days, also after the result is gone."""
-    return deliveries_body(job_id, *services().deliveries.log(g.client.id, job_id))
+    return services().jobs.deliveries_of(g.client.id, job_id)
 
 
 @blueprint.route("/jobs/<job:job_id>/redeliver", methods=["POST"])
 @blueprint.response(202, DeliveryLog)
 @raises(NoWebhook, ResultGone, DeliveryPending)
-def redeliver(job_id: str) -> dict[str, Any]:
+def redeliver(job_id: str) -> delivery.DeliveryLog:
     """Deliver a job's webhook once more, the same bytes under the same `webhook-id`."""
-    services().deliveries.redeliver(g.client.id, job_id)
-    return deliveries_body(job_id, *services().deliveries.log(g.client.id, job_id))
+    return services().jobs.redeliver(g.client.id, job_id)
+
+
+def _preferred_wait(prefer: str) -> int:
+    found = _PREFERRED_WAIT.search(prefer)
+    return min(int(found[1]), MAX_WAIT_S) if found else 0

@@ -1,8 +1,11 @@
-"""Clients, API keys and webhook secrets at the command line: `python -m api.keys --help`."""
+"""Command line for clients, API keys and webhook secrets: `python -m api.keys --help`."""
 
+import itertools
 from datetime import datetime
+from pathlib import Path
 
 import click
+import structlog
 from sqlalchemy.exc import DatabaseError
 
 from shared.adapters.sql.administration import Administration
@@ -15,29 +18,42 @@ from shared.settings import Settings, write_private
 FIRST_KEY_FILE = "first-api-key"
 _DAY_S = 24 * 3600
 
+log = structlog.get_logger()
+
 
 def make_first_key(settings: Settings) -> None:
-    """Where there is no client yet, make one and leave its key in the data folder, mode 0600, to be fetched once."""
-    key = SqlClients(open_database(settings.sql_url()), settings.secret_bytes()).create_first_key()
-    if key is not None:
-        write_private(settings.data_dir / FIRST_KEY_FILE, key + "\n")
+    """Make the first client, where there is none, and leave its key in the data folder, mode 0600."""
+    clients = SqlClients(open_database(settings.sql_url()), settings.secret_bytes())
+    clients.create_first_key(lambda key: keep_first_key(settings.data_dir, key))
+
+
+def keep_first_key(data_dir: Path, key: str) -> None:
+    """Write the first key to its file; an older file is renamed first."""
+    file = data_dir / FIRST_KEY_FILE
+    if file.exists():
+        names = (file.with_name(f"{FIRST_KEY_FILE}.{number}") for number in itertools.count(1))
+        aside = next(name for name in names if not name.exists())
+        file.rename(aside)
+        log.warning("a new database has a new first key; the file of the old key was renamed", old_key=aside.name)
+    write_private(file, key + "\n")
 
 
 def unusable(error: OSError | DatabaseError) -> str:
-    """Say that there is no working with the data folder or the database, and why."""
+    """Return the message that the data folder or the database cannot be used, with the reason."""
     reason = error.orig if isinstance(error, DatabaseError) else error
     return f"The data folder or the database cannot be used (TIMBRE_DATA_DIR, TIMBRE_DATABASE_URL): {reason}"
 
 
 class _Commands(click.Group):
-    """Says what went wrong in a sentence, not in a traceback."""
+    """Command group that reports errors as sentences, not as tracebacks."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except (SettingsError, UnknownNameError, KeyEndedError, SecretRotating) as error:
             raise click.ClickException(str(error)) from error
-        except BrokenPipeError:  # nobody reads on, which click knows how to end
+        except BrokenPipeError:
+            # The reader is gone, which click handles.
             raise
         except (OSError, DatabaseError) as error:
             raise click.ClickException(unusable(error)) from error
@@ -46,7 +62,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Manage clients, API keys and webhook secrets. Whatever is printed as new is printed this once."""
+    """Manage clients, API keys and webhook secrets. New keys and secrets are printed once and never again."""
     settings = Settings.from_env()
     context.obj = Administration(open_database(settings.sql_url()), settings.secret_bytes())
 
@@ -57,12 +73,12 @@ _overlap = click.option(
     type=click.IntRange(0, MAX_OVERLAP_S),
     default=_DAY_S,
     show_default=True,
-    help="Seconds that the old one goes on working.",
+    help="Seconds for which the old one still works.",
 )
 
 
 def _require_shown(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
-    """Refuse a name that a list would not show on one line."""
+    """Refuse a name that a list could not show on one line."""
     if not name.strip() or not name.isprintable():
         raise click.BadParameter("A name has a character that can be seen, and none that controls a terminal.")
     return name
@@ -72,17 +88,18 @@ def _require_shown(_context: click.Context, _parameter: click.Parameter, name: s
 @click.argument("name", callback=_require_shown)
 @click.pass_obj
 def create(administration: Administration, name: str) -> None:
-    """Make an API key for the client NAME, which is made if it is new."""
-    click.echo(administration.create_key(name))
+    """Make an API key for the client NAME, and the client if it is new. The key goes to stdout, its id to stderr."""
+    _show_key(administration, administration.create_key(name))
 
 
 @main.command("list")
 @click.pass_obj
 def show(administration: Administration) -> None:
-    """List clients with the ids of their keys and webhook secrets."""
+    """List keys and webhook secrets with their ids, and the names and ids of their clients."""
     for entry in administration.entries():
         times = _at("made", entry.created_at) + _at("ends", entry.ends_at)
-        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {'live' if entry.live else 'ended'}{times}")
+        state = "live" if entry.live else "ended"
+        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {state}{times}  client {entry.client_id}")
 
 
 @main.command()
@@ -90,8 +107,8 @@ def show(administration: Administration) -> None:
 @_overlap
 @click.pass_obj
 def rotate(administration: Administration, key_id: str, overlap_s: int) -> None:
-    """Replace the API key with this id by a new one."""
-    click.echo(administration.rotate_key(key_id, overlap_s))
+    """Replace the API key with this id by a new one, printed as by `create`."""
+    _show_key(administration, administration.rotate_key(key_id, overlap_s))
 
 
 @main.command()
@@ -125,6 +142,12 @@ def rotate_secret(administration: Administration, name: str, overlap_s: int) -> 
 def revoke_secrets(administration: Administration, name: str) -> None:
     """End every webhook secret of the client NAME at once and make a new one."""
     click.echo(administration.revoke_secrets(name))
+
+
+def _show_key(administration: Administration, key: str) -> None:
+    """Print a new key alone on stdout, for scripts, and its id on stderr."""
+    click.echo(key)
+    click.echo(f"id: {administration.key_id(key)}", err=True)
 
 
 def _at(what: str, time: datetime | None) -> str:

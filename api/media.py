@@ -1,56 +1,82 @@
-"""Recordings that clients store: signed addresses to PUT them to and GET them from, a list, and their removal."""
+"""Uploads: signed addresses to PUT them to and GET them from, a list, and their removal."""
 
+import os
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
-from flask import Response, g, request, send_file
+from flask import Response, g, request
 from flask_smorest import Blueprint
+from werkzeug.wsgi import wrap_file
 
 from api.auth import guarded
 from api.description import raises
-from api.schemas import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
+from api.errors import InvalidRequest, RangeNotSatisfiable, RequestTooLarge
+from api.schemas.media import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
 from api.services import services
-from shared.adapters.dir_media import DirMedia
-from shared.domain.commands import MEDIA_SCHEME
-from shared.domain.errors import InvalidRequest, MediaNotFound, NotFound, RequestTooLarge
-from shared.ports import MediaAddresses
-from shared.wire.native import media_body
+from shared.domain.errors import MediaNotFound, NotFound
+from shared.domain.media import MediaPage
+from shared.domain.sources import MediaUrl
 
 _CHUNK_BYTES = 1 << 16
 _BYTES = {"type": "string", "format": "binary"}
+_ANY_TYPE = "application/octet-stream"
+#: Media types of the accepted formats, by the extension of a key.
+_TYPES = {
+    ".aif": "audio/aiff",
+    ".aiff": "audio/aiff",
+    ".amr": "audio/amr",
+    ".au": "audio/basic",
+    ".caf": "audio/x-caf",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".webm": "video/webm",
+}
+_FILE = {kind: {"schema": _BYTES} for kind in (_ANY_TYPE, "audio/*", "video/*")}
+_RANGE_HEADER = {
+    "in": "header",
+    "name": "Range",
+    "description": "Part of the file, `bytes=0-1023` (RFC 9110, 14.2).",
+    "schema": {"type": "string"},
+}
 
 blueprint = guarded("media", "Store recordings.")
-#: The signed addresses of the local store: the signature stands in for a key.
+#: The signed addresses that the API serves itself: the signature stands in for a key.
 signed_blueprint = Blueprint("signed", __name__, url_prefix="/v1/media", description="Signed addresses.")
 
 
 @blueprint.route("/media/input", methods=["POST"])
 @blueprint.arguments(MediaRequest)
 @blueprint.response(201, MediaAddress)
-def create_media_input(body: dict[str, str]) -> dict[str, str]:
+def create_media_input(body: dict[str, MediaUrl]) -> dict[str, str]:
     """Get an address to PUT a recording to; afterwards its media:// name can be used as a job's url."""
-    return {"url": _addresses().put_address(g.client.id, _key(body))}
+    return {"url": services().addresses.put_address(g.client.id, body["url"].key)}
 
 
 @blueprint.route("/media/output", methods=["POST"])
 @blueprint.arguments(MediaRequest)
 @blueprint.response(201, MediaAddress)
 @raises(NotFound)
-def create_media_output(body: dict[str, str]) -> dict[str, str]:
+def create_media_output(body: dict[str, MediaUrl]) -> dict[str, str]:
     """Get an address to download a stored recording from."""
-    key = _key(body)
-    if not services().media.contains(g.client.id, key):
-        raise NotFound(str(MediaNotFound.of(key)))
-    return {"url": _addresses().get_address(g.client.id, key)}
+    key = body["url"].key
+    services().jobs.require_media(g.client.id, key)
+    return {"url": services().addresses.get_address(g.client.id, key)}
 
 
 @blueprint.route("/media")
 @blueprint.arguments(MediaQuery, location="query")
 @blueprint.response(200, MediaList)
-def list_media(query: dict[str, Any]) -> dict[str, Any]:
+def list_media(query: dict[str, Any]) -> MediaPage:
     """List stored recordings, page by page: `nextCursor` leads from one to the next."""
-    page = services().media.list(g.client.id, query["cursor"], query["limit"])
-    return media_body(page)
+    return services().jobs.list_media(g.client.id, query["cursor"], query["limit"])
 
 
 # Two slashes in a key are two: with one of them it would be another recording's.
@@ -58,10 +84,7 @@ def list_media(query: dict[str, Any]) -> dict[str, Any]:
 @blueprint.response(200, MediaReceipt)
 def delete_media(key: str) -> dict[str, Any]:
     """Remove a stored recording; the answer is a receipt."""
-    digest = services().media.remove(g.client.id, key)
-    if digest is None:
-        raise NotFound(str(MediaNotFound.of(key)))
-    return {"url": MEDIA_SCHEME + key, "sha256": digest}
+    return {"url": MediaUrl(key).text, "sha256": services().jobs.remove_media(g.client.id, key)}
 
 
 @signed_blueprint.route("/upload/<string:token>", methods=["PUT"])
@@ -69,38 +92,37 @@ def delete_media(key: str) -> dict[str, Any]:
 @signed_blueprint.doc(requestBody={"content": {"application/octet-stream": {"schema": _BYTES}}})
 def put_media(token: str) -> Response:
     """Store the body of the request as the file that its signed address stands for."""
-    client_id, key = services().addresses.read("upload", token)
-    _local().save(client_id, key, _limited_body(services().settings.max_upload_bytes()))
+    client_id, key = services().signed_media.read("upload", token)
+    services().jobs.media.save(client_id, key, _limited_body(services().settings.max_upload_bytes()))
     return Response(status=200)
 
 
 @signed_blueprint.route("/download/<string:token>")
-@signed_blueprint.response(200, _BYTES, content_type="application/octet-stream")
+@signed_blueprint.response(200)
+@signed_blueprint.alt_response(206, description="The part of the file that Range asks for.")
+@signed_blueprint.doc(parameters=[_RANGE_HEADER], responses={200: {"content": _FILE}, 206: {"content": _FILE}})
+@raises(RangeNotSatisfiable)
 def get_media(token: str) -> Response:
-    """Give the file that the signed address stands for."""
-    client_id, key = services().addresses.read("download", token)
+    """Give the file that the signed address stands for, or a part of it."""
+    client_id, key = services().signed_media.read("download", token)
     try:
-        file = _local().open(client_id, key)
+        file = services().jobs.media.open_upload(client_id, key)
     except MediaNotFound as error:
         raise NotFound(str(error)) from None
+    size = os.fstat(file.fileno()).st_size
+    response = Response(
+        wrap_file(request.environ, file), mimetype=_TYPES.get(PurePosixPath(key).suffix.lower(), _ANY_TYPE)
+    )
+    response.content_length = size
     # Whatever a client has stored, no browser may take it for a page of ours.
-    return send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name="recording")
-
-
-def _addresses() -> MediaAddresses:
-    store = services().media
-    return services().addresses if isinstance(store, DirMedia) else store
-
-
-def _local() -> DirMedia:
-    store = services().media
-    if not isinstance(store, DirMedia):
-        raise NotFound("This address is not valid; ask POST /v1/media/input or /v1/media/output for one.")
-    return store
-
-
-def _key(body: dict[str, str]) -> str:
-    return body["url"].removeprefix(MEDIA_SCHEME)
+    response.headers["Content-Disposition"] = "attachment; filename=recording"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.cache_control.private = True
+    response.accept_ranges = "bytes"
+    # Other units, and several ranges at once, may be ignored (RFC 9110, 14.2).
+    if request.range and request.range.units == "bytes" and len(request.range.ranges) == 1:
+        response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
+    return response
 
 
 def _limited_body(limit: int) -> Iterator[bytes]:

@@ -1,12 +1,11 @@
-"""Which models there are."""
+"""Speaker models of this service."""
 
 from typing import Any
 
 from api.auth import guarded
-from api.schemas import ModelList
+from api.schemas.service import ModelList
 from api.services import services
 from shared.domain.errors import Unavailable
-from shared.wire.native import models_body
 
 blueprint = guarded("models", "The speaker models of this service.")
 
@@ -21,4 +20,4 @@ def list_models() -> dict[str, Any]:
     models = services().models.all()
     if not models:
         raise Unavailable("No worker is there to say which models are installed; try again in a moment.")
-    return models_body(models)
+    return {"models": models}

@@ -1,4 +1,4 @@
-"""How often a client may call: counted in Redis, so that it holds over any number of API processes."""
+"""Rate limits per client, counted in Redis for all API processes together."""
 
 import time
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from limits.strategies import FixedWindowRateLimiter
 from redis import Redis
 from redis.exceptions import RedisError
 
-#: Seconds after which a Redis that did not answer is asked again.
+#: Seconds for which Redis is not tried again after it did not answer.
 _AWAY_S = 5.0
 
 log = structlog.get_logger()
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a client stands after a call."""
+    """Use of a limit after a call: calls allowed a minute, calls left, seconds until the minute ends."""
 
     limit: int
     remaining: int
@@ -26,23 +26,25 @@ class Standing:
 
 
 class RateLimits:
-    """Fixed windows of a minute, one per client and endpoint, beginning with the first call.
+    """Fixed windows of a minute, per client and endpoint, each beginning with the first call.
 
-    While Redis is away each process counts for itself, so the API stays up and the limit never quite disappears.
+    While Redis is away each process counts its own calls, so the API stays up with a limit.
 
     Parameters
     ----------
-    redis : client of its own, that gives up soon: what is worth seconds to a job is not to a count.
+    redis : client of its own with a short timeout, since a count is not worth a wait of seconds.
     """
 
     def __init__(self, redis: Redis, *, posts_per_minute: int, reads_per_minute: int) -> None:
         storage = RedisStorage("redis://", connection_pool=redis.connection_pool, key_prefix="timbre:rate")
-        self._shared, self._own = FixedWindowRateLimiter(storage), FixedWindowRateLimiter(MemoryStorage())
+        self._shared = FixedWindowRateLimiter(storage)
+        self._own = FixedWindowRateLimiter(MemoryStorage())
         self._away_until = 0.0
-        self._posts, self._reads = (RateLimitItemPerMinute(n) for n in (posts_per_minute, reads_per_minute))
+        self._posts = RateLimitItemPerMinute(posts_per_minute)
+        self._reads = RateLimitItemPerMinute(reads_per_minute)
 
     def count(self, client_id: str, method: str, endpoint: str) -> tuple[bool, Standing]:
-        """Count a call; says whether it may go on, and how the client stands now."""
+        """Count a call; returns whether it is within the limit, and the use of the limit after it."""
         item = self._posts if method == "POST" else self._reads
         if time.monotonic() < self._away_until:
             return _count(self._own, item, client_id, endpoint)

@@ -5,8 +5,16 @@ from typing import Any
 from flask import request
 
 from api.auth import guarded
-from api.orders import place, places_job
-from api.schemas import DiarizeRequest, IdentifyRequest, JobCreated, Submission, VerifyRequest, VoiceprintRequest
+from api.description import gives
+from api.job_submission import submit, submits_job
+from api.schemas.recordings import DiarizeRequest, IdentifyRequest, JobCreated, VerifyRequest, VoiceprintRequest
+from shared.dialects.pyannoteai.outputs import (
+    DiarizationOutput,
+    IdentificationOutput,
+    VerificationOutput,
+    VoiceprintOutput,
+)
+from shared.domain.jobs import JobSubmission
 
 blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name and verify them.")
 
@@ -23,41 +31,45 @@ def _leave_room_for_voiceprints() -> None:
 @blueprint.route("/voiceprint", methods=["POST"])
 @blueprint.arguments(VoiceprintRequest)
 @blueprint.response(200, JobCreated)
-@places_job
-def create_voiceprint(submission: Submission) -> dict[str, Any]:
+@submits_job
+@gives(VoiceprintOutput)
+def create_voiceprint(submission: JobSubmission) -> dict[str, Any]:
     """Make the voiceprint of a recording's dominant speaker.
 
     The recording may last 30 s and weigh 100 MiB, unless the service is set up otherwise. Poll the job for the result,
     or name a webhook. Send an Idempotency-Key to be able to repeat the request safely: for 24 h it gives the same job.
     """
-    return place(submission)
+    return submit(submission)
 
 
 @blueprint.route("/diarize", methods=["POST"])
 @blueprint.arguments(DiarizeRequest)
 @blueprint.response(200, JobCreated)
-@places_job
-def diarize(submission: Submission) -> dict[str, Any]:
+@submits_job
+@gives(DiarizationOutput)
+def diarize(submission: JobSubmission) -> dict[str, Any]:
     """Tell who speaks when.
 
     The recording may last two hours and weigh 1 GiB, unless the service is set up otherwise.
     """
-    return place(submission)
+    return submit(submission)
 
 
 @blueprint.route("/identify", methods=["POST"])
 @blueprint.arguments(IdentifyRequest)
 @blueprint.response(200, JobCreated)
-@places_job
-def identify(submission: Submission) -> dict[str, Any]:
+@submits_job
+@gives(IdentificationOutput)
+def identify(submission: JobSubmission) -> dict[str, Any]:
     """Tell who speaks when, by the names of up to fifty voiceprints."""
-    return place(submission)
+    return submit(submission)
 
 
 @blueprint.route("/verify", methods=["POST"])
 @blueprint.arguments(VerifyRequest)
 @blueprint.response(200, JobCreated)
-@places_job
-def verify(submission: Submission) -> dict[str, Any]:
+@submits_job
+@gives(VerificationOutput)
+def verify(submission: JobSubmission) -> dict[str, Any]:
     """Say whether the dominant speaker of a recording is the person of a voiceprint."""
-    return place(submission)
+    return submit(submission)

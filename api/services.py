@@ -1,7 +1,6 @@
-"""What the views work with, made once from the settings."""
+"""Services that the views use, made once from the settings."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flask import current_app
 from redis import Redis
@@ -9,20 +8,20 @@ from sqlalchemy import Engine
 
 from api.addresses import ServedAddresses
 from api.rates import RateLimits
+from api.waits import Waits
 from shared.adapters.celery_queue import CeleryQueue, celery_app
-from shared.adapters.dir_media import DirMedia
-from shared.adapters.media import open_media
+from shared.adapters.media import open_bucket, open_folder
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
-from shared.adapters.redis_jobs import RedisJobs, open_jobs
+from shared.adapters.redis_jobs import open_jobs
 from shared.adapters.redis_models import RedisModels
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
+from shared.dialects import speak
+from shared.job_service import JobService
+from shared.ports import MediaAddresses
 from shared.settings import Settings
-
-if TYPE_CHECKING:
-    from shared.adapters.s3 import S3Media
 
 #: Longest that counting a request may take, in seconds; each process then counts for itself.
 RATES_TRY_S = 0.5
@@ -30,19 +29,19 @@ RATES_TRY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The API's way to everything outside it."""
+    """Adapters and services of one API process."""
 
     settings: Settings
     redis: Redis
     engine: Engine
-    jobs: RedisJobs
-    deliveries: RedisDeliveries
-    queue: CeleryQueue
-    media: "DirMedia | S3Media"
+    jobs: JobService
+    waits: Waits
     clients: SqlClients
     models: RedisModels
     rates: RateLimits
-    addresses: ServedAddresses
+    #: Signed addresses of uploads, and those among them that the API serves itself.
+    addresses: MediaAddresses
+    signed_media: ServedAddresses
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Services":
@@ -51,14 +50,21 @@ class Services:
         redis = connect(settings.redis_url)
         engine = open_database(settings.sql_url())
         clients = SqlClients(engine, secret)
+        signed_media = ServedAddresses(secret, settings.public_url, clients.may_call)
+        bucket = open_bucket(settings)
+        jobs = JobService(
+            jobs=open_jobs(redis, settings),
+            deliveries=RedisDeliveries(redis, Envelope(secret)),
+            queue=CeleryQueue(celery_app(settings.redis_url)),
+            media=bucket or open_folder(settings),
+            dialects=speak(settings.webhook_signature_encoding),
+        )
         return cls(
             settings=settings,
             redis=redis,
             engine=engine,
-            jobs=open_jobs(redis, settings),
-            deliveries=RedisDeliveries(redis, Envelope(secret)),
-            queue=CeleryQueue(celery_app(settings.redis_url)),
-            media=open_media(settings),
+            jobs=jobs,
+            waits=Waits(jobs, settings.api_threads, settings.wait_share),
             clients=clients,
             models=RedisModels(redis, ttl_s=2 * settings.lease_s),
             rates=RateLimits(
@@ -67,7 +73,8 @@ class Services:
                 posts_per_minute=settings.posts_per_minute,
                 reads_per_minute=settings.reads_per_minute,
             ),
-            addresses=ServedAddresses(secret, settings.public_url, clients.may_call),
+            addresses=bucket or signed_media,
+            signed_media=signed_media,
         )
 
 

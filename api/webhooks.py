@@ -4,7 +4,7 @@ from flask import g
 
 from api.auth import guarded
 from api.description import raises
-from api.schemas import Secret, SecretRotation
+from api.schemas.service import Secret, SecretRotation
 from api.services import services
 from shared.domain.errors import SecretRotating
 
@@ -16,5 +16,8 @@ blueprint = guarded("webhooks", "Verify that a webhook is ours.")
 @blueprint.response(201, Secret)
 @raises(SecretRotating)
 def rotate_secret(body: dict[str, int]) -> dict[str, str]:
-    """Make a new webhook secret and show it, this once; the one before signs along for the overlap."""
+    """Make a new webhook secret and show it, this once.
+
+    The secret before goes on signing beside it for the overlap. With an overlap of 0 every older secret ends at once.
+    """
     return {"secret": services().clients.rotate_webhook_secret(g.client.id, body["overlapSeconds"])}

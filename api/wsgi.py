@@ -1,4 +1,4 @@
-"""What gunicorn runs: environment -> settings -> application."""
+"""WSGI application for gunicorn: environment -> settings -> application."""
 
 from api.app import create_app
 from api.services import Services

@@ -1,4 +1,4 @@
-"""Logs: one JSON line per event on stderr, for our own events and for those of the libraries."""
+"""Logs: one JSON line per event on stderr, for this service and its libraries."""
 
 import logging
 import logging.config
@@ -18,13 +18,13 @@ _SHARED: list[Processor] = [
 ]
 
 
-#: What an address hides behind its question mark, and our own keys and secrets. No event of ours holds any; a
-#: library's message or a traceback's may.
+#: Passwords and queries of addresses, API keys and webhook secrets. No event of this service holds any; a library's
+#: message or a traceback may.
 _SECRETS = re.compile(
     r"""
       (?<=://)[^\s"'\\/?\#@]+@                    # user and password
     | (?<=[^\s"'])\?[^\s"'\\]*=[^\s"'\\]*       # a query
-    | (?:sk_|whsec_)[A-Za-z0-9+/=]{8,}            # our keys and webhook secrets
+    | (?:sk_|whsec_)[A-Za-z0-9+/=]{8,}            # API keys and webhook secrets
     | (?<=Bearer\ )[^\s"'\\]+
     """,
     re.VERBOSE,
@@ -36,11 +36,7 @@ def _without_secrets(_logger: object, _name: str, line: Any) -> str:
 
 
 def configure(level: str) -> None:
-    """Send everything at `level` or above to stderr as JSON.
-
-    HTTP libraries print whole request lines, and with them the signatures of presigned addresses; urllib3 at warning
-    even quotes answers that are badly written.
-    """
+    """Log events of `level` or above to stderr as JSON."""
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -59,6 +55,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # They log request lines with the signatures of presigned addresses; urllib3 quotes malformed answers in warnings.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     for name in ("celery.app.trace", "celery.worker.strategy", "kombu"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,7 @@
-"""Names that two processes must agree on."""
+"""Names that several processes must share."""
+
+import socket
+from pathlib import Path
 
 
 class QueueNames:
@@ -11,3 +14,8 @@ class TaskNames:
     """Celery tasks, by the names they are sent under."""
 
     RUN_JOB = "run_job"
+
+
+def alive_file(data_dir: Path, role: str) -> Path:
+    """Return the file that this machine's worker or courier, by `role`, touches while it reaches Redis."""
+    return data_dir / "alive" / f"{role}-{socket.gethostname()}"

@@ -1,27 +1,48 @@
-"""What the inside asks of the outside; `shared/adapters` answers."""
+"""Ports: what use cases ask of the outside; `shared/adapters` answers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
-from shared.domain.delivery import Delivery, DeliveryState, LogEntry, Next
-from shared.domain.jobs import Backlog, Claim, IdempotencyKey, Job, JobPage, Order, PageQuery, Status, Withdrawal
+from shared.domain.delivery import Delivery, DeliveryLog, LogEntry, Next
+from shared.domain.jobs import (
+    Backlog,
+    Claim,
+    Ending,
+    IdempotencyKey,
+    Job,
+    JobPage,
+    JobSubmission,
+    Overdue,
+    PageQuery,
+    Reaped,
+    Status,
+    Withdrawal,
+)
 from shared.domain.media import MediaPage
+from shared.domain.sources import S3Url
 
 
 class JobStore(Protocol):
-    """The truth about jobs: every method is one atomic step, and no other record of a job counts."""
+    """Job records: every method is one atomic step, and no other record of a job counts."""
 
-    def create(self, job_id: str, client_id: str, order: Order) -> Job:
+    def create(self, job_id: str, client_id: str, submission: JobSubmission) -> Job:
         """Store a new job as created; under an idempotency key used before, return the job it made then."""
 
     def find(self, client_id: str, job_id: str) -> Job | None:
         """Return a client's job; None when unknown, expired or another client's."""
 
+    def wait(self, client_id: str, job_id: str, seconds: float) -> Job | None:
+        """Return a client's job once it has ended, or as it stands after so many seconds; None as `find`."""
+
+    def stop_waiting(self) -> None:
+        """End every `wait`, now and in future, at once: the process is about to end."""
+
     def knows(self, client_id: str, key: IdempotencyKey) -> bool:
-        """Say whether a client has used an idempotency key, for whatever."""
+        """Tell whether a client has used an idempotency key, for whatever."""
 
     def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
-        """Return some of a client's jobs, newest first; raises InvalidRequest for a cursor that leads nowhere."""
+        """Return a page of a client's jobs, newest first."""
 
     def claim(self, job_id: str) -> Claim | None:
         """Lease a created job to the caller; None when there is nothing to do (a repeated doorbell, say)."""
@@ -29,17 +50,17 @@ class JobStore(Protocol):
     def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
         """Renew the lease and note step and progress (%); False when the claim was lost and work must stop."""
 
-    def finish(self, claim: Claim, status: Status, output: dict[str, Any]) -> bool:
-        """End the job; False, and nothing written, when the claim was lost."""
+    def finish(self, claim: Claim, ending: Ending) -> bool:
+        """End a claimed job; False, and nothing written, when the claim was lost."""
 
     def release(self, claim: Claim) -> bool:
         """Hand the job back, its attempt not counted; False when the claim was lost."""
 
-    def cancel(self, job_id: str, output: dict[str, Any]) -> bool:
-        """End the job as canceled, whoever has it; False when it had ended."""
+    def end(self, job: Overdue, ending: Ending) -> bool:
+        """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
 
     def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
-        """Take a client's job out of everybody's hands, with its webhook and delivery log, to delete it.
+        """Take a client's job from everybody, with its webhook and delivery log, to delete it.
 
         None when there is none, or for now because another call has it.
         """
@@ -50,11 +71,11 @@ class JobStore(Protocol):
     def delete(self, withdrawal: Withdrawal) -> bool:
         """Remove what is left of a withdrawn job; False when another call has taken it over."""
 
-    def reap(self) -> list[str]:
-        """Take back expired leases, end hopeless jobs; return the ids of jobs whose doorbell must be rung again."""
+    def reap(self) -> Reaped:
+        """Requeue jobs whose lease ran out, and return those that need a doorbell or an end."""
 
     def backlog(self) -> Backlog:
-        """Return how much is waiting."""
+        """Count unfinished jobs."""
 
 
 class DeliveryStore(Protocol):
@@ -69,8 +90,8 @@ class DeliveryStore(Protocol):
     def put_off(self, delivery: Delivery, delay_s: float) -> None:
         """Give back a try that was not made, and make the webhook due again after a while."""
 
-    def log(self, client_id: str, job_id: str) -> tuple[DeliveryState, list[LogEntry]]:
-        """Return where a job's webhook stands, and its tries so far; raises NoWebhook."""
+    def log(self, client_id: str, job_id: str) -> DeliveryLog:
+        """Return the delivery log of a job's webhook; raises NoWebhook."""
 
     def redeliver(self, client_id: str, job_id: str) -> None:
         """Make a job's webhook due again; raises NoWebhook, ResultGone, DeliveryPending."""
@@ -86,11 +107,14 @@ class Queue(Protocol):
 class MediaStore(Protocol):
     """Uploads, each under its client."""
 
-    def open(self, client_id: str, key: str) -> BinaryIO:
+    def save(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
+        """Store a file that the server itself received, whole or not at all; raises Unavailable."""
+
+    def open_upload(self, client_id: str, key: str) -> BinaryIO:
         """Open an upload for reading; raises MediaNotFound."""
 
     def contains(self, client_id: str, key: str) -> bool:
-        """Say whether there is such an upload."""
+        """Tell whether there is such an upload."""
 
     def list(self, client_id: str, after: str, most: int) -> MediaPage:
         """Return a client's uploads behind the cursor `after`, at most `most`."""
@@ -105,39 +129,23 @@ class MediaStore(Protocol):
 class Buckets(Protocol):
     """Recordings in an operator's own buckets."""
 
-    def open(self, url: str) -> BinaryIO:
-        """Open what is at an `s3://` address; raises a JobFailure."""
+    def open_object(self, source: S3Url) -> BinaryIO:
+        """Open an object for reading; raises a JobFailure."""
 
 
 class MediaAddresses(Protocol):
     """Signed addresses of uploads, each good for an hour."""
 
     def put_address(self, client_id: str, key: str) -> str:
-        """Return where the client may PUT the upload."""
+        """Return the address to PUT the upload to."""
 
     def get_address(self, client_id: str, key: str) -> str:
-        """Return where the client may GET the upload."""
+        """Return the address to GET the upload from."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """Who calls the API."""
+    """Caller of the API."""
 
     id: str
     name: str
-
-
-class ClientStore(Protocol):
-    """Clients and their API keys."""
-
-    def authenticate(self, key: str) -> Client | None:
-        """Return the client that `key` belongs to; None for an unknown key."""
-
-    def may_call(self, client_id: str) -> bool:
-        """Say whether there is such a client, and it was not revoked."""
-
-    def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
-        """Make a webhook secret and return it, this once; the one before signs along for `overlap_s`."""
-
-    def webhook_secrets(self, client_id: str) -> list[str]:
-        """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""

@@ -1,4 +1,4 @@
-"""Settings: `TIMBRE_*` from the environment, read once, frozen; whatever is unknown or malformed stops the start."""
+"""Settings: `TIMBRE_*` environment variables, read once and frozen; an unknown or malformed one stops the start."""
 
 import contextlib
 import difflib
@@ -33,13 +33,21 @@ _PATTERNS = {
     f"{PREFIX}DEVICE": (r"cpu|cuda", "cpu or cuda"),
     f"{PREFIX}LOG_LEVEL": (r"debug|info|warning|error", "debug, info, warning or error"),
 }
-#: Those that may name a port. That of the database is its driver's business, which may take several hosts.
+_ORIGIN = r"\*|[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?"
+_QUERY = r"\?\w+="
+#: Addresses whose password the driver reads as ending early, so that an `@` follows: SQLAlchemy ends it at the first
+#: `@`, redis-py at `/`, `?` and `#`, and it takes brackets for those of an IPv6 address. A query may have an `@`.
+_CUT_SHORT = {
+    f"{PREFIX}DATABASE_URL": rf"postgres[^:]*://[^@]*@((?!{_QUERY})[^@])*@.*",
+    f"{PREFIX}REDIS_URL": rf"rediss?://[^/?#]*((?!{_QUERY})[/?#]((?!{_QUERY})[^@])*|[\[\]][^/?#]*)@.*",
+}
+#: Settings that may hold a port. The database's is left to its driver, which may take several hosts.
 _WITH_PORT = {f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")}
-#: A worker that stands still for a moment must not lose its job.
+#: A worker that pauses for a moment must not lose its job.
 _LEAST = {f"{PREFIX}LEASE_S": 1}
 #: TitaNet hears ten minutes at once, see models/export.py.
-_MOST = {f"{PREFIX}MAX_AUDIO_S": 600}
-#: More is a slip of the keyboard, and in milliseconds it soon is no number for Redis.
+_MOST = {f"{PREFIX}MAX_AUDIO_S": 600, f"{PREFIX}WAIT_SHARE": 1}
+#: Longer times are typing errors, and in milliseconds they soon exceed the integers of Redis.
 _MOST_SECONDS = 10 * 365 * 24 * 3600
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -50,7 +58,7 @@ def _setting(doc: str, **options: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that can be configured, one field per `TIMBRE_<FIELD>` variable."""
+    """All settings, one field per `TIMBRE_<FIELD>` variable."""
 
     redis_url: str = _setting(
         "Redis 7 or Valkey 8, or later: `redis://`, `rediss://` or `unix://`.", default="redis://127.0.0.1:6379/0"
@@ -72,6 +80,14 @@ class Settings:
         "The API's own address as clients see it. Unset: taken from each request.", default=None
     )
     api_threads: int = _setting("Threads of the API process.", default=16)
+    wait_share: float = _setting(
+        "Share of the API's threads that requests may wait on for a job's end; above 0, at most 1.", default=0.5
+    )
+    cors_origins: str | None = _setting(
+        "Origins whose web pages may call the API, `https://app.example.org,http://localhost:3000`, or `*` for all. "
+        "Unset: none.",
+        default=None,
+    )
 
     posts_per_minute: int = _setting("POST requests that one client may send to each address in a minute.", default=100)
     reads_per_minute: int = _setting(
@@ -141,7 +157,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Read the settings from `environ`, the process's own by default.
+        """Read the settings from `environ`, by default the environment of the process.
 
         Raises
         ------
@@ -165,6 +181,7 @@ class Settings:
             self.address_rules()
         except SettingsError as error:
             raise SettingsError(f"{PREFIX}ALLOWED_PORTS, {PREFIX}ALLOWED_HOSTS: {error}") from None
+        self.allowed_origins()
         if self.s3_bucket in self.source_buckets():
             raise SettingsError(
                 f"{PREFIX}S3_SOURCE_BUCKETS: {self.s3_bucket} holds uploads, which are their clients' own."
@@ -177,17 +194,17 @@ class Settings:
         return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
 
     def address_rules(self) -> AddressRules:
-        """Return which of the addresses that clients give may be opened."""
+        """Return the rules for addresses that clients give."""
         return AddressRules.parse(self.allowed_ports, self.allowed_hosts)
 
     def voiceprint_limits(self) -> Limits:
-        """Return what may be made a voiceprint of."""
+        """Return the limits of recordings that voiceprints are made of."""
         return Limits(
             max_audio_s=self.max_audio_s, max_bytes=self.max_file_bytes, download_timeout_s=self.download_timeout_s
         )
 
     def diarize_limits(self) -> Limits:
-        """Return what may be diarized, and speakers be identified in."""
+        """Return the limits of recordings to diarize or to identify speakers in."""
         return Limits(
             max_audio_s=self.max_diarize_s,
             max_bytes=self.max_diarize_bytes,
@@ -195,21 +212,30 @@ class Settings:
         )
 
     def max_upload_bytes(self) -> int:
-        """Return the size of the largest upload: it may be for either kind of job."""
+        """Return the size of the largest upload, which may be for either kind of job."""
         return max(self.max_file_bytes, self.max_diarize_bytes)
 
     def source_buckets(self) -> frozenset[str]:
         """Return the buckets that `s3://` addresses may name."""
-        return frozenset(part.strip() for part in (self.s3_source_buckets or "").split(",") if part.strip())
+        return frozenset(_parts(self.s3_source_buckets))
+
+    def allowed_origins(self) -> frozenset[str]:
+        """Return the origins whose web pages may call the API, as browsers write them, or `*`.
+
+        Raises
+        ------
+        SettingsError
+        """
+        return frozenset(_origin(part) for part in _parts(self.cors_origins))
 
     def sql_url(self) -> str:
         """Return the database's SQLAlchemy URL."""
         url = self.database_url or f"sqlite:///{self.data_dir.resolve() / 'timbre.db'}"
-        # Of PostgreSQL's drivers psycopg 3 is the one that is installed.
+        # Only psycopg 3 is installed of PostgreSQL's drivers.
         return re.sub("^postgres(ql)?://", "postgresql+psycopg://", url)
 
     def secret_bytes(self) -> bytes:
-        """Return the server secret; where none is set, make one and keep it in the data folder, mode 0600."""
+        """Return the server secret; where none is set, make one in the data folder, mode 0600."""
         if self.secret is not None:
             return self.secret.encode()
         path = self.data_dir / "secret"
@@ -220,19 +246,34 @@ class Settings:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `text` to a file that only its owner may read."""
+    """Write `text` to a file of mode 0600, which only its owner may read."""
     with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
 
 
 def _make_secret(path: Path) -> None:
-    """Write a new secret, unless another process was first; the name stands for a whole secret or for none."""
+    """Write a new secret unless another process did; the file appears whole, or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="secret-") as file:
         file.write(secrets.token_urlsafe(48))
         file.flush()
         os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
             os.link(file.name, path)
+
+
+def _parts(text: str | None) -> list[str]:
+    """Return the parts of a list with commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it: in lower case, without its scheme's own port."""
+    name = f"{PREFIX}CORS_ORIGINS"
+    if not re.fullmatch(_ORIGIN, text):
+        raise SettingsError(f"{name}: {text!r} must be scheme://host or scheme://host:port, and no more; or *.")
+    if not _is_port_real(text):
+        raise SettingsError(f"{name}: {text!r} must have a port from 1 to 65535.")
+    return re.sub("^(http://.*):80$|^(https://.*):443$", r"\1\2", text.lower())
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -273,6 +314,11 @@ def _well_formed(name: str, text: str) -> str:
     if not re.fullmatch(pattern, text, re.DOTALL):
         shown = name if name.endswith("_URL") else f"{name}={text!r}"  # a URL may hold a password
         raise SettingsError(f"{shown} must be {words}.")
+    if re.fullmatch(_CUT_SHORT.get(name, "(?!)"), text, re.DOTALL):
+        raise SettingsError(
+            f"{name}: percent-encode its user name and password: @ as %40, / as %2F, ? as %3F, # as %23, "
+            "[ as %5B, ] as %5D."
+        )
     if name in _WITH_PORT and not _is_port_real(text):
         raise SettingsError(f"{name}: its port must be a number from 1 to 65535.")
     return text

@@ -1,4 +1,4 @@
-"""What `celery -A worker.app worker` runs."""
+"""Celery application of the worker: `celery -A worker.app worker`."""
 
 import sys
 import threading
@@ -8,11 +8,11 @@ import structlog
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
 from shared import logs
-from shared.adapters.celery_queue import CeleryQueue, celery_app
+from shared.adapters.celery_queue import celery_app
 from shared.domain.errors import ModelInstallError
 from shared.settings import Settings
 from worker import tasks
-from worker.bootstrap import make_forgetting, make_jobs, make_media, make_model_list, require_model
+from worker.bootstrap import make_forgetting, make_model_list, make_service, require_model
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
 
@@ -45,9 +45,7 @@ def _show_up() -> None:
 
 
 _housekeeping = Housekeeping(
-    make_jobs(settings),
-    CeleryQueue(app),
-    make_media(settings),
+    make_service(settings),
     forget=make_forgetting(settings),
     mark_alive=_show_up,
     lease_s=settings.lease_s,

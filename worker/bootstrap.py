@@ -1,21 +1,23 @@
-"""Settings become a runner. The one place in the worker that knows which networks there are."""
+"""Bootstrap: settings become a runner; the only module of the worker that imports `models`."""
 
 from collections.abc import Callable
 
 from models import registry
 from models.runtime import require_device
 from models.vad import SileroVad
+from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.adapters.media import open_media, open_sources
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_file import RedisFile
-from shared.adapters.redis_jobs import RedisJobs, open_jobs
+from shared.adapters.redis_jobs import open_jobs
 from shared.adapters.redis_models import RedisModels
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_migrated
+from shared.dialects import speak
 from shared.domain.models import ModelCard
-from shared.ports import MediaStore
+from shared.job_service import JobService
 from shared.settings import Settings
 from worker.egress import Egress
 from worker.jobs.handlers import Handlers
@@ -29,33 +31,35 @@ from worker.webhooks.sender import Deliverer
 WORKER_RETRIES = 10
 
 
-def make_jobs(settings: Settings) -> RedisJobs:
-    """Return the job store."""
-    return open_jobs(connect(settings.redis_url, retries=WORKER_RETRIES), settings)
+def make_service(settings: Settings) -> JobService:
+    """Return the job service of a worker or courier."""
+    redis = connect(settings.redis_url, retries=WORKER_RETRIES)
+    return JobService(
+        jobs=open_jobs(redis, settings),
+        deliveries=RedisDeliveries(redis, Envelope(settings.secret_bytes())),
+        queue=CeleryQueue(celery_app(settings.redis_url)),
+        media=open_media(settings),
+        dialects=speak(settings.webhook_signature_encoding),
+    )
 
 
 def make_forgetting(settings: Settings) -> Callable[[], None]:
-    """Return what sees to it that deleted results leave Redis's files."""
+    """Return the step that makes deleted results leave Redis's append-only file."""
     return RedisFile(connect(settings.redis_url, retries=WORKER_RETRIES)).forget
 
 
-def make_media(settings: Settings) -> MediaStore:
-    """Return the store of uploads."""
-    return open_media(settings)
-
-
 def make_fetcher(settings: Settings) -> SourceFetcher:
-    """Return what gets recordings."""
+    """Return the fetcher of recordings."""
     return SourceFetcher(
         egress=make_egress(settings),
-        media=make_media(settings),
+        media=open_media(settings),
         buckets=open_sources(settings),
         scratch=settings.data_dir / "scratch",
     )
 
 
 def make_egress(settings: Settings) -> Egress:
-    """Return the door to clients' addresses."""
+    """Return the HTTP client for clients' addresses."""
     return Egress(rules=settings.address_rules())
 
 
@@ -66,19 +70,19 @@ def make_deliveries(settings: Settings) -> RedisDeliveries:
 
 
 def make_deliverer(settings: Settings) -> Deliverer:
-    """Return what sends webhooks."""
+    """Return the sender of webhooks."""
     clients = SqlClients(open_migrated(settings.sql_url()), settings.secret_bytes())
     return Deliverer(
         deliveries=make_deliveries(settings),
         secrets=clients.webhook_secrets,
         egress=make_egress(settings),
-        encoding=settings.webhook_signature_encoding,
+        dialects=speak(settings.webhook_signature_encoding),
         https_only=not settings.allow_http_webhooks,
     )
 
 
 def make_model_list(settings: Settings) -> Callable[[], None]:
-    """Return what tells the API, again and again, which models there are."""
+    """Return the step that publishes the list of models to the API."""
     index = RedisModels(connect(settings.redis_url), ttl_s=2 * settings.lease_s)
     models = registry.listed(settings.weights_dir, settings.model)
     return lambda: index.publish(models)
@@ -98,7 +102,8 @@ def require_model(settings: Settings) -> None:
 
 def make_nets(settings: Settings) -> Nets:
     """Load the networks: the model that the settings name, or the first one installed."""
-    threads, device = settings.inference_threads, settings.device
+    threads = settings.inference_threads
+    device = settings.device
     embedder = registry.load(_card(settings), settings.weights_dir, threads=threads, device=device)
     return Nets(SileroVad(threads=threads), embedder)
 
@@ -124,7 +129,7 @@ def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Cal
         diarize_limits=settings.diarize_limits(),
     )
     return Runner(
-        jobs=make_jobs(settings),
+        service=make_service(settings),
         handle=handlers.handle,
         beat_s=settings.lease_s / 3,
         interrupt=interrupt,

@@ -1,4 +1,4 @@
-"""The courier: a process of its own that sends webhooks, so that slow receivers keep no job waiting.
+"""Courier: the process that sends webhooks, so that slow receivers keep no job waiting.
 
 `python -m worker.courier`. Any number may run. Like every worker it also takes back the jobs of dead ones.
 """
@@ -11,12 +11,11 @@ from functools import partial
 import structlog
 
 from shared import logs
-from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.domain.delivery import Delivery
-from shared.domain.errors import SettingsError
+from shared.domain.errors import SealBroken
 from shared.ports import DeliveryStore
 from shared.settings import Settings
-from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_jobs, make_media
+from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_service
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
 from worker.webhooks.sender import Deliverer
@@ -26,14 +25,16 @@ log = structlog.get_logger()
 #: Webhooks on their way at the same time; no client has more than half of them, see `PER_CLIENT`.
 SENDERS = 16
 #: Pause when nothing is due, and when Redis is away.
-_IDLE_S, _AWAY_S = 0.1, 1.0
+_IDLE_S = 0.1
+_AWAY_S = 1.0
 
 
 class Courier:
-    """Takes due webhooks and sends them, until told to stop; what is on its way then is finished."""
+    """Courier loop: takes due webhooks and sends them until told to stop; tries on their way are finished."""
 
     def __init__(self, deliveries: DeliveryStore, deliverer: Deliverer) -> None:
-        self._deliveries, self._deliverer = deliveries, deliverer
+        self._deliveries = deliveries
+        self._deliverer = deliverer
         self._free = threading.Semaphore(SENDERS)
         self._stopped = threading.Event()
 
@@ -76,7 +77,7 @@ class Courier:
 
 def _named(error: Exception) -> str:
     """Return what a log may say of an error: its text only where we wrote it ourselves."""
-    return str(error) if isinstance(error, SettingsError) else type(error).__name__
+    return str(error) if isinstance(error, SealBroken) else type(error).__name__
 
 
 def main() -> None:
@@ -87,9 +88,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: courier.stop())
     housekeeping = Housekeeping(
-        make_jobs(settings),
-        CeleryQueue(celery_app(settings.redis_url)),
-        make_media(settings),
+        make_service(settings),
         forget=make_forgetting(settings),
         mark_alive=partial(alive.mark, settings.data_dir, "courier"),
         lease_s=settings.lease_s,

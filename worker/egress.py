@@ -1,7 +1,7 @@
-"""The one door to addresses that clients give: downloads and webhooks alike.
+"""Egress: HTTP requests to addresses that clients give, downloads and webhooks alike, safe from SSRF.
 
-An address is judged after it is resolved and the judged address is the one that is dialled, so that a name which
-answers differently a moment later gains nothing; each redirect passes the same door.
+A host name is resolved once, every address is judged, and only a judged address is dialled: DNS rebinding gains
+nothing. Each redirect is judged again.
 
     EgressError
     |-- AddressRefused      not an address that may be opened
@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import certifi
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
@@ -29,26 +29,24 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    LocationParseError,
     NewConnectionError,
     SSLError,
     TimeoutError,
 )
-from urllib3.util import Timeout, Url, parse_url
+from urllib3.util import Timeout
 
-from shared.domain.addresses import AddressRules
+from shared.domain.addresses import AddressRules, HttpUrl, InvalidAddress
 
-_PORTS = {"http": 80, "https": 443}
 #: Redirects that a GET may follow, and those that keep the method and the body of a POST.
 GET_REDIRECTS = (301, 302, 303, 307, 308)
 POST_REDIRECTS = (307, 308)
 _CONNECT_TIMEOUT_S = 5.0
 _RESOLVE_TIMEOUT_S = 5.0
-_LONGEST_URL = 8192
+_ASCII = "".join(map(chr, range(128)))
 
 
 class EgressError(Exception):
-    """An exchange that did not happen; the message is a sentence for whoever gave the address."""
+    """No exchange took place; the message is a sentence for the client who gave the address."""
 
 
 class AddressRefused(EgressError):
@@ -63,7 +61,7 @@ class EgressTimeout(EgressError):
 
 
 class TooManyRedirects(EgressError):
-    """The address sends us round and round."""
+    """The address redirects too often."""
 
 
 class BadCertificate(EgressError):
@@ -75,12 +73,12 @@ class ConnectionBroken(EgressError):
 
 
 def system_resolver(host: str) -> list[str]:
-    """Return every address of `host`; raises OSError."""
+    """Resolve a host name to every address of it (DNS); raises OSError."""
     return [str(answer[4][0]) for answer in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 class Deadline:
-    """Shuts its connections when time is up: a timeout per read never ends against a byte now and then."""
+    """Deadline of an exchange: shuts its sockets when time is up. A timeout per read never ends against slow bytes."""
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
@@ -101,11 +99,11 @@ class Deadline:
             raise EgressTimeout
 
     def watch(self, connection: HTTPConnection) -> None:
-        """Shut `connection` in the end, too, which is about to connect."""
+        """Shut `connection` at the deadline, even if it is still connecting."""
         self._connections.append(connection)
 
     def watch_socket(self, connected: socket.socket) -> None:
-        """Shut what came of it, which the connection forgets when the answer is its last."""
+        """Shut the connected socket at the deadline; a connection forgets its socket with its last answer."""
         self._sockets.append(connected)
         # Time may have run out when there was nothing to shut yet.
         self.check()
@@ -118,7 +116,7 @@ class Deadline:
                 each.settimeout(min(seconds, self.left_s))
 
     def cancel(self) -> None:
-        """Leave the connections alone."""
+        """Stop the clock."""
         self._timer.cancel()
 
     def _shut(self) -> None:
@@ -129,10 +127,11 @@ class Deadline:
 
 
 class Answer:
-    """What came back: status and headers at once, the body as it is read."""
+    """Response: status and headers at once, the body as it is read."""
 
     def __init__(self, response: BaseHTTPResponse, deadline: Deadline) -> None:
-        self._response, self._deadline = response, deadline
+        self._response = response
+        self._deadline = deadline
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -142,13 +141,14 @@ class Answer:
         return self._response.length_remaining
 
     def chunks(self, most: int, silence_s: float = math.inf) -> Iterator[bytes]:
-        """Yield the body as it arrives, raw, at most `most` bytes at a time; give up after `silence_s` of nothing.
+        """Yield the raw body as it arrives, at most `most` bytes at a time; give up after `silence_s` without any.
 
         Raises
         ------
         EgressTimeout, ConnectionBroken
         """
-        announced, received = self.length, 0
+        announced = self.length
+        received = 0
         self._deadline.limit_silence(silence_s)
         with _translated(self._deadline):
             # read1 gives what is there; read would wait for a whole chunk, however slowly it drips.
@@ -170,7 +170,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Egress:
-    """Opens clients' addresses as far as the rules allow.
+    """HTTP client for clients' addresses, as far as the rules allow.
 
     Parameters
     ----------
@@ -184,10 +184,10 @@ class Egress:
     resolve: Callable[[str], list[str]] = system_resolver
 
     @contextmanager
-    def open(
+    def request(
         self,
         method: str,
-        url: str,
+        url: HttpUrl,
         *,
         deadline_s: float,
         max_redirects: int,
@@ -196,37 +196,34 @@ class Egress:
         headers: Mapping[str, str] | None = None,
         https_only: bool = False,
     ) -> Iterator[Answer]:
-        """Send a request and give its answer, whatever its status; redirects not listed are answers too.
+        """Send a request and yield its answer, whatever its status; other redirects are answers too.
 
-        The deadline is wall clock over everything: names, connections, redirects and the body's reading.
+        The deadline is wall clock over everything: names, connections, redirects and the reading of the body.
 
         Raises
         ------
         EgressError
-            One of its kinds; also out of the answer's reading.
+            Also while the answer is read.
         """
         deadline = Deadline(deadline_s)
-        schemes = {"https"} if https_only else set(_PORTS)
+        schemes = {"https"} if https_only else {"http", "https"}
         try:
             for _ in range(max_redirects + 1):
-                target = self._judge(url, schemes)
-                with self._exchange(method, target, body, headers or {}, deadline) as answer:
+                self._require_allowed(url, schemes)
+                with self._exchange(method, url, body, headers or {}, deadline) as answer:
                     if answer.status not in redirect_statuses:
                         yield answer
                         return deadline.check()
-                    url = _next_hop(target, answer.headers.get("Location"))
+                    url = _redirect(url, answer.headers.get("Location"))
             raise TooManyRedirects(f"The address redirects more than {max_redirects} times.")
         finally:
             deadline.cancel()
 
-    def _judge(self, url: str, schemes: Collection[str]) -> Url:
-        target = _parse(url)
-        if target.scheme not in schemes or not target.host or target.auth is not None:
-            named = " or ".join(f"{scheme}://" for scheme in sorted(schemes))
-            raise AddressRefused(f"The address must be {named}, without user name or password.")
-        if not self.rules.allow_port(_port(target)):
-            raise AddressRefused(f"Port {_port(target)} is not allowed in an address.")
-        return target
+    def _require_allowed(self, url: HttpUrl, schemes: Collection[str]) -> None:
+        if url.scheme not in schemes:
+            raise AddressRefused("The address must be https://.")
+        if not self.rules.allow_port(url.port):
+            raise AddressRefused(f"Port {url.port} is not allowed in an address.")
 
     def _resolved(self, host: str, deadline: Deadline) -> list[str]:
         """Return the addresses of `host`, every one of which was judged."""
@@ -243,11 +240,11 @@ class Egress:
 
     @contextmanager
     def _exchange(
-        self, method: str, target: Url, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+        self, method: str, url: HttpUrl, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
     ) -> Iterator[Answer]:
-        sent = {"Accept-Encoding": "identity", "User-Agent": "Timbre", **headers, "Host": str(target.netloc)}
+        sent = {"Accept-Encoding": "identity", "User-Agent": "Timbre", **headers, "Host": url.authority}
         with _translated(deadline):
-            response = self._send(method, target, body, sent, deadline)
+            response = self._send(method, url, body, sent, deadline)
         try:
             deadline.check()
             yield Answer(response, deadline)
@@ -255,15 +252,15 @@ class Egress:
             response.close()
 
     def _send(
-        self, method: str, target: Url, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+        self, method: str, url: HttpUrl, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
     ) -> BaseHTTPResponse:
         """Send to the first of the host's addresses that takes a connection."""
-        addresses = self._resolved(_host(target), deadline)
+        addresses = self._resolved(url.host, deadline)
         for more, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
             try:
-                return self._pool(target, address, deadline).urlopen(
+                return self._pool(url, address, deadline).urlopen(
                     method,
-                    target.request_uri,
+                    url.target,
                     body=body,
                     headers=headers,
                     redirect=False,
@@ -277,53 +274,36 @@ class Egress:
                     raise
         raise AssertionError("a host has an address")
 
-    def _pool(self, target: Url, address: str, deadline: Deadline) -> HTTPConnectionPool:
+    def _pool(self, url: HttpUrl, address: str, deadline: Deadline) -> HTTPConnectionPool:
         pool: HTTPConnectionPool
-        if target.scheme == "http":
-            pool = HTTPConnectionPool(address, _port(target))
+        if url.scheme == "http":
+            pool = HTTPConnectionPool(address, url.port)
         else:
             # Certificates know no dot at a name's end.
-            host = _host(target).rstrip(".")
+            host = url.host.rstrip(".")
             pool = HTTPSConnectionPool(
-                address, _port(target), server_hostname=host, assert_hostname=host, ca_certs=self.ca_file
+                address, url.port, server_hostname=host, assert_hostname=host, ca_certs=self.ca_file
             )
         pool.ConnectionCls = _watched(pool.ConnectionCls, deadline)
         return pool
 
 
-def _parse(url: str) -> Url:
-    # Parsers disagree about control characters, blanks and backslashes, so that one might judge another host than is
-    # meant; an address that needs them writes them with %.
-    if len(url) > _LONGEST_URL or any(character <= " " or character in "\\\x7f" for character in url):
-        raise AddressRefused("The address is not a valid URL.")
-    try:
-        return parse_url(url)
-    except LocationParseError:
-        raise AddressRefused("The address is not a valid URL.") from None
-
-
-def _host(target: Url) -> str:
-    return str(target.host).strip("[]")
-
-
-def _port(target: Url) -> int:
-    return _PORTS[str(target.scheme)] if target.port is None else target.port
-
-
-def _next_hop(current: Url, location: str | None) -> str:
+def _redirect(current: HttpUrl, location: str | None) -> HttpUrl:
     if not location:
         raise ConnectionBroken("The address redirects without saying where to.")
     try:
-        url = urljoin(current.url, location)
-    except ValueError:
+        # Letters beyond ASCII come as the bytes that they are, which browsers write with %.
+        plain = quote(location.encode("latin-1"), safe=_ASCII)
+        url = HttpUrl.parse(urljoin(current.text, plain))
+    except (InvalidAddress, ValueError):
         raise AddressRefused("The address redirects to something that is not a URL.") from None
-    if current.scheme == "https" and not url.lower().startswith("https:"):
+    if current.scheme == "https" and url.scheme != "https":
         raise AddressRefused("The address redirects from https to something less safe.")
     return url
 
 
 def _within(seconds: float, function: Callable[[str], list[str]], argument: str) -> list[str]:
-    """Return `function(argument)`, from another thread, since resolving a name knows no timeout; raises OSError."""
+    """Call `function(argument)` in a thread, with a timeout that name resolution lacks; raises OSError."""
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -344,7 +324,7 @@ def _within(seconds: float, function: Callable[[str], list[str]], argument: str)
 
 @contextmanager
 def _translated(deadline: Deadline) -> Iterator[None]:
-    """Turn what urllib3 raises into our errors; its texts may hold the address with its query, so none is kept."""
+    """Translate urllib3's errors to ours, without their texts, which may hold the address with its query."""
     try:
         yield
     except (HTTPError, OSError) as error:

@@ -1,21 +1,22 @@
-"""What handlers need of the outside; `worker/bootstrap.py` supplies it."""
+"""Ports of the handlers; `worker/bootstrap.py` supplies them."""
 
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
 from shared.domain.audio import Stream, Waveform
 from shared.domain.limits import Limits
+from shared.domain.sources import Source
 
 
 class Fetcher(Protocol):
-    """Gets recordings."""
+    """Fetches recordings."""
 
-    def fetch(self, client_id: str, url: str, limits: Limits) -> BinaryIO:
+    def fetch(self, client_id: str, source: Source, limits: Limits) -> BinaryIO:
         """Return the recording as an open file; raises a JobFailure."""
 
 
 class Decoder(Protocol):
-    """Makes sound of files."""
+    """Decodes files to sound."""
 
     def decode(self, file: BinaryIO, max_s: float) -> Waveform:
         """Return mono 16 kHz sound; raises a JobFailure."""

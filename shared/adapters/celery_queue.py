@@ -10,16 +10,16 @@ from shared.adapters.redis_client import BROKER_OPTIONS, broker_url
 from shared.names import QueueNames, TaskNames
 
 
-class _Line(Connection):
-    """A connection that is tried again every 2 s, where kombu pauses longer and longer, up to 30 s."""
+class _SteadyConnection(Connection):
+    """Connection that is retried every 2 s, where kombu waits longer each time, up to 30 s."""
 
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> "_Line":
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> "_SteadyConnection":
         super().ensure_connection(*args, **{"interval_step": 0} | kwargs)  # type: ignore[no-untyped-call]
         return self
 
 
 class _Amqp(AMQP):
-    Connection = _Line
+    Connection = _SteadyConnection
 
 
 def celery_app(redis_url: str) -> Celery:
@@ -28,15 +28,15 @@ def celery_app(redis_url: str) -> Celery:
     app.conf.update(
         broker_transport_options=BROKER_OPTIONS,
         broker_connection_retry_on_startup=True,
-        # A worker outlives any absence of Redis; after 100 tries it would end.
+        # Without it a worker would end after 100 tries.
         broker_connection_max_retries=None,
-        # And a Redis that answers no, since its disk is full say; that would end it at once.
+        # Without it a worker would end when Redis refuses a command, its disk being full say.
         broker_channel_error_retry=True,
-        # The job record decides who works and what came of it; Celery keeps no state of its own.
+        # The job record alone holds state and result; Celery keeps none.
         task_ignore_result=True,
         task_acks_late=False,
         task_default_queue=QueueNames.JOBS,
-        # Once more at once, for the connection may be an old one that went dead.
+        # One retry at once, since the connection may be an old one that is dead.
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
     )
     return app
@@ -49,5 +49,5 @@ class CeleryQueue:
         self._app = app
 
     def ring(self, job_id: str) -> None:
-        """Send the job's id to whichever worker is free."""
+        """Send the job's id to the workers, one of which receives it."""
         self._app.send_task(TaskNames.RUN_JOB, [job_id], queue=QueueNames.JOBS, ignore_result=True)

@@ -1,8 +1,8 @@
 """Uploads in a local folder: one file per upload, named by a hash, so that no key can leave its client's folder.
 
-Beside each file stands another, `.key`, which holds the name that the client gave it. Requests for one name may meet,
-in several processes: every step is a rename, and a name is the last that is put and the first that is taken away, so
-that no file stays without its name. A name may stay without a file; it is not listed, and swept in its time.
+Beside each file stands another, `.key`, which holds the client's name for it. Requests for one name may meet, in
+several processes, so every step is a rename. The name is stored last and removed first: no file lacks its name. A name
+may lack its file; it is not listed, and swept in its time.
 """
 
 import hashlib
@@ -20,7 +20,8 @@ from typing import BinaryIO
 from shared.domain.errors import MediaNotFound, Unavailable
 from shared.domain.media import MediaPage, Upload
 
-_KEY, _PART = ".key", "part-"
+_KEY = ".key"
+_PART = "part-"
 #: What uploads leave free of their disk: Redis and the database may be there too, and stop without room to write.
 RESERVE_BYTES = 512 * 1024 * 1024
 
@@ -49,7 +50,7 @@ class DirMedia:
             os.replace(content, path)
             os.replace(name, path.with_suffix(_KEY))
 
-    def open(self, client_id: str, key: str) -> BinaryIO:
+    def open_upload(self, client_id: str, key: str) -> BinaryIO:
         """Open an upload for reading.
 
         Raises
@@ -63,7 +64,7 @@ class DirMedia:
             raise MediaNotFound.of(key) from None
 
     def contains(self, client_id: str, key: str) -> bool:
-        """Say whether there is such an upload."""
+        """Tell whether there is such an upload."""
         return self._path(client_id, key).exists()
 
     def list(self, client_id: str, after: str, most: int) -> MediaPage:
@@ -106,17 +107,13 @@ def _written(folder: Path, chunks: Iterable[bytes]) -> Iterator[Path]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             for chunk in chunks:
-                _require_room(descriptor)
+                disk = os.fstatvfs(descriptor)
+                if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
+                    raise Unavailable("There is no room for uploads right now; remove some, or try again later.")
                 file.write(chunk)
         yield part
     finally:
         part.unlink(missing_ok=True)
-
-
-def _require_room(descriptor: int) -> None:
-    disk = os.fstatvfs(descriptor)
-    if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
-        raise Unavailable("There is no room for uploads right now; remove some, or try again later.")
 
 
 def _upload(named: Path) -> Upload | None:

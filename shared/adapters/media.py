@@ -1,4 +1,4 @@
-"""Where uploads are kept and recordings are read from, by setting."""
+"""Store of uploads, and buckets of recordings, as the settings choose them."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,19 @@ if TYPE_CHECKING:
 
 
 def open_media(settings: Settings) -> "DirMedia | S3Media":
-    """Return the store of uploads."""
+    """Return the store of uploads: the bucket, or else the folder."""
+    return open_bucket(settings) or open_folder(settings)
+
+
+def open_folder(settings: Settings) -> DirMedia:
+    """Return the store of uploads in the data folder."""
+    return DirMedia(settings.data_dir / "media", ttl_s=settings.media_ttl_s)
+
+
+def open_bucket(settings: Settings) -> "S3Media | None":
+    """Return the store of uploads in the bucket; None where none is set."""
     if not settings.s3_bucket:
-        return DirMedia(settings.data_dir / "media", ttl_s=settings.media_ttl_s)
+        return None
     from shared.adapters.s3 import S3Media, s3_client
 
     return S3Media(
@@ -27,7 +37,7 @@ def open_media(settings: Settings) -> "DirMedia | S3Media":
 
 
 def open_sources(settings: Settings) -> "S3Sources | None":
-    """Return the buckets that `s3://` addresses may name; None when there are none."""
+    """Return the reader of `s3://` addresses; None when the settings name no bucket for them."""
     if not settings.source_buckets():
         return None
     from shared.adapters.s3 import S3Sources, s3_client

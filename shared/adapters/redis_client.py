@@ -1,4 +1,4 @@
-"""Connections to Redis that never hang: every socket has a timeout and is checked before reuse after a pause."""
+"""Redis connections with timeouts on every socket, and a health check before reuse after a pause."""
 
 import threading
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-#: Longest that one try may take. Clients wait for two of them and for the doorbell: 5 s in all.
+#: Seconds that one try may take. A request waits for two tries and for the doorbell: 5 s in all.
 TRY_S = 1.5
 
 
-#: For kombu, whose own default is to wait for ever. After a line went dead, a worker notices within three health
-#: checks, then loses a try on each of its old connections: with 5 s instead of 2, it was deaf for 26 s.
+#: Timeouts for kombu, which has none by default. A worker notices a dead connection within three health checks, then
+#: loses a try on each old connection: with 5 s instead of 2, it got no messages for 26 s.
 BROKER_OPTIONS: dict[str, Any] = {
     "socket_timeout": 2,
     "socket_connect_timeout": 2,
@@ -23,16 +23,16 @@ BROKER_OPTIONS: dict[str, Any] = {
 
 
 class _FlatRetry(Retry):
-    """Tries again, but not within each try.
+    """Retry policy whose retries do not nest.
 
-    redis-py also connects and pings through its retries, so that they multiply: against a Redis that hangs, one retry
-    took four times as long as a try.
+    redis-py also connects and pings with retries, so that they multiply. Against a Redis that hangs, one retry took
+    four times as long as a try.
     """
 
     _inside = threading.local()
 
     def call_with_retry(self, do: Callable[[], Any], fail: Callable[..., Any], *rest: Any, **options: Any) -> Any:
-        """Call `do`, and again where that is allowed and this is the outermost call of its thread."""
+        """Call `do`, with retries only in the outermost call of the thread."""
         if getattr(self._inside, "yes", False):
             return Retry(NoBackoff(), 0).call_with_retry(do, fail, *rest, **options)
         self._inside.yes = True
@@ -45,7 +45,7 @@ class _FlatRetry(Retry):
 def connect(url: str, *, retries: int = 1, try_s: float = TRY_S) -> Redis:
     """Return a client for `url` (`redis://`, `rediss://`, `unix://`) that decodes responses.
 
-    Each try fails within `try_s`. Only idempotent scripts may be sent, for a try whose reply was lost is repeated.
+    Each try fails within `try_s`. Only idempotent scripts may be sent: a try whose reply was lost is repeated.
     """
     return Redis.from_url(
         url,
@@ -58,5 +58,5 @@ def connect(url: str, *, retries: int = 1, try_s: float = TRY_S) -> Redis:
 
 
 def broker_url(url: str) -> str:
-    """Return `url` as Celery writes it: its scheme for unix sockets is another."""
+    """Return `url` with Celery's scheme for Unix sockets."""
     return url.replace("unix://", "redis+socket://", 1)

@@ -4,7 +4,7 @@
 `timbre:due`                     clients, scored by the time (ms) to look at them next
 `timbre:due:{client}`            hosts, scored by the time (ms) to look at them next
 `timbre:due:{client}:{host}`     job ids, scored by the time (ms) their next try is due
-`timbre:delivery:{job}`          hash: client, url, host, state, try, sent, reason; kept seven days
+`timbre:delivery:{job}`          hash: client, url, host, dialect, state, try, tries, sent, reason; kept seven days
 `timbre:delivery:{job}:body`     the bytes to send; kept as long as the result
 `timbre:delivery:{job}:log`      hash of tries, as sealed JSON, by their number; kept seven days
 `timbre:inflight:{client}`       tries on their way for a client, scored by when to give up on their courier
@@ -26,8 +26,9 @@ from redis import Redis
 from shared.adapters.redis_jobs import LOG_TTL_S
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 from shared.adapters.sealing import Envelope
-from shared.domain.addresses import SafeUrl
-from shared.domain.delivery import DELAYS_S, Delivery, DeliveryState, LogEntry, Next, Reason
+from shared.dialects.pyannoteai import PyannoteAi
+from shared.domain.addresses import HttpUrl
+from shared.domain.delivery import Delivery, DeliveryLog, DeliveryState, LogEntry, Next, Reason
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 
 #: Webhooks sent for one client at the same time: half of what a courier sends, see `SENDERS`.
@@ -47,24 +48,26 @@ class RedisDeliveries:
     """
 
     def __init__(self, redis: Redis, envelope: Envelope, *, clock: Clock = redis_clock) -> None:
-        self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
+        self._envelope = envelope
 
     def take(self, most: int) -> list[Delivery]:
-        """Take up to `most` due webhooks to send, at most eight of one client and four of one host at a time."""
-        limits = (PER_CLIENT, PER_HOST, round(SEND_S * 1000), len(DELAYS_S))
+        """Take up to `most` due webhooks to send; a client and a host have limits of their own, see above."""
+        limits = (PER_CLIENT, PER_HOST, round(SEND_S * 1000), len(PyannoteAi.delays_s))
         taken = self._scripts("take", most, *limits, LOG_TTL_S * 1000, LOG_LENGTH)
         return [
             Delivery(
                 job_id=job_id,
                 client_id=client,
-                url=SafeUrl(self._envelope.open(url, job_id)),
-                host=host,
-                body=self._envelope.open(body, job_id).encode(),
+                url=HttpUrl.parse(self._envelope.unseal(url, job_id)),
+                dialect=dialect or PyannoteAi.name,
+                body=self._envelope.unseal(body, job_id).encode(),
                 attempt=attempt,
                 sent=sent,
                 reason=reason,
             )
-            for job_id, client, url, host, body, attempt, sent, reason in taken
+            for job_id, client, url, dialect, body, attempt, sent, reason in taken
         ]
 
     def settle(self, delivery: Delivery, entry: LogEntry, then: Next) -> None:
@@ -78,8 +81,8 @@ class RedisDeliveries:
         """Give back a try that was not made, and make the webhook due again; a courier that was too slow is ignored."""
         self._scripts("put_off", *_which(delivery), delivery.attempt, round(delay_s * 1000), delivery.reason)
 
-    def log(self, client_id: str, job_id: str) -> tuple[DeliveryState, list[LogEntry]]:
-        """Return where a job's webhook stands, and its tries so far.
+    def log(self, client_id: str, job_id: str) -> DeliveryLog:
+        """Return the delivery log of a job's webhook.
 
         Raises
         ------
@@ -91,13 +94,15 @@ class RedisDeliveries:
         if record.get("client") != client_id:
             raise _NONE
         lines: dict[str, str] = self._redis.hgetall(f"{key}:log")  # type: ignore[assignment]
-        return DeliveryState(record["state"]), [self._entry(lines[number], job_id) for number in sorted(lines, key=int)]
+        tries = [self._entry(lines[number], job_id) for number in sorted(lines, key=int)]
+        return DeliveryLog(job_id, DeliveryState(record["state"]), tries)
 
     def _entry(self, line: str, job_id: str) -> LogEntry:
         attempt, bare, at_ms = line.partition(":")
         if bare:
-            return _unsettled(int(attempt), int(at_ms))
-        record = json.loads(self._envelope.open(line, job_id))
+            at = datetime.fromtimestamp(int(at_ms) / 1000, UTC)
+            return LogEntry(attempt=int(attempt), at=at, duration_ms=0, status=None, reason=Reason.UNKNOWN, answer="")
+        record = json.loads(self._envelope.unseal(line, job_id))
         return LogEntry(**record | {"at": datetime.fromisoformat(record["at"])})
 
     def redeliver(self, client_id: str, job_id: str) -> None:
@@ -120,9 +125,4 @@ _NONE = NoWebhook("This job has no webhook to deliver: it asked for none, has no
 
 
 def _which(delivery: Delivery) -> tuple[str | int, ...]:
-    return delivery.job_id, delivery.client_id, delivery.host, delivery.sent
-
-
-def _unsettled(attempt: int, at_ms: int) -> LogEntry:
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return LogEntry(attempt=attempt, at=at, duration_ms=0, status=None, reason=Reason.UNKNOWN, answer="")
+    return delivery.job_id, delivery.client_id, delivery.url.receiver, delivery.sent

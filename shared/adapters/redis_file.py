@@ -1,4 +1,4 @@
-"""Redis's append-only file, which keeps what was deleted until it is rewritten."""
+"""Redis's append-only file (AOF), which keeps deleted values until it is rewritten."""
 
 import structlog
 from redis import Redis
@@ -6,31 +6,32 @@ from redis.exceptions import ResponseError
 
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 
-#: A file is rewritten no more often than this, in seconds: what was deleted or expired has left it after this long.
+#: Seconds between two rewrites at least; deleted and expired values have left the file about as much later.
 EVERY_S = 300.0
-#: Jobs forgotten at once, for a script holds up everybody.
+#: Jobs that one script removes at most, since Redis serves nobody else meanwhile.
 _MOST = 10_000
-_LEAVING, _FORGETTING = "timbre:leaving", "timbre:forgetting"
+_LEAVING = "timbre:leaving"
+_FORGETTING = "timbre:forgetting"
 
 log = structlog.get_logger()
 
 
 class RedisFile:
-    """Makes Redis's files forget what Redis has forgotten.
+    """Rewrites Redis's append-only file, so that deleted values and their sealing keys leave the disk.
 
-    A sealed value has its key beside it, so that both are gone once the file is rewritten. The scripts that end and
-    delete jobs note in `timbre:leaving` when that is due; a note stays until a rewrite that began after it has
-    succeeded, whoever began it.
+    The scripts that end and delete jobs note in `timbre:leaving` that a rewrite is due. A note stays until a rewrite
+    that began after it has succeeded, whichever process began it.
     """
 
     def __init__(self, redis: Redis, *, every_s: float = EVERY_S, clock: Clock = redis_clock) -> None:
-        self._redis, self._scripts = redis, Scripts(redis, clock)
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
         self._every_ms = round(every_s * 1000)
-        #: The server that is rewriting for us, and up to which time (ms) its new file will have forgotten.
+        #: Run id of the server whose rewrite we began, and the time (ms) of the newest note that it settles.
         self._under_way: tuple[str, str] | None = None
 
     def forget(self) -> None:
-        """Begin a rewrite where one is due, or see how the one that was begun has ended; returns at once."""
+        """Begin a due rewrite, or check on the one begun before; returns at once."""
         if self._under_way is not None:
             self._conclude(*self._under_way)
         elif up_to := self._scripts("forget", self._every_ms, _MOST):
@@ -44,7 +45,7 @@ class RedisFile:
         if not state["aof_enabled"]:
             self._redis.zremrangebyscore(_LEAVING, "-inf", up_to)
         elif state["aof_rewrite_in_progress"]:
-            # It began before what is to be forgotten was removed; another one must follow it.
+            # It began before the values were removed, so another one must follow it.
             self._redis.delete(_FORGETTING)
         else:
             self._redis.bgrewriteaof()

@@ -1,9 +1,9 @@
-"""The job record in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
+"""Job records in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
 
 ==============================  ===================================================================================
-`timbre:job:{id}`               hash: client, command, media, webhook, host, status_only, status, step, progress,
-                                attempt, fence, claimed_by, ended_by, created, updated, output; without client and
-                                status, but with withdrawn_from, withdrawn_by and withdrawn_until (ms), what is
+`timbre:job:{id}`               hash: client, command, media, dialect, webhook, host, status_only, status, step,
+                                progress, attempt, fence, claimed_by, ended_by, created, updated, output; without client
+                                and status, but with withdrawn_from, withdrawn_by and withdrawn_until (ms), what is
                                 left of a job while it is being deleted
 `timbre:queued`                 waiting jobs, scored by the time (ms) of their last doorbell
 `timbre:running`                leased jobs, scored by the time (ms) their lease ends
@@ -16,53 +16,50 @@
 `timbre:forgetting`             when the last rewrite of Redis's file was begun, for as long as none may follow
 ==============================  ===================================================================================
 
-Repeated doorbells, and workers that come back from the dead, cannot harm a record: what ends a job carries the claim's
-fence and loses if it is stale. The webhook is put in the outbox by the script that ends the job, see
-`redis_deliveries.py`. What clients say and get is sealed (`sealing.py`): command, webhook and output hold signed
-addresses and voices, and Redis writes everything to its disk. Scripts build keys from ids, so this wants one Redis,
-not a cluster.
+Repeated doorbells and workers that come back from the dead cannot harm a record: the write that ends a job carries the
+claim's fencing token and loses if it is stale. The script that ends a job also puts its webhook in the outbox, see
+`redis_deliveries.py`. Command, webhook and output are sealed (`sealing.py`), since they hold signed addresses and
+voices, and Redis writes everything to its disk. Scripts build keys from ids, which needs one Redis, not a cluster.
 """
 
 import hashlib
 import json
-import re
+import time
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from redis import Redis
 
+from shared.adapters.redis_endings import CHANNEL, RedisEndings
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 from shared.adapters.sealing import Envelope
-from shared.domain.commands import Command, from_record, media_key, to_record
-from shared.domain.errors import (
-    DeadlineExceeded,
-    IdempotencyMismatch,
-    InvalidRequest,
-    JobFailure,
-    SettingsError,
-    TooManyJobs,
-    WorkerLost,
-)
+from shared.dialects.pyannoteai import PyannoteAi
+from shared.domain.commands import to_record
+from shared.domain.errors import IdempotencyMismatch, SealBroken, TooManyJobs
 from shared.domain.jobs import (
+    MAX_ATTEMPTS,
     Backlog,
     Claim,
+    Ending,
     IdempotencyKey,
     Job,
+    JobCursor,
     JobPage,
+    JobSubmission,
     JobSummary,
-    Order,
+    Overdue,
     PageQuery,
+    Reaped,
+    Reply,
     Status,
+    WebhookContent,
     Withdrawal,
 )
+from shared.domain.sources import MediaUrl
 from shared.names import QueueNames
 from shared.settings import Settings
-from shared.wire.native import compact, failed_output, webhook_body
 
-#: A job that took this many workers with it is not tried again.
-MAX_ATTEMPTS = 3
 #: Delivery logs are kept this long after the job's end, in seconds.
 LOG_TTL_S = 7 * 24 * 3600
 #: A doorbell that nobody heard is rung again after this long, in seconds, or after a lease where that is shorter.
@@ -71,10 +68,10 @@ _IDEMPOTENCY_S = 24 * 3600
 _JOB = "timbre:job:"
 #: In place of a fence: whoever has the job, or nobody yet.
 _ANYBODY = "*"
-#: A cursor is a place in the list, the time (ms) and id of a job, so that it leads on when that job is deleted.
-_CURSOR = re.compile(r"([0-9]{1,15})-([0-9a-f-]{36})")
-#: The place before all others.
+#: The place before all others in a list of jobs.
 _NEWEST = ["+inf", ""]
+#: Dialect of records that an earlier release wrote.
+_FIRST_DIALECT = PyannoteAi.name
 
 
 class RedisJobs:
@@ -102,33 +99,41 @@ class RedisJobs:
         max_unfinished: int,
         clock: Clock = redis_clock,
     ) -> None:
-        self._redis, self._scripts, self._envelope = redis, Scripts(redis, clock), envelope
-        self._lease_ms, self._ttl_ms, self._deadline_ms = _ms(lease_s), _ms(ttl_s), _ms(deadline_s)
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
+        self._envelope = envelope
+        self._lease_ms = _ms(lease_s)
+        self._ttl_ms = _ms(ttl_s)
+        self._deadline_ms = _ms(deadline_s)
         self._ring_after_ms = _ms(min(lease_s, RING_AFTER_S))
-        self._deadline_s, self._max_unfinished = deadline_s, max_unfinished
+        self._max_unfinished = max_unfinished
+        self._endings = RedisEndings(redis)
 
-    def create(self, job_id: str, client_id: str, order: Order) -> Job:
+    def create(self, job_id: str, client_id: str, submission: JobSubmission) -> Job:
         """Store a new job as created; under an idempotency key that was used before, return the job it made then.
 
         Raises
         ------
         IdempotencyMismatch, TooManyJobs
         """
-        webhook, idempotency = order.webhook, order.idempotency_key
+        webhook = submission.webhook
+        idempotency = submission.idempotency_key
+        source = submission.command.source
         answer, *found = self._scripts(
             "create",
             job_id,
             client_id,
-            self._envelope.seal(json.dumps(to_record(order.command)), job_id),
-            media_key(order.command.url) or "",
-            self._envelope.seal(webhook.url, job_id) if webhook else "",
-            webhook.host if webhook else "",
+            self._envelope.seal(json.dumps(to_record(submission.command)), job_id),
+            source.key if isinstance(source, MediaUrl) else "",
+            self._envelope.seal(webhook.url.text, job_id) if webhook else "",
+            webhook.url.receiver if webhook else "",
             "1" if webhook and webhook.status_only else "",
             idempotency.fingerprint if idempotency else "",
             _ms(_IDEMPOTENCY_S),
             self._max_unfinished,
             # The deadline is enforced by reapers, who may all be away for a while.
             2 * self._deadline_ms + self._ttl_ms,
+            submission.dialect,
             keys=[_idempotency(client_id, idempotency) if idempotency else ""],
         )
         if answer == "full":
@@ -136,46 +141,68 @@ class RedisJobs:
         if answer == "repeated":
             job_id = _same_request(found, idempotency)
         now = _time(found[0]) if answer == "created" else datetime.now(UTC)
+        content = webhook.content if webhook else WebhookContent.NOTHING
         return Job(
-            id=job_id, client_id=client_id, status=Status.CREATED, created_at=now, updated_at=now, command=order.command
+            id=job_id,
+            client_id=client_id,
+            status=Status.CREATED,
+            created_at=now,
+            updated_at=now,
+            reply=Reply(submission.dialect, content),
         )
 
     def knows(self, client_id: str, key: IdempotencyKey) -> bool:
-        """Say whether a client has used an idempotency key, for whatever."""
+        """Tell whether a client has used an idempotency key, for whatever."""
         return bool(self._redis.exists(_idempotency(client_id, key)))
 
     def find(self, client_id: str, job_id: str) -> Job | None:
         """Return a client's job; None when unknown, expired, another's, or sealed under another server secret."""
         record: dict[str, str] = self._redis.hgetall(_JOB + job_id)  # type: ignore[assignment]
-        with suppress(SettingsError):
+        with suppress(SealBroken):
             return self._job(job_id, record) if record.get("client") == client_id else None
         return None
 
-    def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
-        """Return some of a client's jobs, newest first, however many others stand between them.
+    def wait(self, client_id: str, job_id: str, seconds: float) -> Job | None:
+        """Return a client's job once it has ended, or as it stands after so many seconds; None as `find`."""
+        ends_at = time.monotonic() + seconds
+        with self._endings.expected(job_id) as ended:
+            while True:
+                job = self.find(client_id, job_id)
+                left_s = ends_at - time.monotonic()
+                if job is None or job.status.terminal or left_s <= 0 or self._endings.stopped:
+                    return job
+                ended.wait(left_s)
+                ended.clear()
 
-        Raises
-        ------
-        InvalidRequest
-            The cursor leads nowhere.
-        """
+    def stop_waiting(self) -> None:
+        """End every `wait`, now and in future, at once: the process is about to end."""
+        self._endings.stop()
+
+    def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
+        """Return a page of a client's jobs, newest first, however many others stand between them."""
         found: list[JobSummary] = []
-        place, skip, most = _place(which.cursor), which.skip, which.take + 1
+        place = [str(which.cursor.created_ms), which.cursor.job_id] if which.cursor else _NEWEST
+        skip = which.skip
+        most = which.take + 1
         while place and len(found) < most:
             place, skip, rows = self._scripts("list", client_id, status or "", *place, skip, most - len(found))
             found += [JobSummary(job_id, Status(state), _time(created)) for job_id, state, created in rows]
         jobs = found[: which.take]
-        return JobPage(jobs, _cursor(jobs[-1]) if len(found) == most else None)
+        return JobPage(jobs, JobCursor.of(jobs[-1]) if len(found) == most else None)
 
     def claim(self, job_id: str) -> Claim | None:
         """Lease a created job to the caller; None when it is not waiting."""
         found = self._scripts("claim", job_id, self._lease_ms, _call())
         if not found:
             return None
-        client_id, command, *numbers = found
-        attempt, fence = map(int, numbers)
+        (client_id, sealed, attempt, fence), reply = found
         return Claim(
-            job_id=job_id, client_id=client_id, command=self._command(job_id, command), attempt=attempt, fence=fence
+            job_id=job_id,
+            client_id=client_id,
+            record=json.loads(self._envelope.unseal(sealed, job_id)),
+            reply=_reply(reply),
+            attempt=int(attempt),
+            fence=int(fence),
         )
 
     def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
@@ -184,17 +211,17 @@ class RedisJobs:
         noted = [part for name, value in notes.items() if value is not None for part in (name, value)]
         return bool(self._scripts("beat", claim.job_id, claim.fence, self._lease_ms, *noted))
 
-    def finish(self, claim: Claim, status: Status, output: dict[str, Any]) -> bool:
-        """End the job with its output in wire form; False, and nothing written, when the claim was lost."""
-        return self._end(claim.job_id, claim.fence, status, output)
+    def finish(self, claim: Claim, ending: Ending) -> bool:
+        """End a claimed job; False, and nothing written, when the claim was lost."""
+        return self._end(claim.job_id, claim.fence, ending)
+
+    def end(self, job: Overdue, ending: Ending) -> bool:
+        """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
+        return self._end(job.job_id, _ANYBODY if job.fence is None else job.fence, ending)
 
     def release(self, claim: Claim) -> bool:
         """Hand the job back, its attempt not counted; False when the claim was lost."""
         return bool(self._scripts("release", claim.job_id, claim.fence))
-
-    def cancel(self, job_id: str, output: dict[str, Any]) -> bool:
-        """End the job as canceled, whoever has it; False when it had ended."""
-        return self._end(job_id, _ANYBODY, Status.CANCELED, output)
 
     def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
         """Take a client's job out of everybody's hands, to delete it; None when there is none, or another call has it.
@@ -202,15 +229,15 @@ class RedisJobs:
         A call that says nothing more has it for as long as a lease.
         """
         call = _call()
-        found = self._scripts("withdraw", job_id, client_id, call, self._lease_ms, self._ttl_ms)
+        found = self._scripts("withdraw", job_id, client_id, call, self._lease_ms, self._ttl_ms, CHANNEL)
         if not found:
             return None
-        media, sealed = found
+        media, sealed, in_use = found
         output = None
         # What was sealed under another server secret can still be removed.
-        with suppress(SettingsError):
-            output = self._envelope.open(sealed, job_id) if sealed else None
-        return Withdrawal(job_id=job_id, call=call, media_key=media or None, output=output)
+        with suppress(SealBroken):
+            output = self._envelope.unseal(sealed, job_id) if sealed else None
+        return Withdrawal(job_id=job_id, call=call, media_key=media or None, media_in_use=bool(in_use), output=output)
 
     def let_go(self, withdrawal: Withdrawal) -> None:
         """Leave a withdrawn job to the next call at once."""
@@ -220,35 +247,36 @@ class RedisJobs:
         """Remove what is left of a withdrawn job; False when another call has taken it over."""
         return bool(self._scripts("delete", withdrawal.job_id, withdrawal.call))
 
-    def reap(self) -> list[str]:
-        """Requeue jobs whose lease ran out, end those nobody can finish; return the ids of jobs to ring for."""
+    def reap(self) -> Reaped:
+        """Requeue jobs whose lease ran out, and return those that need a doorbell or an end."""
         silent, lost, late = self._scripts(
             "reap", self._ring_after_ms, MAX_ATTEMPTS, self._deadline_ms, keys=[QueueNames.JOBS]
         )
-        for job_id, fence in zip(lost[::2], lost[1::2], strict=True):
-            self._fail(job_id, fence, WorkerLost(f"The job's worker died {MAX_ATTEMPTS} times; it is not tried again."))
-        for job_id in late:
-            self._fail(
-                job_id, _ANYBODY, DeadlineExceeded(f"The job was not done within {self._deadline_s:g} s; try it again.")
-            )
-        return list(silent)
+        return Reaped(
+            silent=silent,
+            lost=[Overdue(job_id=job_id, fence=int(fence), reply=_reply(reply)) for job_id, fence, reply in lost],
+            late=[Overdue(job_id=job_id, reply=_reply(reply)) for job_id, reply in late],
+        )
 
     def backlog(self) -> Backlog:
         """Return how much is waiting."""
         waiting, running, oldest_ms = self._scripts("backlog")
         return Backlog(waiting, running, oldest_ms / 1000)
 
-    def _fail(self, job_id: str, fence: int | str, failure: JobFailure) -> None:
-        self._end(job_id, fence, Status.FAILED, failed_output(failure))
-
-    def _end(self, job_id: str, fence: int | str, status: Status, output: dict[str, Any]) -> bool:
-        texts = (compact(output), webhook_body(job_id, status, output), webhook_body(job_id, status))
-        sealed, *bodies = (self._envelope.seal(text, job_id) for text in texts)
-        record = (status.value, sealed, self._ttl_ms, *bodies, _ms(LOG_TTL_S), _call())
+    def _end(self, job_id: str, fence: int | str, ending: Ending) -> bool:
+        body = self._envelope.seal(ending.webhook_body, job_id) if ending.webhook_body else ""
+        output = self._envelope.seal(ending.output, job_id)
+        record = (
+            ending.status.value,
+            output,
+            self._ttl_ms,
+            body,
+            ending.webhook_tries,
+            _ms(LOG_TTL_S),
+            _call(),
+            CHANNEL,
+        )
         return bool(self._scripts("finish", job_id, fence, *record))
-
-    def _command(self, job_id: str, sealed: str) -> Command:
-        return from_record(json.loads(self._envelope.open(sealed, job_id)))
 
     def _job(self, job_id: str, record: dict[str, str]) -> Job:
         return Job(
@@ -257,11 +285,10 @@ class RedisJobs:
             status=Status(record["status"]),
             created_at=_time(record["created"]),
             updated_at=_time(record["updated"]),
-            command=self._command(job_id, record["command"]) if "command" in record else None,
+            reply=_reply_of(record),
             step=record.get("step"),
             progress=int(record["progress"]) if "progress" in record else None,
-            media_key=record["media"] or None,
-            output=json.loads(self._envelope.open(record["output"], job_id)) if "output" in record else None,
+            output=self._envelope.unseal(record["output"], job_id) if "output" in record else None,
         )
 
 
@@ -288,17 +315,14 @@ def _same_request(found: list[str], idempotency: IdempotencyKey | None) -> str:
     return job_id
 
 
-def _cursor(job: JobSummary) -> str:
-    return f"{_ms(job.created_at.timestamp())}-{job.id}"
+def _reply(found: list[str]) -> Reply:
+    dialect, content = found
+    return Reply(dialect or _FIRST_DIALECT, WebhookContent(content))
 
 
-def _place(cursor: str | None) -> list[str]:
-    if cursor is None:
-        return _NEWEST
-    place = _CURSOR.fullmatch(cursor)
-    if place is None:
-        raise InvalidRequest(("cursor", "Take it from the page before as it is, or start from the newest again."))
-    return list(place.groups())
+def _reply_of(record: dict[str, str]) -> Reply:
+    content = WebhookContent.STATUS if record.get("status_only") else WebhookContent.RESULT
+    return Reply(record.get("dialect", _FIRST_DIALECT), content if record.get("webhook") else WebhookContent.NOTHING)
 
 
 def _call() -> str:

@@ -1,4 +1,4 @@
-"""The list of models in Redis: workers know what is installed and keep saying so; the API, without weights, asks."""
+"""List of models in Redis, which the workers publish for the API; it has no weights to look at."""
 
 import json
 from dataclasses import asdict
@@ -11,17 +11,17 @@ _KEY = "timbre:models"
 
 
 class RedisModels:
-    """What the workers offer; forgotten `ttl_s` seconds after the last of them fell silent."""
+    """List of the workers' models; it expires `ttl_s` seconds after it was last published."""
 
     def __init__(self, redis: Redis, *, ttl_s: float) -> None:
         self._redis = redis
         self._ttl_ms = round(ttl_s * 1000)
 
     def publish(self, models: list[ListedModel]) -> None:
-        """Say which models there are; all workers of one service say the same."""
+        """Publish the list; all workers of a service publish the same one."""
         self._redis.set(_KEY, json.dumps([asdict(model) for model in models]), px=self._ttl_ms)
 
     def all(self) -> list[ListedModel]:
-        """Return what was last said; empty when no worker is there."""
+        """Return the published list; empty when no worker runs."""
         found = self._redis.get(_KEY)
         return [ListedModel(**model) for model in json.loads(str(found))] if found else []

@@ -1,4 +1,4 @@
-"""Lua scripts: each runs alone in Redis and reads Redis's own clock, so the clocks of our machines do not matter."""
+"""Lua scripts, which Redis runs one at a time; they read the clock of Redis, not those of our machines."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,20 +7,20 @@ from typing import Any
 from redis import Redis
 
 _LUA = Path(__file__).parent / "lua"
-#: Gives the time in ms; an empty string leaves it to Redis.
+#: Returns the time in ms, or an empty string for the clock of Redis.
 Clock = Callable[[], int | str]
 
 
 def redis_clock() -> str:
-    """Leave the time to Redis."""
+    """Return an empty string: the script reads the clock of Redis."""
     return ""
 
 
 class Scripts:
-    """The scripts of the `lua` folder, by name, on one clock."""
+    """Scripts of the `lua` folder, by name, on one clock."""
 
     def __init__(self, redis: Redis, clock: Clock = redis_clock) -> None:
-        self._redis, self._clock = redis, clock
+        self._clock = clock
         prelude = (_LUA / "prelude.lua").read_text()
         self._scripts = {
             path.stem: redis.register_script(prelude + path.read_text())

@@ -1,14 +1,14 @@
 """S3, or anything that speaks like it: uploads by presigned addresses, and sources read with our own credentials.
 
-Credentials come from where the AWS SDK looks for them (`AWS_ACCESS_KEY_ID`, a profile, the machine's role), and only
-ever to this module; clients see presigned addresses.
+The AWS SDK finds the credentials: `AWS_ACCESS_KEY_ID`, a profile, or the machine's role. Only this module uses them;
+clients see presigned addresses.
 """
 
 import base64
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
 from shared.domain.media import ADDRESS_LIFE_S, MediaPage, Upload
+from shared.domain.sources import S3Url
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,19 +63,37 @@ class S3Media:
     def __init__(
         self, client: "S3Client", bucket: str, *, signer: "S3Client", ttl_s: float, max_bytes: int, scratch: Path
     ) -> None:
-        self._s3, self._bucket, self._signer, self._scratch = client, bucket, signer, scratch
-        self._ttl_s, self._max_bytes = ttl_s, max_bytes
+        self._s3 = client
+        self._bucket = bucket
+        self._signer = signer
+        self._scratch = scratch
+        self._ttl_s = ttl_s
+        self._max_bytes = max_bytes
         self._swept_at = 0.0
 
     def put_address(self, client_id: str, key: str) -> str:
-        """Return where the client may PUT the upload."""
+        """Return the address to PUT the upload to."""
         return self._presigned("put_object", client_id, key)
 
     def get_address(self, client_id: str, key: str) -> str:
-        """Return where the client may GET the upload."""
+        """Return the address to GET the upload from."""
         return self._presigned("get_object", client_id, key)
 
-    def open(self, client_id: str, key: str) -> BinaryIO:
+    def save(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
+        """Store a file that the server itself received, whole or not at all; an earlier one of the key is replaced.
+
+        Raises
+        ------
+        Unavailable
+        """
+        with _scratch_file(self._scratch) as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.seek(0)
+            with _answered(key):
+                self._s3.upload_fileobj(file, self._bucket, _name(client_id, key))
+
+    def open_upload(self, client_id: str, key: str) -> BinaryIO:
         """Return an upload as an open file.
 
         Raises
@@ -85,7 +104,7 @@ class S3Media:
             return _read(self._s3, self._bucket, _name(client_id, key), self._max_bytes, self._scratch)
 
     def contains(self, client_id: str, key: str) -> bool:
-        """Say whether there is such an upload."""
+        """Tell whether there is such an upload."""
         try:
             with _answered(key):
                 self._s3.head_object(Bucket=self._bucket, Key=_name(client_id, key))
@@ -119,7 +138,8 @@ class S3Media:
         return digest
 
     def _digest(self, name: str) -> str | None:
-        found, digest = self._s3.get_object(Bucket=self._bucket, Key=name), hashlib.sha256()
+        found = self._s3.get_object(Bucket=self._bucket, Key=name)
+        digest = hashlib.sha256()
         with closing(found["Body"]) as body:
             if found["ContentLength"] > self._max_bytes:
                 return None
@@ -150,34 +170,34 @@ class S3Sources:
     """Recordings in buckets that an operator has listed, `s3://BUCKET/KEY`; every client may name any of them."""
 
     def __init__(self, client: "S3Client", buckets: frozenset[str], *, max_bytes: int, scratch: Path) -> None:
-        self._s3, self._buckets = client, buckets
-        self._max_bytes, self._scratch = max_bytes, scratch
+        self._s3 = client
+        self._buckets = buckets
+        self._max_bytes = max_bytes
+        self._scratch = scratch
 
-    def open(self, url: str) -> BinaryIO:
-        """Return what is at an `s3://` address as an open file.
+    def open_object(self, source: S3Url) -> BinaryIO:
+        """Return an object as an open file.
 
         Raises
         ------
         UrlNotAllowed, DownloadFailed, FileTooLarge
         """
-        bucket, _, key = url.removeprefix("s3://").partition("/")
-        if bucket not in self._buckets:
-            raise UrlNotAllowed(f"Bucket {bucket} is not one that this service reads.")
+        if source.bucket not in self._buckets:
+            raise UrlNotAllowed(f"Bucket {source.bucket} is not one that this service reads.")
         try:
-            return _read(self._s3, bucket, key, self._max_bytes, self._scratch)
+            return _read(self._s3, source.bucket, source.key, self._max_bytes, self._scratch)
         except ClientError as error:
             raise DownloadFailed(
-                f"Bucket {bucket} answered with {_code(error)}; check the key and the rights."
+                f"Bucket {source.bucket} answered with {_code(error)}; check the key and the rights."
             ) from None
         except BotoCoreError:
-            raise DownloadFailed(f"Bucket {bucket} does not answer.") from None
+            raise DownloadFailed(f"Bucket {source.bucket} does not answer.") from None
 
 
 def _read(client: "S3Client", bucket: str, key: str, max_bytes: int, scratch: Path) -> BinaryIO:
     """Return an object as an open file without a name, so that it is gone when the worker dies."""
     found = client.get_object(Bucket=bucket, Key=key)
-    scratch.mkdir(parents=True, exist_ok=True)
-    file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
+    file = _scratch_file(scratch)
     try:
         if found["ContentLength"] > max_bytes:
             raise FileTooLarge(f"The recording's file is larger than {max_bytes / 2**20:.0f} MiB.")
@@ -190,6 +210,11 @@ def _read(client: "S3Client", bucket: str, key: str, max_bytes: int, scratch: Pa
         found["Body"].close()
     file.seek(0)
     return file
+
+
+def _scratch_file(folder: Path) -> BinaryIO:
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What must be read again, by nobody else, is stored sealed: AES-256-GCM under keys derived from the server secret."""
+"""Sealing: authenticated encryption of what is stored, AES-256-GCM under keys derived from the server secret."""
 
 import base64
 import os
@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from shared.domain.errors import SettingsError
+from shared.domain.errors import SealBroken
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
@@ -25,26 +25,26 @@ class Sealer:
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._aead.encrypt(nonce, plain, context.encode())
 
-    def open(self, sealed: bytes, context: str) -> bytes:
+    def unseal(self, sealed: bytes, context: str) -> bytes:
         """Return what was sealed.
 
         Raises
         ------
-        SettingsError
+        SealBroken
             It was sealed under another server secret, or for another context.
         """
         try:
             return self._aead.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode())
         except InvalidTag:
-            raise SettingsError("What is stored was sealed under another server secret; restore that one.") from None
+            raise SealBroken from None
 
 
 class Envelope:
     """Seals what belongs to a job: commands, results, webhooks.
 
-    Each thing has a key of its own, which stands before it, sealed under the server's: a copy of the database is worth
-    nothing without the server secret, and whoever removes the record has removed the only key to what it said; from
-    Redis's files too, see `redis_file.py`.
+    Each value has a key of its own, which stands before it, sealed under the server's. So a copy of the database is
+    worth nothing without the server secret. A removed record takes the only key to its values along, from Redis's
+    append-only file too, see `redis_file.py`.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -53,19 +53,21 @@ class Envelope:
 
     def seal(self, text: str, context: str) -> str:
         """Return `text` sealed, in base64, readable only under the same `context`."""
-        key, nonce = os.urandom(_KEY_BYTES), os.urandom(_NONCE_BYTES)
+        key = os.urandom(_KEY_BYTES)
+        nonce = os.urandom(_NONCE_BYTES)
         sealed = AESGCM(key).encrypt(nonce, text.encode(), context.encode())
         return base64.b64encode(self._keys.seal(key, context) + nonce + sealed).decode()
 
-    def open(self, sealed: str, context: str) -> str:
+    def unseal(self, sealed: str, context: str) -> str:
         """Return what was sealed.
 
         Raises
         ------
-        SettingsError
+        SealBroken
             It was sealed under another server secret, or for another context.
         """
         raw = base64.b64decode(sealed)
-        key = self._keys.open(raw[: self._wrapped_bytes], context)
-        nonce, body = raw[self._wrapped_bytes :][:_NONCE_BYTES], raw[self._wrapped_bytes + _NONCE_BYTES :]
+        key = self._keys.unseal(raw[: self._wrapped_bytes], context)
+        nonce = raw[self._wrapped_bytes :][:_NONCE_BYTES]
+        body = raw[self._wrapped_bytes + _NONCE_BYTES :]
         return AESGCM(key).decrypt(nonce, body, context.encode()).decode()

@@ -1,11 +1,19 @@
-"""Which addresses may be opened on a client's behalf."""
+"""Addresses that clients give: parsed, and judged by rules before anything is opened."""
 
 import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from shared.domain.errors import SettingsError
+
+_PORTS = {"http": 80, "https": 443}
+_LONGEST_URL = 8192
+#: ASCII that can be seen, less the backslash.
+_PLAIN = re.compile(r"[!-\[\]-~]+")
+#: A host and a port; urlsplit takes any letters for them.
+_AUTHORITY = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d+)?", re.ASCII)
 
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -21,30 +29,76 @@ _NOT_GLOBAL = [
 ]
 
 
-class SafeUrl(str):
-    """An address that a client gave: it is the whole address, but printed it never shows its query or fragment.
+class InvalidAddress(ValueError):
+    """A text is not an address of the kind that is wanted; the message is a sentence for its sender."""
 
-    The query of a presigned address is its authorization, so it must not reach logs, messages or tracebacks.
+
+@dataclass(frozen=True, repr=False)
+class HttpUrl:
+    """Absolute http(s) URL (RFC 3986) in ASCII without user name or password, parsed once.
+
+    Printed, it never shows its query or fragment: the query of a presigned address is its authorization, so it must
+    not reach logs, messages or tracebacks.
     """
 
-    __slots__ = ()
+    #: The whole URL as it was given.
+    text: str
+    scheme: str
+    #: Lower case, IPv6 without brackets.
+    host: str
+    port: int
+    #: Path and query, exactly as they were given: a signature may cover them.
+    target: str
+
+    @classmethod
+    def parse(cls, text: str) -> "HttpUrl":
+        """Parse an URL.
+
+        Raises
+        ------
+        InvalidAddress
+        """
+        # Parsers disagree about blanks, control characters and backslashes: one might judge another host than is meant.
+        if len(text) > _LONGEST_URL or not _PLAIN.fullmatch(text):
+            raise InvalidAddress("The address is not a valid URL.")
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise InvalidAddress("The address is not a valid URL.") from None
+        if parts.scheme not in _PORTS or not _AUTHORITY.fullmatch(parts.netloc) or port == 0:
+            raise InvalidAddress("The address must be http:// or https://, without user name or password.")
+        query = text.partition("#")[0].partition("?")
+        return cls(
+            text=text,
+            scheme=parts.scheme,
+            host=str(parts.hostname),
+            port=port or _PORTS[parts.scheme],
+            target=(parts.path or "/") + query[1] + query[2],
+        )
+
+    @property
+    def authority(self) -> str:
+        """Host and, unless it is the scheme's own, port: the Host header (RFC 9110, 7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def receiver(self) -> str:
+        """Host and port in one spelling, so that the same receiver is always known as the same."""
+        return f"{self.host.rstrip('.')}:{self.port}"
 
     def __str__(self) -> str:
-        """Return the address without what may authorize."""
-        plain = self[:]
-        cut = re.split("[?#]", plain, maxsplit=1)[0]
-        return cut if cut == plain else f"{cut}?..."
+        path, cut, _ = self.text.partition("#")[0].partition("?")
+        return f"{path}?..." if cut or path != self.text else path
 
     def __repr__(self) -> str:
-        return repr(str(self))
-
-    def __format__(self, spec: str) -> str:
-        return format(str(self), spec)
+        return f"HttpUrl({self})"
 
 
 @dataclass(frozen=True)
 class AddressRules:
-    """What may be opened: public addresses at some ports, and beyond them what an operator lists."""
+    """Rules for clients' addresses: public ones at some ports, and those that an operator lists."""
 
     ports: tuple[range, ...] = (range(80, 81), range(443, 444))
     #: Names that may resolve to anything.
@@ -74,13 +128,12 @@ class AddressRules:
 
     def allow(self, host: str, addresses: Iterable[str]) -> bool:
         """Say whether `host` may be opened, given every address that it resolves to."""
-        return host.lower().rstrip(".") in self.hosts or all(map(self._allow_address, addresses))
+        return host.lower().rstrip(".") in self.hosts or all(
+            is_public(address) or self._list(_with_embedded(address)) for address in addresses
+        )
 
-    def _allow_address(self, address: str) -> bool:
-        return is_public(address) or all(map(self._is_listed, _with_embedded(address)))
-
-    def _is_listed(self, ip: _Ip) -> bool:
-        return any(ip in network for network in self.networks)
+    def _list(self, addresses: Iterable[_Ip]) -> bool:
+        return all(any(address in network for network in self.networks) for address in addresses)
 
 
 def is_public(address: str) -> bool:

@@ -1,40 +1,34 @@
-"""What clients ask for. A command is a job's whole payload; the worker dispatches on its type."""
+"""Commands: a job's whole payload, a type for each kind of job; the worker dispatches on the type."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from shared.domain.addresses import SafeUrl
+from shared.domain.sources import Source, parse_source
 from shared.domain.verification import OperatingPoint
-
-MEDIA_SCHEME = "media://"
-S3_SCHEME = "s3://"
+from shared.domain.voiceprints import Voiceprint
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Something to be done with a recording."""
+    """Work on a recording."""
 
     kind: ClassVar[str]
-    #: Where the recording is: http(s), `media://` for an upload, or `s3://`.
-    url: str
+    source: Source
     #: Handle of the model to use; None: whichever the worker runs.
     model: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "url", SafeUrl(self.url))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreateVoiceprint(Command):
-    """Make the voiceprint of whoever speaks most in a recording."""
+    """Make the voiceprint of a recording's dominant speaker."""
 
     kind = "voiceprint"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diarize(Command):
-    """Tell who speaks when in a recording, long or short."""
+    """Diarize a recording, long or short: who speaks when."""
 
     kind = "diarize"
     #: How many speakers there are at least and at most, as far as the client knows.
@@ -51,8 +45,8 @@ class Identify(Diarize):
     """Diarize a recording and name those of its speakers whose voiceprints are given."""
 
     kind = "identify"
-    #: Voiceprint strings by label.
-    voiceprints: Mapping[str, str] = field(repr=False)
+    #: By label.
+    voiceprints: Mapping[str, Voiceprint] = field(repr=False)
     #: Whether no two speakers may have the same label.
     exclusive_matching: bool = True
     #: Least confidence, 0 to 100, of a match.
@@ -61,31 +55,44 @@ class Identify(Diarize):
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(Command):
-    """Say whether the voice that speaks most in a recording is that of a voiceprint."""
+    """Verify that a recording's dominant speaker is the person of a voiceprint."""
 
     kind = "verify"
-    voiceprint: str = field(repr=False)
+    voiceprint: Voiceprint = field(repr=False)
     operating_point: OperatingPoint = OperatingPoint.BALANCED
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "operating_point", OperatingPoint(self.operating_point))
 
 
 _KINDS: dict[str, type[Command]] = {cls.kind: cls for cls in (CreateVoiceprint, Diarize, Identify, Verify)}
-
-
-def media_key(url: str) -> str | None:
-    """Return the name of the upload that `url` stands for; None when it is no `media://` address."""
-    return url.removeprefix(MEDIA_SCHEME) if url.startswith(MEDIA_SCHEME) else None
+#: Fields that are not JSON as they are, and how they are read.
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "source": parse_source,
+    "voiceprint": Voiceprint.decode,
+    "voiceprints": lambda texts: {label: Voiceprint.decode(text) for label, text in texts.items()},
+    "operating_point": OperatingPoint,
+}
+_WRITERS: dict[str, Callable[[Any], Any]] = {
+    "source": lambda source: source.text,
+    "voiceprint": Voiceprint.encode,
+    "voiceprints": lambda voiceprints: {label: one.encode() for label, one in voiceprints.items()},
+}
 
 
 def to_record(command: Command) -> dict[str, Any]:
     """Return `command` as plain JSON values, for the job record."""
-    return {"kind": command.kind, **asdict(command)}
+    values = {f.name: getattr(command, f.name) for f in fields(command)}
+    record = {name: _WRITERS[name](value) if name in _WRITERS else value for name, value in values.items()}
+    return {"kind": command.kind, "url": record.pop("source"), **record}
 
 
-def from_record(record: dict[str, Any]) -> Command:
-    """Return the command that `to_record` wrote."""
+def from_record(record: Mapping[str, Any]) -> Command:
+    """Return the command that `to_record` wrote.
+
+    Raises
+    ------
+    InvalidVoiceprint
+        A newer release wrote it.
+    """
     values = dict(record)
-    return _KINDS[values.pop("kind")](**values)
+    kind = _KINDS[values.pop("kind")]
+    values["source"] = values.pop("url")
+    return kind(**{name: _READERS[name](value) if name in _READERS else value for name, value in values.items()})

@@ -1,13 +1,14 @@
-"""Webhook delivery as values: how a try went, and what follows from it."""
+"""Webhook delivery as values: tries, outcomes, and the decision to retry."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-#: Seconds before each try after the one before; the last two by some tenth more or less, so that receivers which come
-#: back are not met by everything at once.
-DELAYS_S = (0.0, 0.0, 60.0, 300.0)
+from shared.domain.addresses import HttpUrl
+
+#: Long delays are a tenth longer or shorter, so that a receiver that comes back is not met by everything at once.
 _JITTER = 0.1
 _JITTER_FROM_S = 60.0
 #: A receiver may ask for patience, up to this many seconds.
@@ -17,7 +18,7 @@ GONE = 410
 
 
 class Reason(StrEnum):
-    """Why a try failed; the words of the `x-retry-reason` header."""
+    """Reason for a failed try, in the words of the `x-retry-reason` header."""
 
     TIMEOUT = "http_timeout"
     REDIRECTS = "too_many_redirects"
@@ -30,7 +31,7 @@ class Reason(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands."""
+    """State of a delivery."""
 
     #: A try is due, now or later.
     PENDING = "pending"
@@ -46,7 +47,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How one try went."""
+    """Outcome of one try."""
 
     #: None: a 2xx answer.
     reason: Reason | None
@@ -64,9 +65,9 @@ class Delivery:
 
     job_id: str
     client_id: str
-    url: str
-    #: Its host and port in one spelling.
-    host: str
+    url: HttpUrl
+    #: Name of the dialect that signs it.
+    dialect: str
     #: The bytes to send, the same on every try.
     body: bytes
     #: Which try of the schedule this is, from 1.
@@ -79,7 +80,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class LogEntry:
-    """One try, as the delivery log keeps it."""
+    """Entry of the delivery log: one try."""
 
     attempt: int
     at: datetime
@@ -89,28 +90,37 @@ class LogEntry:
     answer: str
 
 
+@dataclass(frozen=True)
+class DeliveryLog:
+    """Delivery of a job's webhook: its state, and every try so far."""
+
+    job_id: str
+    state: DeliveryState
+    tries: Sequence[LogEntry]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Next:
-    """What follows from a try: a state, and the seconds until the next one if there is one."""
+    """Decision after a try: a state, and the seconds until the next try if there is one."""
 
     state: DeliveryState
     delay_s: float | None = None
 
 
-def follow_up(outcome: Outcome, attempt: int) -> Next:
-    """Decide what follows from the `attempt`-th try."""
+def follow_up(outcome: Outcome, attempt: int, delays_s: Sequence[float]) -> Next:
+    """Decide whether a webhook is retried after its `attempt`-th try.
+
+    Parameters
+    ----------
+    delays_s : the dialect's retry schedule: seconds before each try, the first included.
+    """
     if outcome.reason is None:
         return Next(state=DeliveryState.DELIVERED)
     if outcome.status == GONE or outcome.reason is Reason.REVOKED:
         return Next(state=DeliveryState.REFUSED)
-    if attempt >= len(DELAYS_S):
+    if attempt >= len(delays_s):
         return Next(state=DeliveryState.EXHAUSTED)
-    return Next(state=DeliveryState.PENDING, delay_s=max(_jittered(DELAYS_S[attempt]), _patience_s(outcome)))
-
-
-def _jittered(delay_s: float) -> float:
-    return delay_s * random.uniform(1 - _JITTER, 1 + _JITTER) if delay_s >= _JITTER_FROM_S else delay_s
-
-
-def _patience_s(outcome: Outcome) -> float:
-    return min(outcome.retry_after_s, MAX_RETRY_AFTER_S)
+    delay_s = delays_s[attempt]
+    if delay_s >= _JITTER_FROM_S:
+        delay_s *= random.uniform(1 - _JITTER, 1 + _JITTER)
+    return Next(state=DeliveryState.PENDING, delay_s=max(delay_s, min(outcome.retry_after_s, MAX_RETRY_AFTER_S)))

@@ -1,4 +1,4 @@
-"""Who spoke when, as values, and who spoke most."""
+"""Diarization as values: turns, speakers, the dominant speaker."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,25 @@ from shared.domain.audio import Segment, total_s
 
 @dataclass(frozen=True)
 class Turn:
-    """A segment and who speaks in it: a label local to one recording, `SPEAKER_00`."""
+    """Segment with its speaker: a label local to one recording, `SPEAKER_00`."""
 
     segment: Segment
     speaker: str
+    #: Probability of each speaker in %, 0 to 100; None where it was not asked for.
+    confidence: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class SpeakerTime:
+    """Speech of one speaker, in seconds."""
+
+    speaker: str
+    seconds: float
 
 
 @dataclass(frozen=True)
 class SpeakerHints:
-    """How many speakers a recording has, as far as its sender knows."""
+    """Number of speakers of a recording, as far as its sender knows."""
 
     min_speakers: int = 1
     #: None: any number.
@@ -43,6 +53,11 @@ class Diarization:
     def seconds(self) -> dict[str, float]:
         """Return each speaker's total speech, in seconds."""
         return {speaker: total_s(self.segments(speaker)) for speaker in self.speakers}
+
+    @property
+    def speaker_times(self) -> list[SpeakerTime]:
+        """Each speaker's total speech, in order of first appearance."""
+        return [SpeakerTime(speaker, seconds) for speaker, seconds in self.seconds().items()]
 
     def dominant_speaker(self) -> str:
         """Return who speaks longest; ties go to the earliest first turn."""

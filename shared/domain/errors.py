@@ -7,15 +7,14 @@
     |   |-- ModelNotAvailable, InvalidVoiceprint, NotCalibrated
     |   |-- Canceled, DeadlineExceeded
     |   `-- WorkerLost, InternalError
-    |-- RequestError            answers an HTTP request with a 4xx or 503
-    |   |-- InvalidRequest, Unauthorized, NotFound, MethodNotAllowed, LengthRequired, RequestTooLarge,
-    |   |   UnsupportedMediaType
-    |   |-- JobEnded, IdempotencyMismatch, TooManyJobs, RateLimited
+    |-- RequestError            refuses what a client asks for; api/errors.py adds those that only HTTP knows
+    |   |-- NotFound, JobEnded, IdempotencyMismatch, TooManyJobs
     |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
     |   `-- Unavailable
     |-- UnknownNameError        the command line names a client or key that does not exist
     |-- KeyEndedError           the command line wants to replace a key that works no more
     |-- ModelInstallError       a model could not be fetched, checked, converted or loaded
+    |-- SealBroken              stored ciphertext cannot be read, since the server secret is another
     `-- SettingsError           the environment does not describe a runnable service
 
 Each class has a stable `code`, tells the user what to do in its message, and says whether trying the same thing
@@ -90,7 +89,7 @@ class AudioTooLong(JobFailure):
 
 
 class NoSpeech(JobFailure):
-    """Nobody speaks in the recording."""
+    """The recording has no speech."""
 
     code = "no_speech"
 
@@ -126,7 +125,7 @@ class Canceled(JobFailure):
 
 
 class DeadlineExceeded(JobFailure):
-    """Nobody finished the job in time."""
+    """The job was not finished in time."""
 
     code = "deadline_exceeded"
     retryable = True
@@ -149,53 +148,13 @@ class InternalError(JobFailure):
 
 
 class RequestError(TimbreError):
-    """An HTTP request that is answered with an error status."""
-
-
-class InvalidRequest(RequestError):
-    """The request's body or parameters are malformed; `errors` holds one (field, message) each."""
-
-    code = "invalid_request"
-
-    def __init__(self, *errors: tuple[str, str]) -> None:
-        super().__init__("Invalid request")
-        self.errors = errors
-
-
-class Unauthorized(RequestError):
-    """No valid API key came with the request."""
-
-    code = "unauthorized"
+    """A client's request cannot be granted."""
 
 
 class NotFound(RequestError):
     """There is no such thing, or it belongs to another client."""
 
     code = "not_found"
-
-
-class MethodNotAllowed(RequestError):
-    """The address exists but not for this method."""
-
-    code = "method_not_allowed"
-
-
-class LengthRequired(RequestError):
-    """A JSON body was sent without a Content-Length."""
-
-    code = "length_required"
-
-
-class RequestTooLarge(RequestError):
-    """The request's body is larger than allowed."""
-
-    code = "request_too_large"
-
-
-class UnsupportedMediaType(RequestError):
-    """The body is not JSON."""
-
-    code = "unsupported_media_type"
 
 
 class JobEnded(RequestError):
@@ -214,13 +173,6 @@ class TooManyJobs(RequestError):
     """The client has too many unfinished jobs."""
 
     code = "too_many_jobs"
-    retryable = True
-
-
-class RateLimited(RequestError):
-    """The client calls too often."""
-
-    code = "rate_limited"
     retryable = True
 
 
@@ -273,6 +225,15 @@ class ModelInstallError(TimbreError):
     """A model could not be fetched, checked, converted or loaded."""
 
     code = "model_install_failed"
+
+
+class SealBroken(TimbreError):
+    """Stored ciphertext was sealed under another server secret, or for another context."""
+
+    code = "seal_broken"
+
+    def __init__(self) -> None:
+        super().__init__("What is stored was sealed under another server secret; restore that one (TIMBRE_SECRET).")
 
 
 class SettingsError(TimbreError):

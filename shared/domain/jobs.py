@@ -1,21 +1,24 @@
-"""A job as a value: what was asked, how far it is, how it ended."""
+"""Job as a value: submission, record, claim, ending, receipt."""
 
+import re
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
-from shared.domain.addresses import SafeUrl
+from shared.domain.addresses import HttpUrl
 from shared.domain.commands import Command
 
-_PORTS = {"http": 80, "https": 443}
+#: A job that took this many workers with it is not tried again.
+MAX_ATTEMPTS = 3
+#: The text form of a `JobCursor`.
+_CURSOR = re.compile(r"([0-9]{1,15})-([0-9a-f-]{36})")
 
 
 class Status(StrEnum):
-    """Where a job stands; the words of the wire."""
+    """Status of a job, in the words of the wire."""
 
     #: Stored, waiting for a worker (also after its worker was lost).
     CREATED = "created"
@@ -30,42 +33,72 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended; a terminal status never changes."""
+        """True once the job has ended; a terminal status never changes."""
         return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
+
+
+class WebhookContent(StrEnum):
+    """Content of a job's webhook."""
+
+    #: The job asked for no webhook.
+    NOTHING = ""
+    STATUS = "status"
+    RESULT = "result"
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where a client wants to be told of a job's end, and whether without the result."""
+    """Address that is told of a job's end, and whether without the result."""
 
-    url: str
+    url: HttpUrl
     status_only: bool = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "url", SafeUrl(self.url))
-
     @property
-    def host(self) -> str:
-        """Host and port in one spelling, so that the same receiver is always known as the same."""
-        parts = urlsplit(self.url)
-        return f"{(parts.hostname or '').rstrip('.')}:{parts.port or _PORTS[parts.scheme]}"
+    def content(self) -> WebhookContent:
+        """Content of its bodies."""
+        return WebhookContent.STATUS if self.status_only else WebhookContent.RESULT
 
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A client's own name for a request, and a hash of what it asked for."""
+    """Client's own name for a request, and a hash of the request."""
 
     key: str
     fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """A job as it is asked for."""
+class JobSubmission:
+    """Request for a job, validated."""
 
     command: Command
+    #: Name of the dialect that the client speaks.
+    dialect: str
     webhook: Webhook | None = None
     idempotency_key: IdempotencyKey | None = None
+    #: What was not taken literally; told to the client, not stored.
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Form in which a job's end is told: the dialect that renders it, and the content of its webhook."""
+
+    dialect: str
+    webhook: WebhookContent = WebhookContent.NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """End of a job as its dialect renders it: the bytes that polling and webhooks carry."""
+
+    status: Status
+    #: JSON text.
+    output: str
+    #: JSON text; empty where no webhook was asked for.
+    webhook_body: str
+    #: Most tries to deliver it.
+    webhook_tries: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +110,13 @@ class Job:
     status: Status
     created_at: datetime
     updated_at: datetime
-    #: What to do; dropped from the record at the end, for it may hold a signed URL.
-    command: Command | None
-    #: Which step a running job is in.
+    reply: Reply
+    #: Step that a running job is in.
     step: str | None = None
-    #: How much of a running job is done, in %; None where it is not worth telling.
+    #: Share of a running job that is done, in %; None where it is not worth telling.
     progress: int | None = None
-    #: Name of the upload it is made from, without `media://`; None when it is not made from one.
-    media_key: str | None = None
-    #: Wire form of the result or the error; None until the job ends.
-    output: dict[str, Any] | None = None
+    #: JSON text of the result or the error, as its dialect rendered it; None until the job ends.
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,13 +128,37 @@ class JobSummary:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class JobCursor:
+    """Place in a list of jobs, newest first: behind the job of this time (ms) and id, which may be deleted since."""
+
+    created_ms: int
+    job_id: str
+
+    @classmethod
+    def parse(cls, text: str) -> "JobCursor":
+        """Parse the text form; raises ValueError."""
+        found = _CURSOR.fullmatch(text)
+        if found is None:
+            raise ValueError("Take it from the page before as it is, or start from the newest again.")
+        return cls(int(found[1]), found[2])
+
+    @classmethod
+    def of(cls, job: JobSummary) -> "JobCursor":
+        """Return the place behind `job`."""
+        return cls(round(job.created_at.timestamp() * 1000), job.id)
+
+    def __str__(self) -> str:
+        return f"{self.created_ms}-{self.job_id}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PageQuery:
-    """Which part of a list: so many, from where the page before ended, or after skipping some."""
+    """Page of a list: so many, from where the page before ended, or after skipping some."""
 
     take: int
     skip: int = 0
-    cursor: str | None = None
+    cursor: JobCursor | None = None
 
 
 @dataclass(frozen=True)
@@ -112,22 +166,28 @@ class JobPage:
     """Some of a client's jobs, and where to go on; None: these are the last."""
 
     jobs: Sequence[JobSummary]
-    cursor: str | None
+    cursor: JobCursor | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """Proof of what was removed: hexadecimal SHA-256 of each thing, None for what did not exist."""
+    """Receipt of a deletion: hexadecimal SHA-256 of each part, None for a part that did not exist."""
 
     job_id: str
     deleted_at: datetime
     output_sha256: str | None
     media_sha256: str | None
 
+    @property
+    def removed(self) -> dict[str, str]:
+        """The hashes of what existed, by name."""
+        hashes = {"output": self.output_sha256, "media": self.media_sha256}
+        return {name: sha256 for name, sha256 in hashes.items() if sha256 is not None}
+
 
 @dataclass(frozen=True)
 class Backlog:
-    """How much is waiting."""
+    """Jobs that wait and run."""
 
     waiting: int
     running: int
@@ -141,23 +201,48 @@ class Claim:
 
     job_id: str
     client_id: str
-    command: Command
-    #: Which try this is, from 1.
+    #: The command, as `shared.domain.commands.to_record` wrote it.
+    record: Mapping[str, Any] = field(repr=False)
+    reply: Reply
+    #: Number of this attempt, from 1.
     attempt: int
     #: Fencing token: a write that carries an older one is refused.
     fence: int
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overdue:
+    """Unfinished job that must be ended: by fencing token where a claim holds it, else None."""
+
+    job_id: str
+    reply: Reply
+    fence: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaped:
+    """Jobs that need somebody."""
+
+    #: Ids of jobs to ring for.
+    silent: Sequence[str]
+    #: Jobs whose workers died too often.
+    lost: Sequence[Overdue]
+    #: Jobs past their deadline.
+    late: Sequence[Overdue]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Withdrawal:
-    """A caller's right to delete a job that nobody else can get at any more, and what there is to delete."""
+    """Right to delete a job that nobody else can reach any more, with what there is to delete."""
 
     job_id: str
     #: Names the call that has the job.
     call: str
-    #: Name of the upload the job was made from, without `media://`; None when there is none.
+    #: Key of the upload the job was made from; None when there is none.
     media_key: str | None
-    #: What the job ended with, as compact JSON; None when it had not ended.
+    #: Whether another unfinished job of the client is made from the same upload.
+    media_in_use: bool
+    #: The job's output, as JSON text; None when it had not ended.
     output: str | None
 
 

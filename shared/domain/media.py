@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.domain.sources import MediaUrl
+
 #: How long a signed address may be used, in seconds.
 ADDRESS_LIFE_S = 3600
 
@@ -15,6 +17,11 @@ class Upload:
     key: str
     size_bytes: int
     stored_at: datetime
+
+    @property
+    def url(self) -> str:
+        """Its `media://` address."""
+        return MediaUrl(self.key).text
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,27 @@
 """Results of jobs, as values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.diarization import Diarization
+from shared.domain.audio import Segment
+from shared.domain.diarization import Diarization, Turn
 from shared.domain.quality import Quality
 from shared.domain.verification import Comparison, Comparisons, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 
-#: Resolution of a confidence that follows a recording, in seconds.
+#: Resolution of a confidence along a recording, in seconds.
 FRAME_S = 0.02
+
+_UNCALIBRATED = "The model is not calibrated: its scores mean nothing but an order, so there is no confidence."
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceprintResult:
-    """The voiceprint of a recording's dominant speaker, and how it came about."""
+    """Voiceprint of a recording's dominant speaker, and its provenance."""
 
     voiceprint: Voiceprint
     diarization: Diarization
@@ -33,28 +37,58 @@ class VoiceprintResult:
     #: Wall seconds per step, in the order they ran.
     timings_s: Mapping[str, float]
 
+    @property
+    def dominant_segments(self) -> list[Segment]:
+        """Segments in which the dominant speaker talks."""
+        return self.diarization.segments(self.dominant_speaker)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationResult:
-    """How alike a recording's dominant voice and a voiceprint are, and what follows at an operating point."""
+    """Comparison of a recording's dominant voice with a voiceprint, and the decision at an operating point."""
 
     comparison: Comparison
     operating_point: OperatingPoint
     #: Of the recording.
     voice: VoiceprintResult
 
+    @property
+    def decision(self) -> Literal["accept", "reject"] | None:
+        """The decision; None where the model is not calibrated."""
+        accepted = self.comparison.accepted(self.operating_point)
+        if accepted is None:
+            return None
+        return "accept" if accepted else "reject"
+
+    @property
+    def warning(self) -> str | None:
+        """Reasons for which the result is shaky; None when there are none."""
+        return _sentences(self.voice.quality.warning, None if self.voice.calibrated else _UNCALIBRATED)
+
+    @property
+    def timings_s(self) -> Mapping[str, float]:
+        """Wall seconds per step, in the order they ran."""
+        return self.voice.timings_s
+
+
+@dataclass(frozen=True)
+class FrameConfidence:
+    """Confidence of a diarization along the recording: one number per frame, in %, uint8 (num_frames,)."""
+
+    percent: NDArray[np.uint8]
+    frame_s: float = FRAME_S
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordingDiarization:
-    """Who speaks when in a recording of any length, and how sure that is."""
+    """Diarization of a recording of any length."""
 
     diarization: Diarization
-    #: For each turn, the probability of each speaker in %, 0 to 100.
-    turn_confidence: Sequence[Mapping[str, int]]
-    #: How sure the diarization is of every `FRAME_S` of the recording, in %, uint8 (num_frames,).
-    frame_confidence: NDArray[np.uint8]
+    #: The turns once more, without overlaps, and the confidence along the recording; None where not asked for.
+    exclusive: Sequence[Turn] | None
+    frame_confidence: FrameConfidence | None
     #: The voiceprint of each speaker; empty unless asked for.
-    voices: Mapping[str, Voiceprint]
+    voices: Mapping[str, Voiceprint] = field(repr=False)
     #: Speech of all speakers, pauses left out, and length of the whole recording, in seconds.
     speech_s: float
     audio_s: float
@@ -64,14 +98,80 @@ class RecordingDiarization:
     timings_s: Mapping[str, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identification:
-    """Who of those whose voiceprints were given speaks when."""
+@dataclass(frozen=True)
+class NamedTurn:
+    """Turn with the label of the person who speaks, None for a stranger."""
 
-    recording: RecordingDiarization
+    turn: Turn
+    match: str | None
+
+    @property
+    def name(self) -> str:
+        """The label, or else the speaker's own."""
+        return self.match or self.turn.speaker
+
+
+@dataclass(frozen=True)
+class SpeakerMatch:
+    """Comparison of one speaker with every voiceprint that was given."""
+
+    speaker: str
+    #: None for a stranger.
+    match: str | None
+    #: By label.
+    comparisons: Mapping[str, Comparison]
+
+    @property
+    def confidence(self) -> dict[str, int | None]:
+        """Confidence of each label, 0 to 100; None where the model is not calibrated."""
+        return {label: comparison.confidence for label, comparison in self.comparisons.items()}
+
+    @property
+    def score(self) -> dict[str, float]:
+        """Cosine of each label, -1 to 1."""
+        return {label: comparison.score for label, comparison in self.comparisons.items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Identification(RecordingDiarization):
+    """Diarization of a recording, its speakers named by the labels of voiceprints."""
+
     #: By speaker of the recording, then by label.
     comparisons: Comparisons
     #: The label of each speaker, None for a stranger.
     matches: Mapping[str, str | None]
     #: Whether scores of the model can be turned into probabilities.
     calibrated: bool
+
+    @classmethod
+    def of(
+        cls,
+        recording: RecordingDiarization,
+        comparisons: Comparisons,
+        matches: Mapping[str, str | None],
+        *,
+        calibrated: bool,
+    ) -> "Identification":
+        """Return `recording` with its speakers named."""
+        warning = _sentences(recording.warning, None if calibrated else _UNCALIBRATED)
+        values = vars(recording) | {"warning": warning}
+        return cls(**values, comparisons=comparisons, matches=matches, calibrated=calibrated)
+
+    @property
+    def named_turns(self) -> list[NamedTurn]:
+        """The turns, by name."""
+        return [NamedTurn(turn, self.matches[turn.speaker]) for turn in self.diarization.turns]
+
+    @property
+    def speaker_matches(self) -> list[SpeakerMatch]:
+        """The speakers in order of first appearance, each with its comparisons."""
+        speakers = self.diarization.speakers
+        return [SpeakerMatch(speaker, self.matches[speaker], self.comparisons[speaker]) for speaker in speakers]
+
+
+#: The result of each kind of job.
+Result = VoiceprintResult | RecordingDiarization | Identification | VerificationResult
+
+
+def _sentences(*found: str | None) -> str | None:
+    return " ".join(filter(None, found)) or None

@@ -18,7 +18,7 @@ import binascii
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,13 @@ class Voiceprint:
     """One voice: a unit vector, float32 (dimension,), the model that made it, `handle@revision`, and out of what."""
 
     model_id: str
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] = field(repr=False)
     capture: Capture
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vector."""
+        return len(self.vector)
 
     def encode(self) -> str:
         """Return the voiceprint string."""

@@ -1,4 +1,4 @@
-"""`python3 -m shared.local COMMAND`: everything the Makefile does, for machines without make."""
+"""`python3 -m shared.local COMMAND`: the Makefile's commands, for machines without make."""
 
 import os
 import sys
@@ -11,6 +11,7 @@ _PARALLEL = ["-m", "pytest", "-n", "auto", "--dist", "loadscope", "--no-loadscop
 COMMANDS = {
     "demo": ("lite", ["-m", "shared.local.demo"]),
     "run": ("lite", ["-m", "shared.local.run"]),
+    "keys": ("lite", ["-m", "api.keys"]),
     "models": ("full", ["-m", "models.install"]),
     "eval": ("full", ["-W", "ignore", "-m", "tests.eval"]),
     "calibrate": ("full", ["-W", "ignore", "-m", "tests.eval.calibrate"]),
@@ -27,7 +28,7 @@ COMMANDS = {
 
 def main(arguments):
     # type: (list[str]) -> None
-    """Set up what the command needs, then become it."""
+    """Set up the packages that the command needs, and replace this process by it."""
     if not arguments or arguments[0] not in COMMANDS:
         raise SystemExit("usage: python3 -m shared.local {} [...]".format("|".join(COMMANDS)))
     which, command = COMMANDS[arguments[0]]

@@ -1,4 +1,4 @@
-"""`make demo`: the real stack, real recordings, and what comes out, for people to look at."""
+"""`make demo`: run the real stack on real recordings and print the results."""
 
 import json
 import sys
@@ -18,22 +18,24 @@ _DATA = Path("tests/data")
 #: Two recordings of one person, one of another, and a conversation in which the first person speaks most.
 RECORDINGS = ("1688-142285-0005.flac", "1688-142285-0008.flac", "2609-156975-0000.flac", "conversation.flac")
 _WIDTH = 60
+#: Seconds for which the server may hold a request for a job, until the job ends; and seconds for the whole job.
+_HOLD_S = 1
 _WAIT_S = 60.0
 
 
 class DemoError(Exception):
-    """Something did not come out as it should."""
+    """Result that is not as it should be."""
 
 
 @dataclass(frozen=True)
 class Timbre:
-    """A client: three requests are all it takes."""
+    """Client of the API, in three requests."""
 
     url: str
     key: str
 
     def upload(self, path: Path) -> str:
-        """Store a file; returns its media:// name."""
+        """Upload a file; returns its media:// address."""
         name = f"media://{path.name}"
         address = self._post("/v1/media/input", {"url": name})["url"]
         with urllib.request.urlopen(urllib.request.Request(address, path.read_bytes(), method="PUT")):
@@ -43,9 +45,9 @@ class Timbre:
         """Ask for a voiceprint; returns the job's id."""
         return str(self._post("/v1/voiceprint", {"url": url})["jobId"])
 
-    def job(self, job_id: str) -> dict[str, Any]:
-        """Return a job as it stands."""
-        return self._send(f"/v1/jobs/{job_id}")
+    def job(self, job_id: str, wait_s: int = 0) -> dict[str, Any]:
+        """Get a job, as soon as it has ended or `wait_s` are over."""
+        return self._send(f"/v1/jobs/{job_id}?wait={wait_s}" if wait_s else f"/v1/jobs/{job_id}")
 
     def _post(self, path: str, body: dict[str, str]) -> dict[str, Any]:
         return self._send(path, json.dumps(body).encode())
@@ -58,16 +60,17 @@ class Timbre:
 
 
 def follow(timbre: Timbre, job_id: str) -> dict[str, Any]:
-    """Wait for a job, showing how it moves; returns its output.
+    """Wait for a job to end, printing each new status and step; returns its output.
 
     Raises
     ------
     DemoError
-        It failed, or did not end.
+        The job failed, or did not end within a minute.
     """
-    shown, ends_at = "", time.monotonic() + _WAIT_S
+    shown = ""
+    ends_at = time.monotonic() + _WAIT_S
     while time.monotonic() < ends_at:
-        job = timbre.job(job_id)
+        job = timbre.job(job_id, _HOLD_S if shown else 0)
         state = " ".join(filter(None, (job["status"], job.get("step"))))
         if state != shown:
             print(f" -> {state}", end="", flush=True)
@@ -76,29 +79,29 @@ def follow(timbre: Timbre, job_id: str) -> dict[str, Any]:
             print()
             output: dict[str, Any] = job["output"]
             return output
-        if job["status"] == "failed":
-            raise DemoError(f"\nThe job failed: {job['output']['error']}")
-        time.sleep(0.1)
+        if job["status"] in ("failed", "canceled"):
+            raise DemoError(f"\nThe job ended as {job['status']}: {job['output']['error']}")
     raise DemoError(f"\nThe job did not end within {_WAIT_S:g} s.")
 
 
 def timeline(output: dict[str, Any]) -> str:
-    """Draw who speaks when, one line per speaker."""
+    """Draw the speakers' turns, a line per speaker."""
     scale = _WIDTH / output["audioSeconds"]
     lines = []
     for entry in output["speakers"]:
         line = [" "] * _WIDTH
         for turn in output["diarization"]:
             if turn["speaker"] == entry["speaker"]:
-                start, end = int(turn["start"] * scale), max(int(turn["start"] * scale) + 1, int(turn["end"] * scale))
-                line[start:end] = "#" * (min(end, _WIDTH) - start)
+                start = int(turn["start"] * scale)
+                end = min(_WIDTH, max(start + 1, int(turn["end"] * scale)))
+                line[start:end] = "#" * (end - start)
         mark = "  <- dominant" if entry["speaker"] == output["dominantSpeaker"] else ""
         lines.append(f"  {entry['speaker']} |{''.join(line)}| {entry['seconds']:5.1f} s{mark}")
     return "\n".join(lines)
 
 
 def describe(output: dict[str, Any]) -> str:
-    """Tell what came of a job."""
+    """Describe the output of a voiceprint job."""
     steps = "  ".join(f"{step} {seconds:.3f}" for step, seconds in output["timings"].items())
     total = sum(output["timings"].values())
     return (
@@ -109,15 +112,17 @@ def describe(output: dict[str, Any]) -> str:
 
 
 def compare(outputs: dict[str, dict[str, Any]]) -> None:
-    """Print how alike the voices are.
+    """Print the scores of the voiceprints against each other.
 
     Raises
     ------
     DemoError
-        One person's recordings are not more alike than two persons'.
+        Two recordings of one person score no higher than those of two persons.
     """
     first, again, other, conversation = (Voiceprint.decode(outputs[name]["voiceprint"]) for name in RECORDINGS)
-    same, different, mixed = first.score(again), first.score(other), first.score(conversation)
+    same = first.score(again)
+    different = first.score(other)
+    mixed = first.score(conversation)
     print("Similarity (cosine; 1 is the same voice):")
     print(f"  {same:.3f}  one person, two recordings       {RECORDINGS[0]} and {RECORDINGS[1]}")
     print(f"  {mixed:.3f}  that person in the conversation  {RECORDINGS[0]} and {RECORDINGS[3]}")
@@ -127,7 +132,7 @@ def compare(outputs: dict[str, dict[str, Any]]) -> None:
 
 
 def demonstrate(timbre: Timbre) -> None:
-    """Make a voiceprint of each recording, then compare them."""
+    """Make a voiceprint of each recording and compare them."""
     outputs = {}
     for name in RECORDINGS:
         print(f"{name}: uploaded", end="", flush=True)
@@ -138,7 +143,7 @@ def demonstrate(timbre: Timbre) -> None:
 
 
 def main() -> None:
-    """Start everything in a folder of its own, demonstrate, stop everything."""
+    """Start the stack in a temporary folder, demonstrate it, and stop it."""
     raise_on_signals()
     with tempfile.TemporaryDirectory(prefix="timbre-demo-") as folder:
         settings = Settings(redis_url=EMBEDDED, data_dir=Path(folder), bind=f"127.0.0.1:{free_port()}")

@@ -1,4 +1,4 @@
-"""`make run`: the stack in the foreground, until Ctrl-C."""
+"""`make run`: run the stack in the foreground until Ctrl-C."""
 
 import os
 import shlex
@@ -9,7 +9,7 @@ from shared.domain.errors import SettingsError
 from shared.local.stack import EMBEDDED, Stack, StackError, Stopped, raise_on_signals
 from shared.settings import Settings
 
-_HELLO = """
+_GREETING = """
 Timbre runs at {url}   (logs: {logs}; stop: Ctrl-C)
 API key: {key}
 
@@ -17,12 +17,12 @@ Try it, in another terminal, in this folder:
 
 {lines}
 """
-_KEY_GONE = """the one you kept. To make another, with your other TIMBRE_* variables set as they are here:
-TIMBRE_DATA_DIR={folder} .venv/bin/python -m api.keys create NAME"""
+_KEY_UNKNOWN = """the one you kept. To make another, with your other TIMBRE_* variables set as they are here:
+TIMBRE_DATA_DIR={folder} python3 -m shared.local keys create NAME"""
 
 
 def curl_lines(url: str, key: str) -> list[str]:
-    """Return what to paste into a shell: upload a recording, ask for its voiceprint, look at the job."""
+    """Return shell commands that upload a recording, ask for its voiceprint and get the job."""
     headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
     source = """-d '{"url":"media://hello"}' | cut -d'"' -f4"""
     return [
@@ -32,15 +32,15 @@ def curl_lines(url: str, key: str) -> list[str]:
     ]
 
 
-def _hello(stack: Stack) -> str:
-    known = stack.first_key()
-    gone = _KEY_GONE.format(folder=shlex.quote(str(stack.settings.data_dir)))
-    lines = "\n\n".join(curl_lines(stack.url, known or "YOUR_KEY"))
-    return _HELLO.format(url=stack.url, logs=stack.logs, key=known or gone, lines=lines)
+def _greeting(stack: Stack) -> str:
+    key = stack.first_key()
+    unknown = _KEY_UNKNOWN.format(folder=shlex.quote(str(stack.settings.data_dir)))
+    lines = "\n\n".join(curl_lines(stack.url, key or "YOUR_KEY"))
+    return _GREETING.format(url=stack.url, logs=stack.logs, key=key or unknown, lines=lines)
 
 
 def watch(stack: Stack) -> None:
-    """Return only by an exception: a request to stop, or the death of a part."""
+    """Check the stack's processes until a signal ends it (Stopped) or one of them has ended (StackError)."""
     while True:
         for process in stack.processes:
             process.check()
@@ -48,13 +48,13 @@ def watch(stack: Stack) -> None:
 
 
 def main() -> None:
-    """Start everything, say how to use it, and stop everything in the end."""
+    """Start the stack, print how to use it, and stop it at the end."""
     raise_on_signals()
     try:
         settings = Settings.from_env({"TIMBRE_REDIS_URL": EMBEDDED, **os.environ})
         print("Starting Redis, the API and a worker ...", flush=True)
         with Stack(settings) as stack:
-            print(_hello(stack), flush=True)
+            print(_greeting(stack), flush=True)
             watch(stack)
     except Stopped:
         print("\nStopped.")

@@ -16,13 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 TORCH = "torch==2.13.0"
-#: What each set is for; each contains all of those before it.
+#: Purpose of each set, which contains all of those before it.
 SETS = {
     "lite": "to run the service",
     "dev": "to check the code and to run the tests that need no NeMo",
     "full": "to run all tests and to install NeMo models",
 }
-OLDEST, NEWEST = (3, 11), (3, 13)
+OLDEST = (3, 11)
+NEWEST = (3, 13)
 
 
 def ensure(which):
@@ -32,14 +33,14 @@ def ensure(which):
     if _installed() in [_stamp(name) for name in names[names.index(which) :]]:
         return
     started = time.time()
-    print(f"Setting up {VENV.name} {SETS[which]} (a minute or two, once) ...", flush=True)
+    print(f"Setting up {VENV.name} {SETS[which]} (a minute or two, once) ...", file=sys.stderr, flush=True)
     _make_venv(_suitable_python())
     if which == "full":
         _install_torch()
     _run("packages", str(VENV / "bin" / "uv"), "pip", "install", "-q", "--python", str(VENV), "--compile-bytecode",
          "--no-deps", "--require-hashes", "-r", str(_lock(which)))  # fmt: skip
     _stamp_file().write_text(_stamp(which))
-    print(f"Ready after {time.time() - started:.0f} s.", flush=True)
+    print(f"Ready after {time.time() - started:.0f} s.", file=sys.stderr, flush=True)
 
 
 def _lock(which):
@@ -105,7 +106,7 @@ def _install_torch():
 
 def _run(what, *command):
     # type: (str, *str) -> None
-    print(f"  {what} ...", flush=True)
+    print(f"  {what} ...", file=sys.stderr, flush=True)
     result = subprocess.run(command, cwd=str(ROOT), env=_environment(), stderr=subprocess.PIPE, check=False)
     if result.returncode:
         sys.stderr.write(result.stderr.decode(errors="replace"))
@@ -118,7 +119,7 @@ def _run(what, *command):
 
 def _environment():
     # type: () -> dict[str, str]
-    """Let uv follow what the user told pip."""
+    """Return the environment, in which uv gets the settings that the user gave pip."""
     environment = dict(os.environ)
     for ours, pips in (("UV_FIND_LINKS", "PIP_FIND_LINKS"), ("UV_DEFAULT_INDEX", "PIP_INDEX_URL")):
         if pips in environment:

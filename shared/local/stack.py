@@ -1,4 +1,4 @@
-"""The stack on one machine: an embedded Redis-compatible server, API, worker and courier, each its own process."""
+"""Stack of one machine: an embedded Redis-compatible server, API, worker and courier, each its own process."""
 
 import ctypes
 import fcntl
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,30 +24,32 @@ from redis.exceptions import RedisError
 
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_migrated
+from shared.names import alive_file
 from shared.settings import Settings
 
-#: As `redis_url`: start a server of our own.
+#: Value of `redis_url` with which the stack starts a Redis server of its own.
 EMBEDDED = "embedded"
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 40.0
 _PR_SET_PDEATHSIG = 1
-#: What asks us to end.
+#: Signals that ask the stack to end.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StackError(Exception):
-    """The stack cannot start or has broken down; the message says what to do."""
+    """Failure of the start, or of a process; the message says what to do."""
 
 
 class Stopped(Exception):
-    """Somebody asked us to end."""
+    """Request to end, made by a signal."""
 
 
 def raise_on_signals() -> None:
-    """Turn Ctrl-C, SIGTERM and a closed terminal into `Stopped`, so that what was started is also stopped."""
+    """Raise `Stopped` on Ctrl-C, SIGTERM and a closed terminal, so that all processes are stopped in order."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        for number in _SIGNALS:  # a second one would interrupt the stopping and leave processes behind
+        # A second signal would interrupt the stopping and leave processes behind.
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         print("\nStopping; a worker first finishes the job it has in hand, or hands it back ...", flush=True)
         raise Stopped
@@ -57,8 +59,8 @@ def raise_on_signals() -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hear signals only behind the block: a process that is being started must be known before it can be stopped."""
+def _signals_blocked() -> Iterator[None]:
+    """Delay signals until the end of the block: a process that is being started cannot be stopped yet."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -67,7 +69,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 class Process:
-    """A child in a session of its own, so that a Ctrl-C reaches it only through us, in order."""
+    """Child process in a session of its own: Ctrl-C reaches the stack alone, which stops its children in order."""
 
     def __init__(
         self,
@@ -77,13 +79,16 @@ class Process:
         environment: dict[str, str] | None = None,
         inherit: Sequence[int] = (),
     ) -> None:
-        self.name, self.log = name, log
-        self._command, self._environment, self._inherit = command, environment or {}, inherit
+        self.name = name
+        self.log = log
+        self._command = command
+        self._environment = environment or {}
+        self._inherit = inherit
         log.parent.mkdir(parents=True, exist_ok=True)
         self.start()
 
     def start(self) -> None:
-        """Start it, or start it once more after its end, on the same log."""
+        """Start the process, or restart it after its end; the log goes on."""
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(
                 self._command,
@@ -103,48 +108,48 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """True while the process runs."""
         return self._popen.poll() is None
 
     def check(self) -> None:
-        """Raise StackError, with the end of its log, if it has died."""
+        """Raise StackError with the end of the log if the process has ended."""
         if not self.alive:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise StackError(f"The {self.name} stopped with status {self._popen.returncode}:\n{tail}")
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         if self.alive:
             self._popen.terminate()
 
     def stop(self, within_s: float = _STOP_WITHIN_S) -> None:
-        """Ask it to end, then see to it, children included."""
+        """Send SIGTERM, and after `within_s` SIGKILL, the latter to its children too."""
         self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(within_s)
         self.kill()
 
     def kill(self) -> None:
-        """End it and its children at once."""
+        """Send SIGKILL to the process and its children."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
 
 
 def _prepare_child() -> None:
-    """Hear all signals, and have the kernel end this process when its parent dies, however it dies; Linux alone can."""
+    """Unblock signals, and on Linux have the kernel send SIGTERM when the parent process ends."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class RedisServer(Process):
-    """A Valkey server on a private unix socket, with its data in `folder`; or any Redis found on the PATH."""
+    """Valkey server, or any Redis on the PATH, on a private Unix socket with its data in `folder`."""
 
     def __init__(self, folder: Path, log: Path, inherit: Sequence[int] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        # A socket's path may have some 100 characters only, so it cannot stand in a folder of the user's choice.
+        # A socket's path may have some 100 characters, and the user's folder may have more.
         self._sockets = tempfile.mkdtemp(prefix="timbre-")
         path = f"{self._sockets}/redis.sock"
         self.url = f"unix://{path}"
@@ -162,19 +167,19 @@ class RedisServer(Process):
         super().__init__("Redis server", [_redis_binary(), *arguments], log, inherit=inherit)
 
     def start(self) -> None:
-        """Start it; what a rewrite of its file left that was cut off goes first, since Redis never comes back to it."""
-        for rest in self._folder.glob("temp-*"):
-            rest.unlink()
+        """Start the server; unfinished rewrites of its append-only file are removed first, as Redis never does."""
+        for unfinished in self._folder.glob("temp-*"):
+            unfinished.unlink()
         super().start()
 
     def wait(self) -> None:
-        """Return once it answers."""
+        """Return when the server answers; raises StackError."""
         client = Redis.from_url(self.url)
         _poll(self, lambda: bool(client.ping()), RedisError)
         client.close()
 
     def stop(self, within_s: float = _STOP_WITHIN_S) -> None:
-        """End it and remove its socket."""
+        """Stop the server and remove its socket."""
         super().stop(within_s)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
@@ -195,11 +200,11 @@ def _redis_binary() -> str:
 
 
 class Stack:
-    """Redis, API, worker and courier, started in order and stopped in reverse; use it in a `with`.
+    """Context manager that starts Redis, API, worker and courier, and stops them in reverse order.
 
     Parameters
     ----------
-    settings : where their `redis_url` is `EMBEDDED`, a server is started.
+    settings : with `EMBEDDED` as their `redis_url`, a Redis server is started.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -210,7 +215,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the API listens."""
+        """Address of the API."""
         return f"http://{self.settings.bind}"
 
     def __enter__(self) -> "Stack":
@@ -222,7 +227,8 @@ class Stack:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for process in self.processes[1:]:  # all at once; the first, Redis, only when nobody needs it any more
+        # All at once, but for Redis, which is the first: the others need it until they have ended.
+        for process in self.processes[1:]:
             process.terminate()
         self._undo.close()
 
@@ -230,17 +236,20 @@ class Stack:
         lock = self._undo.enter_context(_locked(self.settings.data_dir))
         require_free(self.settings.bind)
         if self.settings.redis_url == EMBEDDED:
-            # The server holds the lock too: should it outlive us, nobody starts a second one on its file.
-            with _undisturbed():
+            # The server inherits the lock: while it outlives this process, no second one starts on its file.
+            with _signals_blocked():
                 server = RedisServer(self.settings.data_dir / "redis", self.logs / "redis.log", [lock.fileno()])
                 self._adopt(server)
             server.wait()
             self.settings = replace(self.settings, redis_url=server.url)
+        # It may be there from a run before.
+        worker_alive = alive_file(self.settings.data_dir, "worker")
+        worker_alive.unlink(missing_ok=True)
         api = self.start_api()
         worker = self.start_worker()
         _poll(api, lambda: _answers(f"{self.url}/readyz"), URLError, ConnectionError)
         self.start_courier()
-        _poll(worker, lambda: "worker ready" in worker.log.read_text(errors="replace"))
+        _poll(worker, worker_alive.exists)
 
     def start_api(self) -> Process:
         """Start the API."""
@@ -254,13 +263,13 @@ class Stack:
         return self._spawn("worker", [*command, *quiet], log)
 
     def start_courier(self, log: str = "courier.log") -> Process:
-        """Start a courier; its database must have been made by the API."""
+        """Start a courier; the API must have made the database."""
         return self._spawn("courier", [sys.executable, "-m", "worker.courier"], log)
 
     def _spawn(self, name: str, command: list[str], log: str) -> Process:
-        # TIMBRE_INFERENCE_THREADS says how many threads a process has; numpy's would come on top.
+        # Without it numpy would add threads of its own to those of TIMBRE_INFERENCE_THREADS.
         environment = self.settings.environment() | {"OPENBLAS_NUM_THREADS": "1"}
-        with _undisturbed():
+        with _signals_blocked():
             process = Process(name, command, self.logs / log, environment)
             self._adopt(process)
         return process
@@ -270,7 +279,7 @@ class Stack:
         self._undo.callback(process.stop)
 
     def first_key(self) -> str | None:
-        """Return the API key made at first start; None when its file was removed, or the key is good no more."""
+        """Return the first API key; None when its file was removed, or the key no longer works."""
         path = self.settings.data_dir / "first-api-key"
         if not path.exists():
             return None
@@ -282,7 +291,7 @@ class Stack:
 
 
 def _locked(data_dir: Path) -> IO[bytes]:
-    """Take the data folder for this stack alone; two servers on one append-only file would ruin it."""
+    """Lock the data folder for this stack: two servers on one append-only file would ruin it."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = (data_dir / "lock").open("wb")
     try:
@@ -295,7 +304,7 @@ def _locked(data_dir: Path) -> IO[bytes]:
 
 
 def require_free(bind: str) -> None:
-    """Raise StackError if something already listens on `bind`, HOST:PORT."""
+    """Raise StackError when the address `bind`, HOST:PORT, is in use."""
     host, _, port = bind.rpartition(":")
     try:
         with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
@@ -320,8 +329,8 @@ def _answers(url: str) -> bool:
         return bool(response.status == 200)
 
 
-def _poll(process: Process, ready, *passing: type[Exception]) -> None:  # type: ignore[no-untyped-def]
-    """Wait until `ready()`, watching `process`; errors of the kinds `passing` mean not yet."""
+def _poll(process: Process, ready: Callable[[], bool], *passing: type[Exception]) -> None:
+    """Wait until `ready()` while `process` runs; the errors `passing` mean that it is not ready yet."""
     ends_at = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < ends_at:
         process.check()

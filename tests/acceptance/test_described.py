@@ -1,6 +1,7 @@
-"""What jobs really give, by polling and by webhook, is what the API's description says."""
+"""Results of real jobs, by polling and by webhook, against the API's description."""
 
 import json
+import re
 
 import pytest
 
@@ -51,7 +52,11 @@ def test_every_kind_of_job_gives_what_is_described(
         created = client.post(path, **bodies[path])
         description.check(description.operation("POST", path), created)
         assert client.wait(created.json()["jobId"])["status"] == "succeeded"
-        description.check(get_job, client.send("GET", f"/v1/jobs/{created.json()['jobId']}"))
+        state = client.send("GET", f"/v1/jobs/{created.json()['jobId']}")
+        description.check(get_job, state)
+        link = description.answers(description.operation("POST", path))["200"]["links"]["job"]
+        (output,) = re.findall(r"`(\w+Output)`", link["description"])
+        assert not description.errors(description.schema(output), state.json()["output"])
 
 
 def test_every_kind_of_job_fails_as_is_described(

@@ -78,8 +78,3 @@ def test_media_that_was_never_uploaded_is_not_found(client: Client) -> None:
     failure(
         client.run("media://never/uploaded.wav"), "media_not_found", "media://never/uploaded.wav", "/v1/media/input"
     )
-
-
-def test_a_model_that_is_not_served_is_refused_and_the_served_one_named(client: Client) -> None:
-    served = client.run(client.upload("clip.wav", encode(CLIP, "wav")))["output"]["model"].partition("@")[0]
-    failure(client.run("media://clip.wav", model="no-such-model"), "model_not_available", "no-such-model", served)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
+from shared.dialects.signatures import vendor_signature
 from shared.local.stack import Stack
-from shared.signing import vendor_signature
 from tests.support.client import Client, Json, eventually, voiceprint
 from tests.support.receiver import Post, Receiver, receiving, wait_for
 from tests.support.servers import NAME, AudioHost, gated
@@ -64,9 +65,22 @@ def test_during_the_overlap_both_secrets_verify_and_a_third_is_refused(stranger:
     new = new_secret(stranger, overlap_s=60)
     refused = stranger.post("/v1/webhook-secret")
     assert (refused.status_code, refused.json()["code"]) == (409, "secret_rotating")
+    assert re.search(r"until 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", refused.json()["message"])
     stranger.run("media://nothing", webhook=receiver.url)
     post = delivered(receiver)
     assert Webhook(old).verify(post.body, dict(post.headers)) == Webhook(new).verify(post.body, dict(post.headers))
+
+
+def test_a_client_that_lost_its_secrets_ends_them_at_once(stranger: Client) -> None:
+    new_secret(stranger)
+    new_secret(stranger, overlap_s=60)
+    lost = [new_secret(stranger), new_secret(stranger)]
+    with receiving("200") as receiver:
+        stranger.run("media://nothing", webhook=receiver.url)
+        post = delivered(receiver)
+    assert Webhook(lost[1]).verify(post.body, dict(post.headers))
+    with pytest.raises(WebhookVerificationError):
+        Webhook(lost[0]).verify(post.body, dict(post.headers))
 
 
 def test_the_delivery_log_is_kept_and_a_webhook_can_be_sent_again(client: Client, stranger: Client) -> None:

@@ -82,3 +82,21 @@ def test_many_jobs_at_once_all_get_done(client: Client) -> None:
         jobs = list(pool.map(client.run, [url] * 16))
     assert len({job["jobId"] for job in jobs}) == 16
     assert len({job["output"]["voiceprint"] for job in jobs}) == 1
+
+
+def test_one_request_with_wait_sees_a_job_through_to_its_end(client: Client, host: AudioHost) -> None:
+    job_id = client.submit(gated(host))
+    with ThreadPoolExecutor(2) as pool:
+        by_query = pool.submit(client.send, "GET", f"/v1/jobs/{job_id}?wait=20")
+        by_header = pool.submit(client.send, "GET", f"/v1/jobs/{job_id}", headers={"Prefer": "respond-async, wait=20"})
+        eventually(lambda: client.job(job_id)["status"] == "running")
+        host.gate.set()
+    assert by_query.result().json() == by_header.result().json() == client.job(job_id)
+    voiceprint(by_query.result().json())
+
+
+def test_a_wait_that_is_too_short_gives_the_job_as_it_stands(client: Client, host: AudioHost) -> None:
+    job_id = client.submit(gated(host))
+    assert client.send("GET", f"/v1/jobs/{job_id}?wait=1").json()["status"] in ("created", "running")
+    host.gate.set()
+    assert client.wait(job_id)["status"] == "succeeded"

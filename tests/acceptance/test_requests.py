@@ -14,6 +14,40 @@ from tests.support.answers import UNREACHABLE, fields, refused
 from tests.support.client import Client
 
 
+def test_the_message_of_a_bad_request_is_its_first_error(client: Client) -> None:
+    body = refused(client.post("/v1/voiceprint", url="ftp://x", webhook="x"), 400, "invalid_request")
+    first = body["errors"][0]
+    assert body["message"] == f"{first['field']}: {first['message']}"
+
+
+NO_JOB = "0e2c1a4e-7a4f-4a67-9f43-0123456789ab"
+
+
+@pytest.mark.parametrize("path", ["/v2/jobs", "/v1/jobs", "/v1/media", f"/v1/jobs/{NO_JOB}"])
+def test_an_unknown_query_parameter_is_named(path: str, client: Client) -> None:
+    assert fields(client.send("GET", f"{path}?statuss=failed")) == ["statuss"]
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "x"])
+def test_a_wait_that_cannot_be_is_refused(wait: str, client: Client) -> None:
+    assert fields(client.send("GET", f"/v1/jobs/{uuid.uuid4()}?wait={wait}")) == ["wait"]
+
+
+def test_a_model_that_is_not_served_is_refused_with_those_that_are(client: Client) -> None:
+    answer = client.post("/v1/voiceprint", url=UNREACHABLE, model="titanet_huge")
+    assert fields(answer) == ["model"]
+    assert "titanet_huge is not served here" in answer.json()["message"]
+    assert answer.json()["message"].endswith("one of: ge2e.")
+    aliased = client.post("/v1/voiceprint", url=UNREACHABLE, model="precision-2")
+    assert (aliased.status_code, "default model" in aliased.json()["warning"]) == (200, True)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/"])
+def test_the_front_door_leads_to_the_docs(path: str, client: Client) -> None:
+    answer = requests.get(client.url + path, timeout=5)
+    assert (answer.url, answer.status_code) == (f"{client.url}/docs", 200)
+
+
 def test_address_and_key_can_be_tried(client: Client) -> None:
     answer = client.send("GET", "/v1/test")
     assert (answer.status_code, answer.json()) == (200, {"status": "OK", "message": "Test connection successful"})
@@ -56,9 +90,6 @@ def test_the_scheme_is_read_in_any_case(client: Client) -> None:
     assert client.send("GET", "/v1/test", headers={"Authorization": f"bearer {client.key}"}).status_code == 200
 
 
-NO_JOB = "0e2c1a4e-7a4f-4a67-9f43-0123456789ab"
-
-
 @pytest.mark.parametrize("job_id", [NO_JOB, "x", "a" * 2000, "%00", "%ff%fe", "*", "timbre:queued"])
 def test_an_unknown_job_is_not_found(job_id: str, client: Client) -> None:
     refused(client.send("GET", f"/v1/jobs/{job_id}"), 404, "not_found")
@@ -73,7 +104,7 @@ def test_another_clients_job_looks_like_an_unknown_one(client: Client, stranger:
 
 
 def test_an_unknown_path_is_not_found(client: Client) -> None:
-    for path in ("/", "/v1", "/v1/voiceprints", "/v1/job", "/v1/test/", "/static/x", "/..%2f..%2fetc/passwd"):
+    for path in ("/v1", "/v1/voiceprints", "/v1/job", "/v1/test/", "/static/x", "/..%2f..%2fetc/passwd"):
         refused(client.send("GET", path), 404, "not_found")
 
 

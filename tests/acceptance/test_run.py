@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import pytest
 
 from api.keys import make_first_key
 from shared.local.stack import Stack, free_port
+from shared.names import alive_file
 from shared.settings import Settings
 from tests.support.client import eventually
+from worker.jobs import alive
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -125,14 +128,23 @@ def test_the_printed_lines_make_a_voiceprint_and_ctrl_c_leaves_nothing_behind(tm
         assert "Traceback" not in timbre.text
 
 
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_it_is_ready_whatever_is_logged_and_not_by_the_sign_of_a_run_before(level: str, tmp_path: Path) -> None:
+    alive.mark(tmp_path, "worker")
+    started = time.time()
+    with greeted(tmp_path, TIMBRE_LOG_LEVEL=level):
+        assert alive_file(tmp_path, "worker").stat().st_mtime > started
+        assert "worker ready" not in (tmp_path / "logs" / "worker.log").read_text()
+
+
 def test_a_first_key_that_is_good_no_more_is_not_shown_but_how_to_make_another(tmp_path: Path) -> None:
     folder = tmp_path / "my data"
     make_first_key(Settings(data_dir=folder))
     with greeted(folder, TIMBRE_SECRET="another" * 6) as timbre:
         assert (folder / "first-api-key").read_text().strip() not in timbre.text
         assert "YOUR_KEY" in timbre.text
-        command = next(line for line in timbre.text.splitlines() if line.endswith("api.keys create NAME"))
-    assert paste(command.replace(".venv/bin/python", sys.executable)).startswith("sk_")
+        command = next(line for line in timbre.text.splitlines() if line.endswith("keys create NAME"))
+    assert re.fullmatch(r"sk_\w+\n", paste(command))
 
 
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:

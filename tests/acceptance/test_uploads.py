@@ -157,3 +157,46 @@ def test_a_refused_upload_leaves_the_earlier_one_in_place(small: Client) -> None
     small.upload("kept.flac", BODY)
     refused(put(small.address("media://kept.flac"), in_chunks(bytes(300_000))), 413, "request_too_large")
     voiceprint(small.run("media://kept.flac"))
+
+
+def download_address(client: Client, name: str, body: bytes) -> str:
+    return str(client.post("/v1/media/output", url=client.upload(name, body)).json()["url"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "body", "content_range"),
+    [
+        ("bytes=2-4", 206, b"cde", "bytes 2-4/10"),
+        ("bytes=-3", 206, b"hij", "bytes 7-9/10"),
+        ("bytes=8-", 206, b"ij", "bytes 8-9/10"),
+        ("lines=1-2", 200, b"abcdefghij", None),
+    ],
+)
+def test_a_part_of_a_download_can_be_asked_for(client: Client, wanted, status, body, content_range) -> None:  # type: ignore[no-untyped-def]
+    address = download_address(client, "range.wav", b"abcdefghij")
+    answer = requests.get(address, headers={"Range": wanted}, timeout=5)
+    assert (answer.status_code, answer.content, answer.headers.get("Content-Range")) == (status, body, content_range)
+
+
+def test_a_part_that_lies_outside_a_download_is_refused(client: Client) -> None:
+    address = download_address(client, "range.wav", b"abcdefghij")
+    answer = requests.get(address, headers={"Range": "bytes=10-"}, timeout=5)
+    assert (answer.status_code, answer.json()["code"]) == (416, "range_not_satisfiable")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.wav", "audio/wav"), ("a.FLAC", "audio/flac"), ("a.html", "application/octet-stream")]
+)
+def test_a_download_says_what_it_is_and_no_browser_shows_it(client: Client, name: str, kind: str) -> None:
+    answer = requests.get(download_address(client, name, b"<script>"), timeout=5)
+    assert (answer.headers["Content-Type"], answer.headers["X-Content-Type-Options"]) == (kind, "nosniff")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert (answer.headers["Content-Length"], answer.headers["Accept-Ranges"]) == ("8", "bytes")
+
+
+def test_an_upload_is_removed_with_its_job_unless_the_client_keeps_it(client: Client) -> None:
+    for keep, left in (("true", 200), ("false", 404)):
+        job = client.run(client.upload("kept.wav", b"no sound"))
+        receipt = client.send("DELETE", f"/v1/jobs/{job['jobId']}?keepMedia={keep}").json()
+        assert ("media" in receipt["removed"]) == (left == 404)
+        assert client.send("DELETE", "/v1/media/kept.wav").status_code == left

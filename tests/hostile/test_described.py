@@ -1,14 +1,18 @@
-"""Whatever goes wrong, the answer is one that the description tells of: every error is driven for real."""
+"""Real errors of every kind: each response is one that the API's description tells of."""
 
+import numpy as np
 import pytest
 import requests
 
-from shared.domain.errors import MethodNotAllowed, RequestError, concrete_errors
+from api.errors import MethodNotAllowed
+from shared.domain.errors import RequestError, concrete_errors
 from shared.domain.jobs import Status
+from shared.domain.quality import Capture
+from shared.domain.voiceprints import Voiceprint
 from tests.support.apis import api
 from tests.support.client import Client, put
 from tests.support.described import Description, Operation
-from tests.support.states import States
+from tests.support.states import MODEL, States
 
 JSON = {"Content-Type": "application/json"}
 NOTHING = {"job_id": "8b0e0c4e-54b4-4f5b-9d5f-0123456789ab", "key": "never", "token": "never"}
@@ -95,6 +99,22 @@ def test_every_operation_meets_the_errors_that_follow_from_what_it_is(client, me
             assert described & INHERENT <= met.codes[operation.method, operation.path], operation.path
 
 
+def test_every_example_request_is_taken(client, met, states):
+    states.serve_models()
+    client.upload("voice.wav", b"x")
+    # In examples a voiceprint is shortened.
+    capture = Capture(net_speech_s=9.0, snr_db=30.0, narrowband=False)
+    vector = np.eye(1, MODEL.dimension, dtype=np.float32)[0]
+    voice = Voiceprint(f"{MODEL.handle}@{MODEL.version}", vector, capture).encode()
+    for operation in met.description.operations():
+        if operation.reads_json:
+            body = operation.body["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
+            whole = body | ({"voiceprint": voice} if "voiceprint" in body else {})
+            whole |= {"voiceprints": [one | {"voiceprint": voice} for one in body.get("voiceprints", [])]}
+            code = met.send(client, operation, json={name: value for name, value in whole.items() if value != []})
+            assert code in (None, "secret_rotating"), operation.path
+
+
 def test_every_error_that_comes_from_the_work_is_met(client, met, states, folder):
     on = {one.body["operationId"]: one for one in met.description.operations()}
     ended, bare, running = states.job(Status.SUCCEEDED), states.job(Status.CREATED, None), states.job(Status.RUNNING)
@@ -129,7 +149,8 @@ def test_uploads_meet_theirs(client, met):
         assert met.note(upload, put(client.address("media://voice.wav"), body)) == code
     download = met.description.operation("GET", "/v1/media/download/{token}")
     address = client.post("/v1/media/output", url="media://voice.wav").json()["url"]
-    assert met.note(download, requests.get(address, timeout=5)) is None
+    for wanted, code in (("bytes=0-0", None), ("bytes=9999-", "range_not_satisfiable"), ("", None)):
+        assert met.note(download, requests.get(address, headers={"Range": wanted}, timeout=5)) == code
 
 
 def test_what_is_right_is_described_too(client, met, states):

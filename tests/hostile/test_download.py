@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import trustme
 
-from shared.domain.addresses import AddressRules
+from shared.domain.addresses import AddressRules, HttpUrl
 from shared.domain.errors import DownloadFailed, DownloadTimeout, FileTooLarge, JobFailure, UrlNotAllowed
 from tests.support.origins import drips, for_ever, ok, origin, redirects_to, says
 from worker.egress import Egress
@@ -30,7 +30,7 @@ def downloader():
 
 def fetched(downloader, host, path="a.wav?X-Amz-Signature=s"):
     file = io.BytesIO()
-    downloader.download(f"http://127.0.0.1:{host.port}/{path}", file)
+    downloader.download(HttpUrl.parse(f"http://127.0.0.1:{host.port}/{path}"), file)
     return file.getvalue()
 
 
@@ -208,7 +208,7 @@ def test_https_dials_the_judged_address_with_the_names_sni_host_and_certificate(
     sni = []
     with origin(says(ok(BODY)), tls=server_context(authority, "files.example", sni=sni)) as host:
         file = io.BytesIO()
-        secure(ca_file).download(f"https://{name}:{host.port}/a", file)
+        secure(ca_file).download(HttpUrl.parse(f"https://{name}:{host.port}/a"), file)
         assert file.getvalue() == BODY
         assert f"Host: {name}:{host.port}".encode() in host.requests[0]
     assert sni == ["files.example"]
@@ -218,7 +218,7 @@ def test_a_certificate_of_another_name_or_of_nobody_we_know_is_refused_and_not_t
     for contexts in (server_context(authority, "other.example"), server_context(trustme.CA(), "files.example")):
         with origin(says(ok(BODY)), tls=contexts) as host:
             with pytest.raises(DownloadFailed, match="certificate"):
-                secure(ca_file).download(f"https://files.example:{host.port}/a", io.BytesIO())
+                secure(ca_file).download(HttpUrl.parse(f"https://files.example:{host.port}/a"), io.BytesIO())
             assert host.hits == 1
             assert host.requests == []
 
@@ -228,7 +228,7 @@ def test_a_redirect_from_https_to_http_is_refused(authority, ca_file):
         script = redirects_to(f"http://127.0.0.1:{plain.port}/")
         tls = server_context(authority, "files.example")
         with origin(script, tls=tls) as host, pytest.raises(UrlNotAllowed, match="less safe"):
-            secure(ca_file).download(f"https://files.example:{host.port}/a", io.BytesIO())
+            secure(ca_file).download(HttpUrl.parse(f"https://files.example:{host.port}/a"), io.BytesIO())
         assert plain.hits == 0
 
 

@@ -15,6 +15,7 @@ from shared.settings import Settings
 from tests.hostile import fuzz_api
 from tests.support.apis import api
 from tests.support.client import Client, put
+from tests.support.records import finish
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
 UNLIMITED = {"posts_per_minute": 10**6, "reads_per_minute": 10**6}
@@ -48,7 +49,7 @@ def stranger(owner, keys):
 
 def ended(redis_server, folder, job_id):
     jobs = open_jobs(connect(redis_server.url), Settings(data_dir=folder))
-    assert jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, {"voiceprint": "of the owner"})
+    assert finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, {"voiceprint": "of the owner"})
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,9 @@ def test_exactly_a_hundred_posts_a_minute_pass_over_two_processes(apis, redis):
     assert min(int(answer.headers["X-RateLimit-Remaining"]) for answer in passed) == 0
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["code"] == "rate_limited"
-    assert refused.json()["message"] == "Too many requests"
+    wait_s = refused.headers["Retry-After"]
+    limit = "at most 100 POST requests a minute to /v1/voiceprint"
+    assert refused.json()["message"] == f"Too many requests: {limit}. Try again in {wait_s} s."
     assert refused.headers["X-Request-Id"] == refused.json()["requestId"]
     assert refused.headers["X-RateLimit-Remaining"] == "0"
     assert 0 < int(refused.headers["Retry-After"]) <= 60
@@ -44,8 +46,9 @@ def test_each_address_has_a_count_of_its_own_and_reads_have_another_limit(apis, 
     while client.post("/v1/media/input", url="media://a").status_code == 201:
         pass
     assert client.post("/v1/voiceprint", url=UNREACHABLE).status_code == 200
-    codes = [client.send("GET", UNKNOWN_JOB).status_code for _ in range(52)]
-    assert codes == [404] * 50 + [429] * 2
+    answers = [client.send("GET", UNKNOWN_JOB) for _ in range(52)]
+    assert [answer.status_code for answer in answers] == [404] * 50 + [429] * 2
+    assert "at most 50 GET requests a minute to /v1/jobs/{job_id}." in answers[-1].json()["message"]
     assert client.send("GET", "/v1/test").headers["X-RateLimit-Limit"] == "50"
 
 

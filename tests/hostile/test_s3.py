@@ -15,6 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from shared.adapters.media import open_media, open_sources
 from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
+from shared.domain.sources import S3Url, parse_source
 from shared.settings import Settings
 from tests.support.client import put, voiceprint
 from tests.support.origins import origin, says
@@ -69,7 +70,7 @@ def media(settings):
 
 
 def content(media, client_id, key):
-    with media.open(client_id, key) as file:
+    with media.open_upload(client_id, key) as file:
         return file.read()
 
 
@@ -92,7 +93,7 @@ def test_no_key_leaves_its_clients_prefix(key, media, s3):
     names = [o["Key"] for o in s3.list_objects_v2(Bucket="uploads")["Contents"]]
     assert all(name.startswith("timbre/a/") and name.count("/") == 2 for name in names)
     with pytest.raises(MediaNotFound):
-        media.open("b", "k")
+        media.open_upload("b", "k")
     media.remove("a", key)
 
 
@@ -120,7 +121,7 @@ def test_an_upload_over_the_limit_is_not_read_and_swept_away(settings, media):
     put(media.put_address("a", "big"), b"x" * (10**6 + 1))
     put(media.put_address("a", "limit"), b"x" * 10**6)
     with pytest.raises(FileTooLarge):
-        media.open("a", "big")
+        media.open_upload("a", "big")
     assert open_media(settings).sweep() == 1
     assert not media.contains("a", "big")
     assert media.remove("a", "limit")
@@ -137,7 +138,7 @@ def test_not_a_byte_of_what_is_too_large_is_waited_for(settings):
     with origin(says(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\n\r\n")) as store:
         media = open_media(replace(settings, s3_endpoint_url=f"http://127.0.0.1:{store.port}"))
         with pytest.raises(FileTooLarge):
-            media.open("a", "big")
+            media.open_upload("a", "big")
         assert media.remove("a", "big") is None
         assert [request.split(b" ")[0] for request in store.requests] == [b"GET", b"GET", b"DELETE"]
 
@@ -163,7 +164,7 @@ def test_uploads_past_their_time_are_swept(settings, media):
 
 def test_a_store_that_is_away_is_said_to_be_so(settings):
     away = open_media(replace(settings, s3_endpoint_url="http://127.0.0.1:9"))
-    for action in (lambda: away.open("a", "k"), lambda: away.list("a", "", 1), lambda: away.remove("a", "k")):
+    for action in (lambda: away.open_upload("a", "k"), lambda: away.list("a", "", 1), lambda: away.remove("a", "k")):
         with pytest.raises(Unavailable):
             action()
 
@@ -171,20 +172,22 @@ def test_a_store_that_is_away_is_said_to_be_so(settings):
 def test_a_job_whose_store_is_away_fails_as_a_download_does(settings, tmp_path):
     away = open_media(replace(settings, s3_endpoint_url="http://127.0.0.1:9"))
     with pytest.raises(DownloadFailed, match=r"does not answer\. Try again later"):
-        SourceFetcher(Egress(), away, None, tmp_path).fetch("a", "media://k", settings.voiceprint_limits())
+        SourceFetcher(Egress(), away, None, tmp_path).fetch(
+            "a", parse_source("media://k"), settings.voiceprint_limits()
+        )
 
 
 def test_a_source_is_read_from_a_listed_bucket_and_from_no_other(settings, s3):
     s3.put_object(Bucket="calls", Key="2026/a b?ü.wav", Body=b"a call")
     s3.put_object(Bucket="private", Key="k", Body=b"not yours")
     sources = open_sources(settings)
-    with sources.open("s3://calls/2026/a b?ü.wav") as file:
+    with sources.open_object(S3Url("calls", "2026/a b?ü.wav")) as file:
         assert file.read() == b"a call"
-    for url in ("s3://private/k", "s3:///k", "s3://calls.private/k", "s3://uploads/timbre/a/k"):
+    for bucket in ("private", "", "calls.private", "uploads"):
         with pytest.raises(UrlNotAllowed):
-            sources.open(url)
+            sources.open_object(S3Url(bucket, "timbre/a/k"))
     with pytest.raises(DownloadFailed, match="NoSuchKey"):
-        sources.open("s3://calls/missing")
+        sources.open_object(S3Url("calls", "missing"))
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +242,15 @@ def test_nothing_of_the_credentials_is_in_the_logs(stack):
     text = "".join(path.read_text(errors="replace") for path in stack.logs.iterdir())
     assert "canary-secret-of-s3" not in text
     assert "X-Amz-Signature" not in text
+
+
+def test_what_the_server_received_itself_is_saved_whole_or_not_at_all(media):
+    def broken():
+        yield b"half"
+        raise ConnectionError
+
+    media.save("a", "k", [b"one ", b"file"])
+    assert content(media, "a", "k") == b"one file"
+    with pytest.raises(ConnectionError):
+        media.save("a", "k", broken())
+    assert content(media, "a", "k") == b"one file"

@@ -115,10 +115,10 @@ def test_the_server_secret_is_made_at_the_first_start_for_its_owner_alone(run):
 def test_what_is_sealed_cannot_be_read_under_another_secret(run):
     code = (
         "from shared.adapters.sealing import Envelope; e = Envelope(b'a' * 32); s = e.seal('voice', 'job');"
-        "print(e.open(s, 'job'), s != e.seal('voice', 'job'))\n"
+        "print(e.unseal(s, 'job'), s != e.seal('voice', 'job'))\n"
         "for other, context in ((b'b' * 32, 'job'), (b'a' * 32, 'other job')):\n"
-        "    try: Envelope(other).open(s, context); print('opened')\n"
+        "    try: Envelope(other).unseal(s, context); print('opened')\n"
         "    except Exception as error: print(type(error).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["voice", "True", "SettingsError", "SettingsError"]
+    assert done.stdout.split() == ["voice", "True", "SealBroken", "SealBroken"]

@@ -1,12 +1,15 @@
 import os
+import re
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -20,7 +23,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
 from shared.adapters.sql.tables import Base
-from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
+from shared.domain.errors import KeyEndedError, SealBroken, SecretRotating, UnknownNameError
 from shared.domain.keys import new_key
 from shared.settings import Settings
 from tests.support.client import eventually
@@ -82,9 +85,31 @@ def test_two_keys_of_one_name_belong_to_one_client(clients):
 
 
 def test_the_first_key_is_made_once(clients):
-    key = clients.create_first_key()
+    kept = []
+    for _ in range(2):
+        clients.create_first_key(kept.append)
+    (key,) = kept
     assert clients.authenticate(key).name == "default"
-    assert clients.create_first_key() is None
+
+
+def test_a_first_key_that_could_not_be_kept_is_made_again(clients):
+    def fail(_key):
+        raise OSError
+
+    with pytest.raises(OSError):
+        clients.create_first_key(fail)
+    assert clients.is_empty()
+    kept = []
+    clients.create_first_key(kept.append)
+    assert clients.authenticate(kept[0])
+
+
+def test_processes_that_start_together_make_one_first_key(clients):
+    kept = []
+    with ThreadPoolExecutor(4) as pool:
+        for made in [pool.submit(clients.create_first_key, kept.append) for _ in range(4)]:
+            made.result()
+    assert len([key for key in kept if clients.authenticate(key)]) == 1
 
 
 def test_a_key_is_worthless_under_another_pepper(clients, engine):
@@ -267,19 +292,22 @@ def test_the_command_line_makes_lists_rotates_and_revokes(url, engine, tmp_path)
     known = SqlClients(engine, b"pepper" * 8)
 
     def keys(*arguments, status=0):
-        command = [sys.executable, "-m", "api.keys", *arguments]
+        command = ["python3", "-m", "shared.local", "keys", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
         return done.stdout.strip() or done.stderr.strip()
 
     key = keys("create", "acme")
     assert known.authenticate(key).name == "acme"
-    key_id = keys("list").split()[2]
+    listed = keys("list")
+    key_id = listed.split()[2]
+    assert f"client {known.authenticate(key).id}" in listed
     new = keys("rotate", key_id, "--overlap", "0")
     assert known.authenticate(key) is None
     assert keys("rotate-secret", "acme").startswith("whsec_")
     keys("rotate-secret", "acme")
-    assert "still sign" in keys("rotate-secret", "acme", status=1)
+    assert "Two secrets sign until" in keys("rotate-secret", "acme", status=1)
+    assert keys("rotate-secret", "acme", "--overlap", "0").startswith("whsec_")
     assert keys("revoke-secrets", "acme").startswith("whsec_")
     assert known.authenticate(new) is not None
     keys("revoke-client", "acme")
@@ -317,6 +345,18 @@ def test_a_name_that_would_break_the_listing_is_refused(console, name):
     assert console("list").output == ""
 
 
+def test_a_new_key_stands_alone_on_stdout_and_its_id_on_stderr(console):
+    made = console("create", "acme")
+    assert re.fullmatch(r"sk_\w+\n", made.stdout)
+    key_id = re.fullmatch(r"id: (\w{12})\n", made.stderr)[1]
+    rotated = console("rotate", key_id, "--overlap", "0")
+    assert re.fullmatch(r"sk_\w+\n", rotated.stdout)
+    new_id = rotated.stderr.split()[1]
+    assert [f"key {one}" in console("list").output for one in (key_id, new_id)] == [True, True]
+    assert console("revoke", new_id).exit_code == 0
+    assert console("list").output.count("ended") == 2
+
+
 @pytest.mark.parametrize("overlap_s", ["-1", "604801", "99999999999999", "nan", "x"])
 def test_an_overlap_outside_its_bounds_is_refused_and_the_key_kept(console, overlap_s):
     assert console("create", "Zoë & Söhne").exit_code == 0
@@ -347,7 +387,7 @@ def test_after_a_change_of_the_server_secret_a_rotation_lets_webhooks_be_signed_
     for overlap_s in (0, 3600):
         clients.rotate_webhook_secret(client.id, overlap_s=overlap_s)
     later = SqlClients(engine, b"another secret")
-    with pytest.raises(SettingsError, match="another server secret"):
+    with pytest.raises(SealBroken, match="another server secret"):
         later.webhook_secrets(client.id)
     shown = later.rotate_webhook_secret(client.id, overlap_s=3600)
     assert later.webhook_secrets(client.id) == [shown]
@@ -358,8 +398,31 @@ def test_after_a_rotation_both_sign_the_oldest_first_until_the_overlap_ends(clie
     first = clients.rotate_webhook_secret(client.id, overlap_s=0)
     second = clients.rotate_webhook_secret(client.id, overlap_s=3600)
     assert clients.webhook_secrets(client.id) == [first, second]
-    with pytest.raises(SecretRotating):
-        clients.rotate_webhook_secret(client.id, overlap_s=0)
+    now = time.time()
+    with pytest.raises(SecretRotating) as refused:
+        clients.rotate_webhook_secret(client.id, overlap_s=60)
+    assert clients.webhook_secrets(client.id) == [first, second]
+    (until,) = re.findall(r"until (\S+Z)\.", str(refused.value))
+    assert 0 <= datetime.strptime(until, "%Y-%m-%dT%H:%M:%S%z").timestamp() - (now + 3600) < 5
+
+
+def test_a_rotation_without_overlap_ends_all_earlier_secrets_at_any_time(administration, clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    for overlap_s in (0, 3600, 0, 0, 3600):
+        newest = clients.rotate_webhook_secret(client.id, overlap_s=overlap_s)
+    assert clients.webhook_secrets(client.id)[1:] == [newest]
+    alone = administration.rotate_secret("acme", overlap_s=0)
+    assert clients.webhook_secrets(client.id) == [alone]
+
+
+def test_parallel_rotations_without_overlap_all_succeed_and_leave_one_secret(administration, clients):
+    client = clients.authenticate(clients.create_key("acme"))
+    with ThreadPoolExecutor(6) as pool:
+        made = [pool.submit(clients.rotate_webhook_secret, client.id, 0) for _ in range(12)]
+        made += [pool.submit(administration.revoke_secrets, "acme") for _ in range(12)]
+        secrets = {one.result() for one in made}
+    assert len(secrets) == 24
+    assert len(secrets.intersection(clients.webhook_secrets(client.id))) == 1
 
 
 def test_parallel_rotations_leave_two_secrets_at_most(clients):

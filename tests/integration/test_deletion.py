@@ -6,17 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared import usecases
 from shared.adapters.dir_media import DirMedia
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_jobs import RedisJobs
 from shared.adapters.sealing import Envelope
-from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import NotFound
-from shared.domain.jobs import Order, Status, Webhook, new_job_id
-from tests.support.records import ENVELOPE, LEASE_S, job_store
+from shared.domain.jobs import Status, new_job_id
+from tests.support.records import ENVELOPE, HOOK, LEASE_S, cancel, finish, job_service, job_store, submission
 
-ORDER = Order(command=CreateVoiceprint(url="media://a"), webhook=Webhook("https://receiver.example/hook"))
+SUBMISSION = submission("media://a", HOOK)
 OUTPUT = {"voiceprint": "ü"}
 SHA256 = {
     "output": hashlib.sha256(rb'{"voiceprint":"\u00fc"}').hexdigest(),
@@ -37,7 +35,7 @@ class Deletion:
         return self.media.remove(client_id, key)
 
     def __call__(self, job_id):
-        return usecases.delete(self.jobs, self, "c", job_id)
+        return job_service(self.jobs, media=self).delete("c", job_id)
 
 
 @pytest.fixture
@@ -49,7 +47,7 @@ def deletion(jobs, tmp_path):
 
 @pytest.fixture
 def job_id(jobs):
-    return jobs.create(new_job_id(), "c", ORDER).id
+    return jobs.create(new_job_id(), "c", SUBMISSION).id
 
 
 def removed(receipt):
@@ -59,13 +57,13 @@ def removed(receipt):
 def test_a_result_that_comes_too_late_is_refused_and_told_to_nobody(jobs, deletion, job_id, redis):
     claim, refused = jobs.claim(job_id), []
 
-    def finish():
-        refused.append(not jobs.finish(claim, Status.SUCCEEDED, OUTPUT))
+    def finish_late():
+        refused.append(not finish(jobs, claim, Status.SUCCEEDED, OUTPUT))
         refused.append(not jobs.beat(claim))
         refused.append(not jobs.release(claim))
-        refused.append(not jobs.cancel(job_id, {}))
+        refused.append(not cancel(jobs, job_id, {}))
 
-    deletion.meanwhile = finish
+    deletion.meanwhile = finish_late
     assert removed(deletion(job_id)) == SHA256 | {"output": None}
     assert refused == [True] * 4
     assert RedisDeliveries(redis, ENVELOPE).take(10) == []
@@ -73,7 +71,7 @@ def test_a_result_that_comes_too_late_is_refused_and_told_to_nobody(jobs, deleti
 
 
 def test_a_webhook_that_is_due_is_not_sent_while_its_job_is_deleted(jobs, deletion, job_id, redis, clock):
-    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
     taken = []
     deletion.meanwhile = lambda: taken.extend(RedisDeliveries(redis, ENVELOPE, clock=clock).take(10))
     assert removed(deletion(job_id)) == SHA256
@@ -81,7 +79,7 @@ def test_a_webhook_that_is_due_is_not_sent_while_its_job_is_deleted(jobs, deleti
 
 
 def test_whoever_comes_second_finds_nothing(jobs, deletion, job_id):
-    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
     second = Deletion(jobs, deletion.media)
 
     def delete_too():
@@ -94,7 +92,7 @@ def test_whoever_comes_second_finds_nothing(jobs, deletion, job_id):
 
 
 def test_a_deletion_that_died_is_taken_over_after_a_lease_and_then_counts_for_nothing(jobs, deletion, job_id, clock):
-    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
     dead = jobs.withdraw("c", job_id)
     with pytest.raises(NotFound):
         deletion(job_id)
@@ -106,7 +104,7 @@ def test_a_deletion_that_died_is_taken_over_after_a_lease_and_then_counts_for_no
 
 
 def test_a_deletion_that_failed_can_be_repeated_at_once(jobs, deletion, job_id):
-    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
 
     def fail():
         raise OSError
@@ -121,8 +119,23 @@ def test_a_deletion_that_failed_can_be_repeated_at_once(jobs, deletion, job_id):
 
 
 def test_what_was_sealed_under_another_secret_is_not_found_and_can_be_deleted(jobs, deletion, job_id, redis, clock):
-    jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
+    finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, OUTPUT)
     deletion.jobs = job_store(redis, clock, envelope=Envelope(b"x" * 32))
     assert deletion.jobs.find("c", job_id) is None
     assert removed(deletion(job_id)) == SHA256 | {"output": None}
     assert jobs.find("c", job_id) is None
+
+
+def test_an_upload_stays_if_the_client_says_so(jobs, deletion, job_id):
+    receipt = job_service(jobs, media=deletion).delete("c", job_id, keep_media=True)
+    assert removed(receipt) == {"output": None, "media": None}
+    assert deletion.media.contains("c", "a")
+
+
+def test_an_upload_stays_while_another_unfinished_job_of_the_client_is_made_from_it(jobs, deletion, job_id):
+    other = jobs.create(new_job_id(), "c", SUBMISSION).id
+    jobs.create(new_job_id(), "stranger", SUBMISSION)
+    assert removed(deletion(job_id)) == {"output": None, "media": None}
+    assert deletion.media.contains("c", "a")
+    assert removed(deletion(other)) == SHA256 | {"output": None}
+    assert not deletion.media.contains("c", "a")

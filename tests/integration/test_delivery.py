@@ -15,16 +15,15 @@ from shared.adapters.redis_deliveries import LOG_LENGTH, PER_CLIENT, PER_HOST, S
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
+from shared.dialects.signatures import new_secret, vendor_signature
 from shared.domain.addresses import AddressRules
-from shared.domain.commands import CreateVoiceprint
-from shared.domain.delivery import DeliveryState
+from shared.domain.delivery import DeliveryLog, DeliveryState
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
-from shared.domain.jobs import Order, Status, Webhook, new_job_id
-from shared.signing import new_secret, vendor_signature
+from shared.domain.jobs import Status, new_job_id
 from tests.support.client import eventually
 from tests.support.clock import Clock
 from tests.support.receiver import receiving
-from tests.support.records import ENVELOPE, job_store
+from tests.support.records import DIALECTS, ENVELOPE, cancel, finish, job_store, submission
 from worker.courier import SENDERS, Courier
 from worker.egress import Egress
 from worker.webhooks.sender import PUT_OFF_S, TIMEOUT_S, Deliverer
@@ -41,16 +40,15 @@ class Outbox:
         self.redis, self.clock = redis, Clock()
         self.jobs = job_store(redis, self.clock, ttl_s=86_400)
         self.deliveries = RedisDeliveries(redis, ENVELOPE, clock=self.clock)
-        options = {"egress": Egress(rules=LOOPBACK), "https_only": False, "timeout_s": 30.0, "encoding": "hex"}
+        options = {"egress": Egress(rules=LOOPBACK), "https_only": False, "timeout_s": 30.0, "dialects": DIALECTS}
         self.deliverer = Deliverer(deliveries=self.deliveries, secrets=lambda _: [SECRET], **options | deliverer)
 
     def end_job(self, url, *, client="client", status=Status.SUCCEEDED, status_only=False):
-        order = Order(command=CreateVoiceprint(url="https://x"), webhook=Webhook(url, status_only))
-        job = self.jobs.create(new_job_id(), client, order)
+        job = self.jobs.create(new_job_id(), client, submission("https://x", url, status_only=status_only))
         if status is Status.CANCELED:
-            assert self.jobs.cancel(job.id, OUTPUT)
+            assert cancel(self.jobs, job.id, OUTPUT, status_only=status_only)
         else:
-            assert self.jobs.finish(self.jobs.claim(job.id), status, OUTPUT)
+            assert finish(self.jobs, self.jobs.claim(job.id), status, OUTPUT)
         return job.id
 
     def due_in_s(self):
@@ -126,10 +124,10 @@ def test_tries_reasons_and_spacing_are_those_of_the_table(request, name):
     with receiving(*script) as receiver:
         job_id = outbox.end_job(receiver.url)
         waits = outbox.send_all()
-    found_state, log = outbox.deliveries.log("client", job_id)
-    assert [(entry.status, entry.reason) for entry in log] == tries
-    assert [entry.attempt for entry in log] == list(range(1, len(tries) + 1))
-    assert found_state == state
+    log = outbox.deliveries.log("client", job_id)
+    assert [(entry.status, entry.reason) for entry in log.tries] == tries
+    assert [entry.attempt for entry in log.tries] == list(range(1, len(tries) + 1))
+    assert log.state == state
     assert waits == pytest.approx(schedule, rel=0.1, abs=0.01)
     assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
     assert len({post.body for post in receiver.posts}) == 1
@@ -155,7 +153,7 @@ def test_a_closed_port_is_a_failed_connection(outbox):
         url = receiver.url
     job_id = outbox.end_job(url)
     outbox.send_all()
-    assert [entry.reason for entry in outbox.deliveries.log("client", job_id)[1]] == [CONNECTION] * 4
+    assert [entry.reason for entry in outbox.deliveries.log("client", job_id).tries] == [CONNECTION] * 4
 
 
 @pytest.mark.parametrize(("trusted", "name"), [(False, "127.0.0.1"), (True, "another.example"), (True, "127.0.0.1")])
@@ -169,7 +167,7 @@ def test_only_a_valid_certificate_is_accepted(redis, tmp_path, trusted, name):
         job_id = outbox.end_job(receiver.url)
         outbox.send_due()
     good = trusted and name == "127.0.0.1"
-    assert [entry.reason for entry in outbox.deliveries.log("client", job_id)[1]] == [None if good else "ssl_error"]
+    assert [entry.reason for entry in outbox.deliveries.log("client", job_id).tries] == [None if good else "ssl_error"]
     assert len(receiver.posts) == int(good)
 
 
@@ -187,7 +185,7 @@ def test_the_body_is_what_polling_returns_and_compact(outbox, status, status_onl
     with receiving("200") as receiver:
         job_id = outbox.end_job(receiver.url, status=status, status_only=status_only)
         outbox.send_all()
-    output = {} if status_only else {"output": outbox.jobs.find("client", job_id).output}
+    output = {} if status_only else {"output": json.loads(outbox.jobs.find("client", job_id).output)}
     expected = json.dumps({"jobId": job_id, "status": status.value} | output, separators=(",", ":"))
     post = receiver.posts[0]
     assert post.body == expected.encode()
@@ -204,11 +202,13 @@ def test_a_courier_that_dies_costs_a_try_and_repeats_no_number(outbox):
         assert outbox.due_in_s() == SEND_S
         outbox.clock.pass_s(SEND_S)
         outbox.send_due()
-        state, log = outbox.deliveries.log("client", job_id)
+        found = outbox.deliveries.log("client", job_id)
+        state = found.state
+        log = found.tries
         assert [(entry.attempt, entry.reason) for entry in log] == [(1, UNKNOWN), (2, None)]
         outbox.deliverer.deliver(lost[0])  # back from the dead, it sends after all
     assert state is DeliveryState.DELIVERED
-    _, log = outbox.deliveries.log("client", job_id)
+    log = outbox.deliveries.log("client", job_id).tries
     assert [(entry.attempt, entry.reason) for entry in log] == [(1, None), (2, None)]
     assert [post.headers["x-retry-num"] for post in receiver.posts] == ["1", None]
     assert outbox.due_in_s() is None
@@ -233,7 +233,7 @@ def test_a_log_keeps_its_last_hundred_tries(outbox, redis):
         redis.hset(f"timbre:delivery:{job_id}", "try", 0)
         assert outbox.deliveries.take(1)
         outbox.clock.pass_s(SEND_S)
-    assert len(outbox.deliveries.log("client", job_id)[1]) == LOG_LENGTH
+    assert len(outbox.deliveries.log("client", job_id).tries) == LOG_LENGTH
 
 
 @pytest.fixture
@@ -249,11 +249,11 @@ def test_while_the_database_is_away_no_try_is_lost(outbox, cut_off):
         for _ in range(10):
             with pytest.raises(OperationalError):
                 cut_off.deliver(outbox.deliveries.take(1)[0])
-            assert outbox.deliveries.log("client", job_id) == (DeliveryState.PENDING, [])
+            assert outbox.deliveries.log("client", job_id) == DeliveryLog(job_id, DeliveryState.PENDING, [])
             assert outbox.due_in_s() == PUT_OFF_S
             outbox.clock.pass_s(PUT_OFF_S)
         outbox.send_due()
-    assert [entry.attempt for entry in outbox.deliveries.log("client", job_id)[1]] == [1]
+    assert [entry.attempt for entry in outbox.deliveries.log("client", job_id).tries] == [1]
     assert [post.headers["x-retry-num"] for post in receiver.posts] == [None]
 
 
@@ -291,7 +291,7 @@ def test_no_more_than_four_are_on_their_way_to_one_host_and_others_do_not_wait(o
     for _ in range(PER_HOST + 2):
         outbox.end_job("https://slow.example/hook")
     outbox.end_job("https://other.example/hook")
-    urls = [delivery.url for delivery in outbox.deliveries.take(10)]
+    urls = [delivery.url.text for delivery in outbox.deliveries.take(10)]
     assert urls.count("https://slow.example/hook") == PER_HOST
     assert urls.count("https://other.example/hook") == 1
     assert outbox.deliveries.take(10) == []
@@ -301,7 +301,7 @@ def test_a_host_with_much_to_come_hides_nobody_however_few_are_taken_at_a_time(o
     for _ in range(50):
         outbox.end_job("https://slow.example/hook")
     outbox.end_job("https://other.example/hook")
-    taken = [delivery.host for _ in range(10) for delivery in outbox.deliveries.take(1)]
+    taken = [delivery.url.receiver for _ in range(10) for delivery in outbox.deliveries.take(1)]
     assert sorted(taken) == ["other.example:443"] + PER_HOST * ["slow.example:443"]
 
 
@@ -332,7 +332,7 @@ def test_a_client_has_room_again_as_soon_as_a_try_lands_or_its_courier_is_taken_
         for n in range(PER_CLIENT + 1):
             outbox.end_job(f"https://slow{n}.example/hook")
         taken = outbox.deliveries.take(100)
-        outbox.deliverer.deliver(next(delivery for delivery in taken if delivery.url == receiver.url))
+        outbox.deliverer.deliver(next(delivery for delivery in taken if delivery.url.text == receiver.url))
     assert (len(taken), len(outbox.deliveries.take(100))) == (PER_CLIENT, 1)
     outbox.clock.pass_s(SEND_S)
     assert len(outbox.deliveries.take(100)) == PER_CLIENT
@@ -366,7 +366,9 @@ def test_nothing_is_sent_for_a_client_that_was_revoked_until_it_is_back_and_asks
         administration.revoke_client("acme")
         outbox.send_all()
         assert len(receiver.posts) == 1
-        state, log = outbox.deliveries.log(client, job_id)
+        found = outbox.deliveries.log(client, job_id)
+        state = found.state
+        log = found.tries
         assert (state, [entry.reason for entry in log]) == (DeliveryState.REFUSED, [HTTP, "client_revoked"])
         administration.create_key("acme")
         assert outbox.due_in_s() is None
@@ -407,7 +409,9 @@ def test_a_webhook_that_kills_its_couriers_ends_too(outbox):
         assert len(outbox.deliveries.take(1)) == 1
         outbox.clock.pass_s(SEND_S)
     assert outbox.deliveries.take(1) == []
-    state, log = outbox.deliveries.log("client", job_id)
+    found = outbox.deliveries.log("client", job_id)
+    state = found.state
+    log = found.tries
     assert state is DeliveryState.EXHAUSTED
     assert [(entry.attempt, entry.status, entry.reason) for entry in log] == [(n, None, UNKNOWN) for n in (1, 2, 3, 4)]
     assert log[1].at - log[0].at == timedelta(seconds=SEND_S)
@@ -421,12 +425,12 @@ def test_a_try_that_is_noted_twice_stands_once_in_the_log(outbox):
         delivery = outbox.deliveries.take(1)[0]
         for _ in range(2):
             outbox.deliverer.deliver(delivery)
-    assert len(outbox.deliveries.log("client", job_id)[1]) == 1
+    assert len(outbox.deliveries.log("client", job_id).tries) == 1
 
 
 def test_a_job_without_a_webhook_has_no_delivery(outbox):
-    job = outbox.jobs.create(new_job_id(), "client", Order(command=CreateVoiceprint(url="https://x")))
-    outbox.jobs.finish(outbox.jobs.claim(job.id), Status.SUCCEEDED, OUTPUT)
+    job = outbox.jobs.create(new_job_id(), "client", submission("https://x"))
+    finish(outbox.jobs, outbox.jobs.claim(job.id), Status.SUCCEEDED, OUTPUT)
     assert outbox.due_in_s() is None
     with pytest.raises(NoWebhook):
         outbox.deliveries.log("client", job.id)
@@ -438,7 +442,9 @@ def test_a_webhook_can_be_sent_again_with_the_same_id_and_bytes(outbox):
         outbox.send_all()
         outbox.deliveries.redeliver("client", job_id)
         assert outbox.send_all() == [0, 0]
-    state, log = outbox.deliveries.log("client", job_id)
+    found = outbox.deliveries.log("client", job_id)
+    state = found.state
+    log = found.tries
     assert state is DeliveryState.DELIVERED
     assert [entry.attempt for entry in log] == [1, 2, 3, 4, 1, 2]
     assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
@@ -452,7 +458,7 @@ def test_the_log_outlives_the_result_but_the_result_cannot_be_sent_again(outbox,
     assert redis.ttl(f"timbre:delivery:{job_id}:body") <= 86_400
     assert redis.ttl(f"timbre:delivery:{job_id}:log") > 6 * 86_400
     redis.delete(f"timbre:job:{job_id}", f"timbre:delivery:{job_id}:body")  # as a day later
-    assert outbox.deliveries.log("client", job_id)[0] is DeliveryState.DELIVERED
+    assert outbox.deliveries.log("client", job_id).state is DeliveryState.DELIVERED
     with pytest.raises(ResultGone):
         outbox.deliveries.redeliver("client", job_id)
 
@@ -461,7 +467,7 @@ def test_an_undelivered_webhook_ends_when_its_result_does(outbox, redis):
     job_id = outbox.end_job("https://receiver.example/")
     redis.delete(f"timbre:delivery:{job_id}:body")
     assert outbox.deliveries.take(1) == []
-    assert outbox.deliveries.log("client", job_id) == (DeliveryState.EXPIRED, [])
+    assert outbox.deliveries.log("client", job_id) == DeliveryLog(job_id, DeliveryState.EXPIRED, [])
     assert outbox.due_in_s() is None
 
 
@@ -477,7 +483,7 @@ def test_an_answer_is_kept_by_its_first_bytes_only(outbox):
     with receiving("200") as receiver:
         job_id = outbox.end_job(receiver.url)
         outbox.send_all()
-    entry = outbox.deliveries.log("client", job_id)[1][0]
+    entry = outbox.deliveries.log("client", job_id).tries[0]
     assert entry.answer == "the receiver's answer"
     assert entry.duration_ms >= 0
 

@@ -5,14 +5,13 @@ import time
 
 import pytest
 
-from shared.domain.commands import CreateVoiceprint
-from shared.domain.jobs import Order, PageQuery, Status, new_job_id
+from shared.domain.jobs import PageQuery, Status, new_job_id
 from tests.support.clock import Clock
-from tests.support.records import job_store
+from tests.support.records import job_store, submission
 
 #: More than any one script looks at.
 MANY = 10_500
-ORDER = Order(command=CreateVoiceprint(url="https://example.org"))
+SUBMISSION = submission("https://example.org")
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_jobs_are_found_behind_any_number_of_expired_ones(jobs, store, redis):
 
 
 def test_a_deleted_job_leaves_the_list_too(jobs, redis):
-    job_id = jobs.create(new_job_id(), "c", ORDER).id
+    job_id = jobs.create(new_job_id(), "c", SUBMISSION).id
     assert jobs.delete(jobs.withdraw("c", job_id))
     assert redis.zcard("timbre:jobs:c") == 0
 
@@ -91,7 +90,7 @@ def test_a_walk_meets_every_job_that_stays_exactly_once_whatever_comes_and_goes(
     there = set()
 
     def come():
-        there.add(jobs.create(new_job_id(), "c", ORDER).id)
+        there.add(jobs.create(new_job_id(), "c", SUBMISSION).id)
         # Often several have one time, and the clock is set back now and then.
         clock.pass_s(chance.choice([0, 0, 0.001, 1, -2]))
 

@@ -15,18 +15,16 @@ from hypothesis.stateful import (
 )
 
 from shared.adapters.redis_deliveries import RedisDeliveries
-from shared.adapters.redis_jobs import MAX_ATTEMPTS, RING_AFTER_S, RedisJobs
-from shared.adapters.sealing import Envelope
-from shared.domain.commands import CreateVoiceprint
+from shared.adapters.redis_jobs import RING_AFTER_S, RedisJobs
 from shared.domain.errors import IdempotencyMismatch, TooManyJobs
-from shared.domain.jobs import Claim, IdempotencyKey, Order, PageQuery, Status, Webhook, Withdrawal, new_job_id
+from shared.domain.jobs import MAX_ATTEMPTS, Claim, IdempotencyKey, PageQuery, Status, Withdrawal, new_job_id
 from shared.names import QueueNames
+from tests.support import records
+from tests.support.records import ENVELOPE, HOOK, job_service, submission
 
 LEASE_MS, DEADLINE_MS, MOST = 10_000, 100_000, 2
 RING_AFTER_MS = round(RING_AFTER_S * 1000)
 CLIENTS = ("ann", "bob")
-
-ENVELOPE = Envelope(b"s" * 32)
 
 
 @dataclass
@@ -78,24 +76,24 @@ class JobRecord(RuleBasedStateMachine):
     @rule(client=st.sampled_from(CLIENTS), key=st.sampled_from([None, "k1", "k2"]), body=st.sampled_from("xy"),
           webhook=st.booleans())  # fmt: skip
     def create(self, client, key, body, webhook):
-        order = Order(
-            command=CreateVoiceprint(url="https://example.org"),
-            webhook=Webhook("https://receiver.example/hook") if webhook else None,
+        asked = submission(
+            "https://example.org",
+            HOOK if webhook else None,
             idempotency_key=IdempotencyKey(key, body) if key else None,
         )
         job_id = new_job_id()
         used = self.keys.get((client, key))
         if used and used[1] != body:
             with pytest.raises(IdempotencyMismatch):
-                self.jobs.create(job_id, client, order)
+                self.jobs.create(job_id, client, asked)
         elif used:
-            assert self.jobs.create(job_id, client, order).id == used[0]
+            assert self.jobs.create(job_id, client, asked).id == used[0]
         elif len(self.unfinished(client)) >= MOST:
             with pytest.raises(TooManyJobs):
-                self.jobs.create(job_id, client, order)
+                self.jobs.create(job_id, client, asked)
         else:
-            assert self.jobs.create(job_id, client, order).id == job_id
-            assert self.jobs.create(job_id, client, order).id == job_id  # the reply was lost, and it is asked again
+            assert self.jobs.create(job_id, client, asked).id == job_id
+            assert self.jobs.create(job_id, client, asked).id == job_id  # the reply was lost, and it is asked again
             self.model[job_id] = Model(client, self.now, self.now, webhook=webhook)
             if key:
                 self.keys[client, key] = (job_id, body)
@@ -134,7 +132,7 @@ class JobRecord(RuleBasedStateMachine):
     def finish(self, data, status):
         claim = self.some_claim(data)
         held = self.holds(claim)
-        assert self.jobs.finish(claim, status, {"by": claim.fence}) == held
+        assert records.finish(self.jobs, claim, status, {"by": claim.fence}) == held
         if held:
             self.end(claim.job_id, status.value)
 
@@ -152,7 +150,7 @@ class JobRecord(RuleBasedStateMachine):
     def cancel(self, data):
         job_id = data.draw(st.sampled_from(list(self.model)))
         alive = self.model[job_id].status in ("created", "running")
-        assert self.jobs.cancel(job_id, {"error": "canceled"}) == alive
+        assert records.cancel(self.jobs, job_id, {"error": "canceled"}) == alive
         if alive:
             self.end(job_id, "canceled")
 
@@ -196,7 +194,9 @@ class JobRecord(RuleBasedStateMachine):
     def reap(self, messages):
         for _ in range(messages):
             self.redis.rpush(QueueNames.JOBS, "a message")
-        rung = self.jobs.reap()
+        service = job_service(self.jobs)
+        service.reap()
+        rung = service.queue.rung
         self.redis.delete(QueueNames.JOBS)
         assert rung == self.rung_for(messages)
         for job_id, model in self.model.items():
@@ -241,7 +241,7 @@ class JobRecord(RuleBasedStateMachine):
         if self.model[job_id].status == "created":
             self.take(job_id)
             assert not self.jobs.beat(stale)
-            assert not self.jobs.finish(stale, Status.SUCCEEDED, {"by": "the dead"})
+            assert not records.finish(self.jobs, stale, Status.SUCCEEDED, {"by": "the dead"})
 
     def tired(self):
         return [i for i, m in self.model.items() if m.status == "running" and m.attempt < MAX_ATTEMPTS]
@@ -272,7 +272,7 @@ class JobRecord(RuleBasedStateMachine):
             assert len(self.redis.smembers(f"timbre:unfinished:{client}")) == len(self.unfinished(client))
 
 
-def test_no_order_of_events_breaks_the_record(redis):
+def test_no_asked_of_events_breaks_the_record(redis):
     JobRecord.redis = redis
     run_state_machine_as_test(
         JobRecord,

@@ -20,7 +20,7 @@ ROUNDS = 1500
 
 
 def content(media, client_id, key):
-    with media.open(client_id, key) as file:
+    with media.open_upload(client_id, key) as file:
         return file.read()
 
 
@@ -38,7 +38,7 @@ def test_what_was_saved_can_be_read_and_is_replaced_by_the_next(media):
 def test_one_clients_upload_is_not_found_by_another(media):
     media.save("a", "hello.wav", [b"x"])
     with pytest.raises(MediaNotFound, match="media://hello"):
-        media.open("b", "hello.wav")
+        media.open_upload("b", "hello.wav")
 
 
 @pytest.mark.parametrize("key", ["../b/x", "/etc/passwd", "....//x", "a/b/c", ".", ".."])

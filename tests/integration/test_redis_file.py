@@ -9,14 +9,12 @@ from structlog.testing import capture_logs
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_file import RedisFile
 from shared.adapters.redis_jobs import RedisJobs
-from shared.adapters.sealing import Envelope
-from shared.domain.commands import CreateVoiceprint
-from shared.domain.jobs import Order, Status, Webhook, new_job_id
+from shared.domain.jobs import Status, new_job_id
 from shared.local.stack import RedisServer
 from tests.support.client import eventually
+from tests.support.records import ENVELOPE, HOOK, finish, output, submission
 
-ENVELOPE = Envelope(b"s" * 32)
-ORDER = Order(command=CreateVoiceprint(url="https://example.org/a?signed"), webhook=Webhook("https://example.org/hook"))
+SUBMISSION = submission("https://example.org/a?signed", HOOK)
 #: Characters of a sealed value in base64 that are its wrapped key.
 KEY = 80
 TTL_S = 3600
@@ -43,11 +41,11 @@ def jobs(redis):
 
 def ended(jobs, redis):
     """Make a job and end it; returns its id, and the keys and sealed texts of all that was stored of it."""
-    job_id = jobs.create(new_job_id(), "client", ORDER).id
+    job_id = jobs.create(new_job_id(), "client", SUBMISSION).id
     command, webhook = redis.hmget(f"timbre:job:{job_id}", "command", "webhook")
-    assert jobs.finish(jobs.claim(job_id), Status.SUCCEEDED, {"voiceprint": "x" * 300})
-    output, body = redis.hget(f"timbre:job:{job_id}", "output"), redis.get(f"timbre:delivery:{job_id}:body")
-    sealed = (command, output, body, webhook)
+    assert finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, {"voiceprint": "x" * 300})
+    result = redis.hget(f"timbre:job:{job_id}", "output")
+    sealed = (command, result, redis.get(f"timbre:delivery:{job_id}:body"), webhook)
     return job_id, [part.encode() for text in sealed for part in (text[:KEY], text[KEY:])]
 
 
@@ -75,18 +73,18 @@ def test_a_deleted_job_leaves_the_file_with_its_keys_and_the_others_stay(jobs, r
     server.kill()
     server.start()
     server.wait()
-    assert jobs.find("client", kept).output == {"voiceprint": "x" * 300}
+    assert output(jobs.find("client", kept)) == {"voiceprint": "x" * 300}
     assert jobs.find("client", deleted) is None
 
 
 def test_what_a_job_was_given_leaves_the_file_when_it_has_ended_and_its_result_stays(jobs, redis):
     file = RedisFile(redis, every_s=0.001)
     for _ in range(2):
-        job_id, (*command, output, _, _, _, _, _) = ended(jobs, redis)
+        job_id, (*command, result, _, _, _, _, _) = ended(jobs, redis)
         assert on_disk(redis, command) == len(command) == 2
         forget(file, redis)
         eventually(lambda sought=command: on_disk(redis, sought) == 0)
-        assert on_disk(redis, [output]) == 1
+        assert on_disk(redis, [result]) == 1
         assert jobs.find("client", job_id).output
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from shared.domain.audio import Segment, Waveform
-from shared.domain.commands import CreateVoiceprint
 from shared.domain.errors import MediaNotFound
-from shared.domain.jobs import Order, Status, new_job_id
+from shared.domain.jobs import Status, new_job_id
 from shared.domain.limits import Limits
 from shared.domain.voiceprints import Voiceprint
 from tests.support.client import eventually
-from tests.support.records import LEASE_S
+from tests.support.records import LEASE_S, finish, job_service, output, submission
 from tests.support.toys import ToyEmbedder, voices
 from worker.jobs.handlers import Handlers
 from worker.jobs.runner import Runner
@@ -24,10 +23,10 @@ LIMITS = Limits(max_audio_s=30.0, max_bytes=10**6, download_timeout_s=10.0)
 
 
 class ToyFetcher:
-    def fetch(self, client_id, url, limits):
-        if url == "media://gone":
+    def fetch(self, client_id, source, limits):
+        if source.key == "gone":
             raise MediaNotFound("It is gone.")
-        if url == "media://bug":
+        if source.key == "bug":
             raise ZeroDivisionError
         return io.BytesIO()
 
@@ -69,11 +68,11 @@ def runner(jobs, decoder):
     handlers = Handlers(
         fetcher=ToyFetcher(), decoder=decoder, nets=nets, voiceprint_limits=LIMITS, diarize_limits=LIMITS
     )
-    return Runner(jobs=jobs, handle=handlers.handle, beat_s=0.02)
+    return Runner(service=job_service(jobs), handle=handlers.handle, beat_s=0.02)
 
 
 def submit(jobs, url="media://a", model=None):
-    return jobs.create(new_job_id(), "c", Order(command=CreateVoiceprint(url=url, model=model))).id
+    return jobs.create(new_job_id(), "c", submission(url, model=model)).id
 
 
 def held_up(runner, job_id, decoder):
@@ -89,8 +88,8 @@ def test_a_job_ends_with_its_voiceprint(jobs, runner):
     runner.run(job_id)
     job = jobs.find("c", job_id)
     assert job.status is Status.SUCCEEDED
-    assert Voiceprint.decode(job.output["voiceprint"]).model_id == "toy@1"
-    assert list(job.output["timings"]) == ["download", "decode", "vad", "encode", "diarize", "embed"]
+    assert Voiceprint.decode(output(job)["voiceprint"]).model_id == "toy@1"
+    assert list(output(job)["timings"]) == ["download", "decode", "vad", "encode", "diarize", "embed"]
 
 
 @pytest.mark.parametrize(
@@ -105,15 +104,19 @@ def test_every_failure_ends_the_job_with_its_code(jobs, runner, url, model, code
     job_id = submit(jobs, url, model)
     runner.run(job_id)
     job = jobs.find("c", job_id)
-    assert (job.status, job.output["code"]) == (Status.FAILED, code)
-    assert job.output["error"].endswith(".")
+    assert (job.status, output(job)["code"]) == (Status.FAILED, code)
+    assert output(job)["error"].endswith(".")
 
 
 def test_a_result_that_cannot_be_written_ends_the_job_and_stays_out_of_the_log(jobs, runner, capsys):
     job_id = submit(jobs)
-    replace(runner, handle=lambda *_: {"voiceprint": "secret", "score": float("nan")}).run(job_id)
+
+    def spoilt(*given):
+        return replace(runner.handle(*given), audio_s=float("nan"), dominant_speaker="secret")
+
+    replace(runner, handle=spoilt).run(job_id)
     job = jobs.find("c", job_id)
-    assert (job.status, job.output["code"]) == (Status.FAILED, "internal_error")
+    assert (job.status, output(job)["code"]) == (Status.FAILED, "internal_error")
     assert "ValueError" in (said := capsys.readouterr().out)
     assert "secret" not in said
 
@@ -133,7 +136,7 @@ def test_a_step_longer_than_the_lease_keeps_its_job(jobs, runner, decoder, redis
     for _ in range(10):
         clock.pass_s(LEASE_S - 1)
         eventually(lambda: redis.zscore("timbre:running", job_id) == clock.now + LEASE_S * 1000)
-        assert jobs.reap() == []
+        assert jobs.reap().silent == []
     assert jobs.find("c", job_id).step == "decode"
     decoder.go_on.set()
     thread.join()
@@ -171,9 +174,9 @@ def test_a_worker_that_lost_its_job_writes_nothing(jobs, runner, decoder, clock)
     thread = held_up(replace(runner, beat_s=60.0), job_id, decoder)
     assert decoder.entered.wait(30)
     clock.pass_s(LEASE_S)
-    assert jobs.reap() == [job_id]
+    assert jobs.reap().silent == [job_id]
     fresh = jobs.claim(job_id)
     decoder.go_on.set()
     thread.join()
     assert jobs.find("c", job_id).status is Status.RUNNING
-    assert jobs.finish(fresh, Status.SUCCEEDED, {"by": "the other"})
+    assert finish(jobs, fresh, Status.SUCCEEDED, {"by": "the other"})

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from structlog.testing import capture_logs
 
 from api.keys import make_first_key
 from shared.adapters.sql.administration import Administration
@@ -37,6 +38,21 @@ def test_the_first_key_is_not_known_when_its_file_is_gone_or_empty(settings):
     assert Stack(settings).first_key() is None
     file.unlink()
     assert Stack(settings).first_key() is None
+
+
+def test_the_first_key_of_a_new_database_leaves_the_old_one_beside_it(settings):
+    file, old = settings.data_dir / "first-api-key", []
+    for number in (1, 2):
+        old.append(file.read_text())
+        (settings.data_dir / "timbre.db").unlink()
+        with capture_logs() as logs:
+            make_first_key(settings)
+        assert logs[0]["old_key"] == f"first-api-key.{number}"
+        assert (settings.data_dir / logs[0]["old_key"]).read_text() == old[-1]
+        assert file.read_text().strip() == Stack(settings).first_key()
+        assert all(path.stat().st_mode & 0o777 == 0o600 for path in settings.data_dir.glob("first-api-key*"))
+    assert len({file.read_text(), *old}) == 3
+    assert not any(key.strip() in str(logs) for key in old)
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "[::1]")])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 import requests
@@ -89,7 +90,7 @@ class Description:
         described = answers[str(answer.status_code)]
         self.check_headers(described.get("headers", {}), answer.headers)
         kind = answer.headers.get("Content-Type", "").partition(";")[0]
-        assert kind in described.get("content", {kind: None}), told
+        assert any(fnmatch(kind, known) for known in described.get("content", {kind: None})), told
         if kind == "application/json":
             assert not self.errors(described["content"][kind]["schema"], answer.json()), told
 

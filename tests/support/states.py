@@ -13,8 +13,8 @@ from shared.domain.errors import NoSpeech
 from shared.domain.jobs import Status
 from shared.domain.models import ListedModel
 from shared.settings import Settings
-from shared.wire.native import failed_output
 from tests.support.client import Client
+from tests.support.records import finish
 
 HOOK = "https://host.invalid/hook"
 MODEL = ListedModel(
@@ -22,7 +22,7 @@ MODEL = ListedModel(
     installed=True, calibrated=True, default=True,
 )  # fmt: skip
 OUTPUTS = {
-    Status.FAILED: failed_output(NoSpeech("Nobody speaks.")),
+    Status.FAILED: {"error": "Nobody speaks.", "code": NoSpeech.code},
     Status.SUCCEEDED: {
         "voiceprint": "VE1C", "model": "ge2e@1", "dimension": 2, "audioSeconds": 4.0, "speechSeconds": 2.75,
         "netSpeechSeconds": 2.25, "dominantSpeaker": "SPEAKER_00", "segments": [{"start": 1.0, "end": 3.25}],
@@ -56,7 +56,7 @@ class States:
             claim = self._jobs.claim(job_id)
             assert claim
             if status is not Status.RUNNING:
-                assert self._jobs.finish(claim, status, OUTPUTS[status])
+                assert finish(self._jobs, claim, status, OUTPUTS[status])
         return job_id
 
     def deliver_all(self) -> None:

@@ -1,34 +1,61 @@
-"""The API's description is whole: every route, field, header and error code is in it, and nothing else."""
+"""Completeness of the API's description: every route, field, header, error code and example, and no other."""
 
 import base64
 import hashlib
 import html
 import re
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from marshmallow import Schema
 from openapi_spec_validator import validate
 
-import api.outputs
-import api.schemas
 from api.app import create_app
-from api.errors import STATUS
+from api.errors import STATUS, MethodNotAllowed
+from api.schemas.base import Query, Request
+from api.schemas.jobs import JobHeaders
 from api.services import Services
-from shared.domain.errors import InternalError, JobFailure, MethodNotAllowed, RequestError, concrete_errors
+from shared import __version__
+from shared.domain.errors import InternalError, JobFailure, RequestError, concrete_errors
 from shared.settings import Settings
 from tests.support.described import Description
 
-SOURCE = "\n".join(path.read_text() for path in (Path(__file__).parent.parent.parent / "api").glob("*.py"))
+ROOT = Path(__file__).parent.parent.parent
+SOURCE = "\n".join(path.read_text() for path in (ROOT / "api").glob("*.py"))
 #: What the framework reads, or what the description has another place for.
 ELSEWHERE = {"Authorization", "Transfer-Encoding", "Allow"}
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    services = Services.from_settings(Settings(data_dir=tmp_path_factory.mktemp("data")))
+    yield from app_of(Settings(data_dir=tmp_path_factory.mktemp("data")))
+
+
+def app_of(settings):
+    services = Services.from_settings(settings)
     yield create_app(services)
     services.engine.dispose()
+
+
+def examples_in(found, where="") -> Iterator[tuple[str, dict, object]]:
+    """Yield place, schema and value of every example of a media type."""
+    if isinstance(found, dict) and "examples" in found and "schema" in found:
+        for name, one in found["examples"].items():
+            yield f"{where} {name}", found["schema"], one["value"]
+    for key, inner in found.items() if isinstance(found, dict) else ():
+        yield from examples_in(inner, f"{where}/{key}")
+
+
+def strings_in(value) -> Iterator[str]:
+    """Yield every string in an example."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from strings_in(inner)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +71,14 @@ def page(app):
 def test_it_is_openapi_3_1(description):
     validate(description.document)
     assert description.document["openapi"].startswith("3.1")
+
+
+def test_one_version_is_told_by_the_package_the_description_and_the_probe(app, description):
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, name = pyproject["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+    assert getattr(import_module(module), name) == __version__
+    assert description.document["info"]["version"] == __version__
+    assert app.test_client().get("/healthz").json == {"status": "ok", "version": __version__}
 
 
 def test_it_describes_every_route_and_no_other(app, description):
@@ -108,7 +143,7 @@ def test_every_error_of_the_tree_that_ends_a_job_is_described(description):
 
 def schemas(base=Schema):
     for cls in base.__subclasses__():
-        if cls.__module__ in (api.schemas.__name__, api.outputs.__name__):
+        if cls.__module__.startswith(("api.schemas.", "shared.dialects.pyannoteai")) and cls not in (Request, Query):
             yield cls
         yield from schemas(cls)
 
@@ -117,22 +152,101 @@ def schemas(base=Schema):
 def test_every_field_of_every_schema_is_described(schema, description):
     family = [schema.__name__, *(cls.__name__ for cls in schemas(schema))]
     bodies = [set(description.schema(name)["properties"]) for name in family if name in str(description.document)]
-    queries = [{one["name"] for one in operation.parameters("query")} for operation in description.operations()]
+    places = [operation.parameters(where) for operation in description.operations() for where in ("query", "header")]
+    queries = [{one["name"] for one in place} for place in places]
     fields = set(schema().fields)
     assert any(fields <= described for described in bodies or queries)
 
 
 def test_every_header_that_is_read_or_written_is_described(description):
-    read = set(re.findall(r'request\.headers\.get\("([\w-]+)"', SOURCE)) - ELSEWHERE
+    read = set(re.findall(r'request\.headers\.get\("([\w-]+)"', SOURCE)) - ELSEWHERE | set(JobHeaders().fields)
     assert read == {one["name"] for operation in description.operations() for one in operation.parameters("header")}
     written = set(re.findall(r'headers(?:\.setdefault\(|\[)"([\w-]+)"', SOURCE)) - ELSEWHERE
-    assert written <= set(description.document["components"]["headers"])
+    assert written - read <= set(description.document["components"]["headers"])
 
 
 def test_patterns_are_ecmascripts(description):
     patterns = re.findall(r"'pattern': '(.+?)'", str(description.document))
     assert patterns
     assert not [pattern for pattern in patterns if re.search(r"\\\\Z|\\\\A|\(\?[a-zP]", pattern) or pattern[0] != "^"]
+
+
+def test_every_body_has_an_example(description):
+    for operation in description.operations():
+        responses = description.answers(operation).values()
+        bodies = [operation.body.get("requestBody", {}), *responses]
+        for kind, media in ((kind, media) for body in bodies for kind, media in body.get("content", {}).items()):
+            assert bool(media.get("examples")) == (kind != "application/octet-stream"), operation.path
+
+
+def test_every_example_is_valid(description):
+    found = list(examples_in(description.document))
+    assert found
+    wrong = {where: errors for where, schema, value in found if (errors := description.errors(schema, value))}
+    assert wrong == {}
+
+
+def test_no_example_is_a_mere_placeholder(description):
+    assert not [where for where, _, value in examples_in(description.document) if "string" in strings_in(value)]
+
+
+def test_a_job_that_ended_has_an_example_of_every_output_and_of_every_end(description):
+    schema = description.schema("JobState")["properties"]["output"]
+    outputs = {one["$ref"].rpartition("/")[2] for one in schema["oneOf"]} - {"FailureOutput"}
+    answer = description.answers(description.operation("GET", "/v1/jobs/{job_id}"))["200"]
+    examples = answer["content"]["application/json"]["examples"]
+    assert set(examples) == outputs | {"running", "failed", "canceled"}
+    for name, one in examples.items():
+        assert one["value"]["status"] == ("succeeded" if name in outputs else name)
+        assert ("output" in one["value"]) == (name != "running")
+    canceled = description.answers(description.operation("POST", "/v1/jobs/{job_id}/cancel"))["200"]
+    assert list(canceled["content"]["application/json"]["examples"]) == ["canceled"]
+
+
+def test_every_refusal_has_an_example_of_each_of_its_errors(description):
+    for operation in description.operations():
+        for status, answer in description.answers(operation).items():
+            if codes := description.codes(operation, status):
+                examples = answer["content"]["application/json"]["examples"]
+                assert {name: one["value"]["code"] for name, one in examples.items()} == {c: c for c in codes}
+
+
+def test_whatever_makes_a_job_links_to_it_and_names_its_output(description):
+    outputs = set()
+    for operation in description.operations():
+        answer = description.answers(operation).get("200", {})
+        if "JobCreated" in str(answer):
+            (link,) = answer["links"].values()
+            job = next(one for one in description.operations() if one.body["operationId"] == link["operationId"])
+            assert set(link["parameters"]) == {one["name"] for one in job.parameters("path")}
+            assert set(link["parameters"].values()) == {"$response.body#/jobId"}
+            outputs |= set(re.findall(r"`(\w+Output)`", link["description"]))
+    assert outputs == {name for name in description.document["components"]["schemas"] if name.endswith("Output")} - {
+        "FailureOutput"
+    }
+
+
+def test_the_server_is_the_public_url_where_there_is_one(tmp_path, description, page):
+    assert description.document["servers"] == [{"url": "/"}]
+    assert "curl http://localhost/v1/test" in page.text
+    for app in app_of(Settings(data_dir=tmp_path, public_url="https://example.org:8443/timbre")):
+        client = app.test_client()
+        assert client.get("/openapi.json").json["servers"] == [{"url": "https://example.org:8443/timbre"}]
+        assert "curl https://example.org:8443/timbre/v1/test" in client.get("/docs").text
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "words"),
+    [
+        ("VerifyRequest", "operatingPoint", ["balanced", "50", "strict", "90", "strictest", "99"]),
+        ("IdentifyRequest", "matching", ["defaults"]),
+        ("Matching", "threshold", ["50", "90", "99", "strangers"]),
+        ("Matching", "exclusive", ["one speaker at most"]),
+    ],
+)
+def test_the_options_of_a_decision_are_described(schema, field, words, description):
+    text = description.schema(schema)["properties"][field]["description"]
+    assert not [word for word in words if word not in text]
 
 
 CLIENT_BODIES = [
@@ -178,13 +292,40 @@ def test_the_page_shows_every_operation_error_and_schema(page, description):
         assert f">{name}<" in text or f"</span> {name}<" in text
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page):
-    policy = page.headers["Content-Security-Policy"]
-    style = re.search("<style>(.*?)</style>", page.text, re.DOTALL)[1]
-    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert not re.search(r"<script|<img|<link|src=|style=|url\(|@import", page.text)
+def test_the_page_loads_nothing_and_runs_only_its_own_script(page):
+    allowed = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
+    assert allowed["default-src"] == "'none'"
+    for tag in ("style", "script"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert allowed[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert not re.search(r"<script [^>]|<img|<link|src=|style=|url\(|@import|fetch\(url|\son\w+=", page.text)
+
+
+def test_the_page_shows_the_version_and_for_every_operation_samples_and_examples(page, description):
+    assert f"<small>{description.document['info']['version']}</small>" in page.text
+    for operation in description.operations():
+        name = operation.body["operationId"]
+        article = re.search(f'<article id="{name}">(.*?)</article>', page.text, re.DOTALL)[1]
+        for language in ("curl", "Python", "JavaScript"):
+            assert f'aria-label="{language}"' in article
+        examples = [one for one in description.answers(operation).items() if one[1].get("content")]
+        shown = [status for status, _ in examples if f"<h4>Response {status}</h4>" in article]
+        assert shown == [status for status, answer in examples if status < "3" and "octet" not in str(answer)] + (
+            ["503"] if name == "readyz" else []
+        )
+
+
+def test_the_page_leads_from_each_job_to_the_table_of_its_output(page):
+    for name, output in (
+        ("create_voiceprint", "VoiceprintOutput"),
+        ("diarize", "DiarizationOutput"),
+        ("identify", "IdentificationOutput"),
+        ("verify", "VerificationOutput"),
+    ):
+        article = re.search(f'<article id="{name}">(.*?)</article>', page.text, re.DOTALL)[1]
+        assert f'<a href="#schema-{output}">' in article
+        assert f'id="schema-{output}"' in page.text
 
 
 def test_every_link_of_the_page_leads_somewhere(page):

@@ -6,6 +6,7 @@ from shared.adapters.dir_media import DirMedia
 from shared.domain.addresses import AddressRules
 from shared.domain.errors import FileTooLarge
 from shared.domain.limits import Limits
+from shared.domain.sources import parse_source
 from worker.egress import Egress
 from worker.recordings.fetch import SourceFetcher
 
@@ -22,7 +23,7 @@ def limits(max_bytes):
 
 
 def test_an_upload_may_be_as_large_as_its_kind_of_job_takes(fetcher):
-    with fetcher.fetch("c", "media://a.wav", limits(1000)) as file:
+    with fetcher.fetch("c", parse_source("media://a.wav"), limits(1000)) as file:
         assert len(file.read()) == 1000
     with pytest.raises(FileTooLarge, match="larger than"):
-        fetcher.fetch("c", "media://a.wav", limits(999))
+        fetcher.fetch("c", parse_source("media://a.wav"), limits(999))

@@ -1,10 +1,14 @@
 import multiprocessing
+import re
 import stat
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from redis.connection import parse_url
+from sqlalchemy import make_url
 
 from shared.domain.errors import SettingsError
 from shared.settings import Settings
@@ -55,6 +59,17 @@ def test_every_kind_of_value_is_read():
         ("TIMBRE_LEASE_S", "inf", "positive"),
         ("TIMBRE_LEASE_S", "nan", "positive"),
         ("TIMBRE_MAX_AUDIO_S", "601", "at most 600"),
+        ("TIMBRE_WAIT_SHARE", "0", "positive"),
+        ("TIMBRE_WAIT_SHARE", "1.01", "at most 1"),
+        ("TIMBRE_CORS_ORIGINS", "app.example.org", "scheme://host"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org/", "and no more"),
+        ("TIMBRE_CORS_ORIGINS", "https://a.example,https://user@b.example", "user@b.example"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org?", "and no more"),
+        ("TIMBRE_CORS_ORIGINS", "https://a.example https://b.example", "and no more"),
+        ("TIMBRE_CORS_ORIGINS", "https://*.example.org", "scheme://host"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org:0", "from 1 to 65535"),
+        ("TIMBRE_CORS_ORIGINS", "https://app.example.org:99999", "from 1 to 65535"),
+        ("TIMBRE_CORS_ORIGINS", "null", "scheme://host"),
         ("TIMBRE_MODEL", "", "empty"),
         ("TIMBRE_LOG_LEVEL", "loud", "debug, info"),
         ("TIMBRE_BIND", "8000", "HOST:PORT"),
@@ -105,6 +120,60 @@ def test_a_wrong_address_is_not_shown_since_it_may_hold_a_password():
     with pytest.raises(SettingsError) as caught:
         Settings.from_env({"TIMBRE_REDIS_URL": "http://:topsecret@cache"})
     assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TIMBRE_DATABASE_URL", "postgresql://timbre:top@secret@db/timbre"),
+        ("TIMBRE_DATABASE_URL", "postgresql://timbre:top@secret:word@db:5432/timbre"),
+        ("TIMBRE_DATABASE_URL", "postgres://timbre:top@secret/word@db/timbre"),
+        ("TIMBRE_DATABASE_URL", "postgresql+psycopg://timbre:top@secret?word@db/timbre?sslmode=require"),
+        ("TIMBRE_REDIS_URL", "redis://:top/secret@cache:6379/0"),
+        ("TIMBRE_REDIS_URL", "redis://:top?secret@cache:6379/0"),
+        ("TIMBRE_REDIS_URL", "rediss://user:top#secret@cache"),
+        ("TIMBRE_REDIS_URL", "redis://:to@p/secret@cache/0"),
+        ("TIMBRE_REDIS_URL", "redis://:top[secret@cache:6379/0"),
+        ("TIMBRE_REDIS_URL", "redis://:top]secret@[::1]:6379/0"),
+    ],
+)
+def test_a_password_that_must_be_percent_encoded_is_explained_and_not_shown(name, value):
+    with pytest.raises(SettingsError, match="%40, / as %2F") as caught:
+        Settings.from_env({name: value})
+    assert name in str(caught.value)
+    assert not {"top", "secret", "word"} & set(re.findall(r"\w+", str(caught.value).replace("password", "")))
+
+
+@pytest.mark.parametrize("password", ["p%40ss", "p/s?s#x", "p%2Fss", "p:ss", "p[s]s"])
+def test_what_the_database_driver_can_read_of_a_password_is_taken(password):
+    for rest in ("db/timbre", "db/timbre?options=-csearch_path%3Dx&application_name=a@b"):
+        settings = Settings.from_env({"TIMBRE_DATABASE_URL": f"postgresql://timbre:{password}@{rest}"})
+        assert make_url(settings.sql_url()).password == unquote(password)
+        assert make_url(settings.sql_url()).host == "db"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:p@ss@cache:6379/0", "redis://cache/0?password=p@ss", "redis://cache?password=p@ss"]
+)
+def test_what_the_redis_client_can_read_of_a_password_is_taken(url):
+    settings = Settings.from_env({"TIMBRE_REDIS_URL": url})
+    given = parse_url(settings.redis_url)
+    assert (given["password"], given["host"]) == ("p@ss", "cache")
+
+
+@pytest.mark.parametrize(
+    ("given", "origins"),
+    [
+        (None, set()),
+        ("*", {"*"}),
+        ("https://App.Example.org:443, http://localhost:3000", {"https://app.example.org", "http://localhost:3000"}),
+        ("http://a.example:80,https://b.example:80", {"http://a.example", "https://b.example:80"}),
+        ("http://[::1]:8080,capacitor://localhost", {"http://[::1]:8080", "capacitor://localhost"}),
+    ],
+)
+def test_origins_are_kept_as_browsers_write_them(given, origins):
+    environment = {} if given is None else {"TIMBRE_CORS_ORIGINS": given}
+    assert Settings.from_env(environment).allowed_origins() == origins
 
 
 def test_a_child_process_given_the_environment_reads_the_same_settings(tmp_path):

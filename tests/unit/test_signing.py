@@ -4,9 +4,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from shared.signing import new_secret, signed_headers, standard_signature, vendor_signature
+from shared.dialects.pyannoteai import PyannoteAi
+from shared.dialects.signatures import new_secret, standard_signature, vendor_signature
+from shared.domain.addresses import HttpUrl
+from shared.domain.delivery import Delivery
 
 BODY = b'{"jobId":"job_123","status":"succeeded"}'
+
+
+def signed_headers(secrets: list[str], job_id: str, timestamp: int, body: bytes, encoding: str) -> dict[str, str]:
+    delivery = Delivery(
+        job_id=job_id, client_id="c", url=HttpUrl.parse("https://x"), dialect="pyannoteai", body=body, attempt=1,
+        sent=1, reason="",
+    )  # fmt: skip
+    return PyannoteAi(encoding).webhook_headers(delivery, secrets, timestamp)
 
 
 def now() -> int:
@@ -29,13 +40,13 @@ def test_a_secret_is_32_random_bytes_in_base64():
 def test_500_signatures_are_verified_by_the_standard_webhooks_library():
     for number in range(500):
         secret, body = new_secret(), b'{"n":%d,"name":"\xc3\xa9"}' % number
-        headers = signed_headers([secret], f"msg_{number}", now(), body, "hex")
+        headers = signed_headers([secret], str(number), now(), body, "hex")
         assert Webhook(secret).verify(body, headers) == {"n": number, "name": "é"}
 
 
 def test_during_a_rotation_both_secrets_verify_and_the_vendors_header_is_the_old_ones():
     old, new = new_secret(), new_secret()
-    headers = signed_headers([old, new], "msg_1", now(), BODY, "hex")
+    headers = signed_headers([old, new], "1", now(), BODY, "hex")
     assert Webhook(old).verify(BODY, headers) == Webhook(new).verify(BODY, headers)
     assert headers["X-Signature"] == vendor_signature(old, int(headers["X-Request-Timestamp"]), BODY, "hex")
 
@@ -43,7 +54,7 @@ def test_during_a_rotation_both_secrets_verify_and_the_vendors_header_is_the_old
 @pytest.mark.parametrize("changed", ["body", "id", "timestamp", "secret"])
 def test_whatever_is_changed_the_signature_does_not_fit(changed):
     secret = new_secret()
-    headers = signed_headers([secret], "msg_1", now(), BODY, "hex")
+    headers = signed_headers([secret], "1", now(), BODY, "hex")
     body = BODY + b" " if changed == "body" else BODY
     if changed == "id":
         headers["webhook-id"] = "msg_2"
@@ -57,7 +68,7 @@ def test_an_old_delivery_is_refused_by_the_library():
     old = int((datetime.now(UTC) - timedelta(minutes=6)).timestamp())
     secret = new_secret()
     with pytest.raises(WebhookVerificationError):
-        Webhook(secret).verify(BODY, signed_headers([secret], "msg_1", old, BODY, "hex"))
+        Webhook(secret).verify(BODY, signed_headers([secret], "1", old, BODY, "hex"))
 
 
 def test_standard_signatures_carry_their_version():

@@ -1,4 +1,4 @@
-"""What every worker does beside its jobs: take back the jobs of dead workers, remove what is old."""
+"""Housekeeping: take back the jobs of dead workers, remove old uploads and results."""
 
 import threading
 import time
@@ -6,11 +6,9 @@ from collections.abc import Callable
 
 import structlog
 
-from shared.ports import JobStore, MediaStore, Queue
-from shared.usecases import reap
+from shared.job_service import JobService
 
 log = structlog.get_logger()
-
 
 #: A dead worker's job waits for its lease to end, and then no longer than this. One script a second costs nothing.
 _ROUND_S = 1.0
@@ -23,15 +21,15 @@ class Housekeeping:
 
     def __init__(
         self,
-        jobs: JobStore,
-        queue: Queue,
-        media: MediaStore,
+        service: JobService,
         forget: Callable[[], None],
         mark_alive: Callable[[], None],
         lease_s: float,
     ) -> None:
-        self._jobs, self._queue, self._media, self._forget = jobs, queue, media, forget
-        self._mark_alive, self._every_s = mark_alive, min(_ROUND_S, lease_s / 3)
+        self._service = service
+        self._forget = forget
+        self._mark_alive = mark_alive
+        self._every_s = min(_ROUND_S, lease_s / 3)
         self._swept_at = float("-inf")
         self._stopped = threading.Event()
 
@@ -54,9 +52,9 @@ class Housekeeping:
 
     def round(self) -> None:
         """Do everything that is due once."""
-        reap(self._jobs, self._queue)
+        self._service.reap()
         self._mark_alive()
         self._forget()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
-            self._media.sweep()
+            self._service.media.sweep()
             self._swept_at = time.monotonic()

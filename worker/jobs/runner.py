@@ -1,4 +1,4 @@
-"""One job, from claim to finish."""
+"""Runner of one job, from claim to finish."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,27 +8,27 @@ from typing import Any
 
 import structlog
 
-from shared.domain.commands import Command
+from shared.domain.commands import Command, from_record
 from shared.domain.errors import InternalError, JobFailure
-from shared.domain.jobs import Claim, Status
-from shared.ports import JobStore
-from shared.wire.native import failed_output
+from shared.domain.jobs import Claim
+from shared.domain.results import Result
+from shared.job_service import JobService
 from worker.voices.progress import Steps
 
 log = structlog.get_logger()
 
 
 class LeaseLostError(BaseException):
-    """The job was canceled, deleted or given to another worker; whatever this one still does counts for nothing."""
+    """The job was canceled, deleted or given to another worker; this one's work counts no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
-    """Does jobs, one at a time."""
+    """Runner of jobs, one at a time."""
 
-    jobs: JobStore
-    #: Does what a client's command asks for, see `Handlers.handle`.
-    handle: Callable[[str, Command, Steps], dict[str, Any]]
+    service: JobService
+    #: Does the work of a client's command, see `Handlers.handle`.
+    handle: Callable[[str, Command, Steps], Result]
     #: Seconds between heartbeats, a fraction of the lease.
     beat_s: float
     #: Called when a heartbeat finds the lease lost, from its thread: makes the work stop before its next step.
@@ -38,45 +38,38 @@ class Runner:
 
     def run(self, job_id: str) -> None:
         """Do the job if it is still to be done; a doorbell that rings twice finds nothing the second time."""
-        claim = self.jobs.claim(job_id)
+        claim = self.service.jobs.claim(job_id)
         if claim is None:
             return
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt):
             try:
-                status, output = self._outcome(claim)
-                if not self._finish(claim, status, output):
-                    raise LeaseLostError
+                outcome = self._outcome(claim)
+                status = self.service.finish(claim, outcome)
             except LeaseLostError:
+                status = None
+            if status is None:
                 log.warning("lease lost: the job was canceled, deleted or given to another worker")
             else:
-                log.info("job finished", status=status.value, code=output.get("code"), timings=output.get("timings"))
+                log.info("job finished", status=status.value, **_details(outcome))
 
-    def _outcome(self, claim: Claim) -> tuple[Status, dict[str, Any]]:
+    def _outcome(self, claim: Claim) -> Result | JobFailure:
         try:
             with self._beating(claim):
-                return Status.SUCCEEDED, self._work(claim)
+                return self._work(claim)
         except LeaseLostError:
             raise
         except JobFailure as failure:
-            return Status.FAILED, failed_output(failure)
+            return failure
         except Exception:
             log.exception("a bug ended the job")
-            return Status.FAILED, failed_output(InternalError())
+            return InternalError()
 
-    def _finish(self, claim: Claim, status: Status, output: dict[str, Any]) -> bool:
-        try:
-            return self.jobs.finish(claim, status, output)
-        except (TypeError, ValueError) as error:
-            # Its text would hold the result.
-            log.error("a result could not be written", error=type(error).__name__)
-            return self.jobs.finish(claim, Status.FAILED, failed_output(InternalError()))
-
-    def _work(self, claim: Claim) -> dict[str, Any]:
+    def _work(self, claim: Claim) -> Result:
         def announce(step: str | None, progress: int | None) -> None:
-            if not self.jobs.beat(claim, step, progress):
+            if not self.service.jobs.beat(claim, step, progress):
                 raise LeaseLostError
 
-        return self.handle(claim.client_id, claim.command, Steps(announce))
+        return self.handle(claim.client_id, from_record(claim.record), Steps(announce))
 
     @contextmanager
     def _beating(self, claim: Claim) -> Iterator[None]:
@@ -100,9 +93,16 @@ class Runner:
         """Renew the lease, or hand it back; a Redis that does not answer may do so again before the lease is over."""
         try:
             if self.stopping():
-                self.jobs.release(claim)
+                self.service.jobs.release(claim)
                 return False
-            return self.jobs.beat(claim)
+            return self.service.jobs.beat(claim)
         except Exception as error:
             log.warning("heartbeat failed", error=type(error).__name__)
             return True
+
+
+def _details(outcome: Result | JobFailure) -> dict[str, Any]:
+    """Return what the log says of an outcome."""
+    if isinstance(outcome, JobFailure):
+        return {"code": outcome.code}
+    return {"timings": {step: round(seconds, 4) for step, seconds in outcome.timings_s.items()}}

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from shared.domain.addresses import HttpUrl
 from shared.domain.errors import DownloadFailed, DownloadTimeout, FileTooLarge, UrlNotAllowed
 from worker.egress import GET_REDIRECTS, AddressRefused, Answer, ConnectionBroken, Egress, EgressError, EgressTimeout
 
@@ -32,7 +33,7 @@ class Downloader:
     max_bytes: int
     timeout_s: float
 
-    def download(self, url: str, file: BinaryIO) -> None:
+    def download(self, url: HttpUrl, file: BinaryIO) -> None:
         """Write what is at `url` to `file`; where the fault is the network's, try a second time.
 
         Raises
@@ -51,9 +52,9 @@ class Downloader:
         except _Passing as failure:
             raise DownloadFailed(str(failure)) from None
 
-    def _try(self, url: str, file: BinaryIO, seconds: float) -> None:
+    def _try(self, url: HttpUrl, file: BinaryIO, seconds: float) -> None:
         try:
-            with self.egress.open(
+            with self.egress.request(
                 "GET", url, deadline_s=seconds, max_redirects=MAX_REDIRECTS, redirect_statuses=GET_REDIRECTS
             ) as answer:
                 self._receive(answer, file)

@@ -1,4 +1,4 @@
-"""Get a job's recording: from a client's address, or from its uploads."""
+"""Fetch a job's recording: from a client's address, an upload, or a listed bucket."""
 
 import os
 import tempfile
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.domain.commands import S3_SCHEME, media_key
-from shared.domain.errors import DownloadFailed, FileTooLarge, Unavailable
+from shared.domain.addresses import HttpUrl
+from shared.domain.errors import DownloadFailed, FileTooLarge, Unavailable, UrlNotAllowed
 from shared.domain.limits import Limits
+from shared.domain.sources import MediaUrl, S3Url, Source
 from shared.ports import Buckets, MediaStore
 from worker.egress import Egress
 from worker.recordings.download import Downloader
@@ -23,7 +24,7 @@ class SourceFetcher:
     buckets: Buckets | None
     scratch: Path
 
-    def fetch(self, client_id: str, url: str, limits: Limits) -> BinaryIO:
+    def fetch(self, client_id: str, source: Source, limits: Limits) -> BinaryIO:
         """Return the recording as an open file.
 
         A download has no name on the disk: it is gone when the file is closed, also when the worker dies.
@@ -33,18 +34,22 @@ class SourceFetcher:
         MediaNotFound, UrlNotAllowed, DownloadFailed, DownloadTimeout, FileTooLarge
         """
         try:
-            return self._fetch(client_id, url, limits)
+            return self._fetch(client_id, source, limits)
         except Unavailable as error:
             raise DownloadFailed(f"{error} Try again later.") from None
 
-    def _fetch(self, client_id: str, url: str, limits: Limits) -> BinaryIO:
-        if key := media_key(url):
-            return _small_enough(self.media.open(client_id, key), limits)
-        if url.startswith(S3_SCHEME) and self.buckets:
-            return _small_enough(self.buckets.open(url), limits)
-        return self._download(url, limits)
+    def _fetch(self, client_id: str, source: Source, limits: Limits) -> BinaryIO:
+        match source:
+            case MediaUrl(key):
+                return _small_enough(self.media.open_upload(client_id, key), limits)
+            case S3Url(bucket, _):
+                if self.buckets is None:
+                    raise UrlNotAllowed(f"Bucket {bucket} is not one that this service reads.")
+                return _small_enough(self.buckets.open_object(source), limits)
+            case HttpUrl():
+                return self._download(source, limits)
 
-    def _download(self, url: str, limits: Limits) -> BinaryIO:
+    def _download(self, url: HttpUrl, limits: Limits) -> BinaryIO:
         downloader = Downloader(egress=self.egress, max_bytes=limits.max_bytes, timeout_s=limits.download_timeout_s)
         self.scratch.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115 - the caller closes it

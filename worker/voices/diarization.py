@@ -4,7 +4,8 @@ The recording is taken in chunks of one or two minutes. The speakers of each chu
 recording are; in the end the speakers of all chunks are linked to each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from shared.domain.audio import Chunk, Samples, Stream, total_s
 from shared.domain.diarization import Diarization, SpeakerHints, Turn, label
 from shared.domain.quality import Capture
-from shared.domain.results import RecordingDiarization
+from shared.domain.results import FrameConfidence, RecordingDiarization
 from shared.domain.voiceprints import Voiceprint
 from worker.voices.chunks import DiarizedChunk, diarize_chunk
 from worker.voices.clustering import Embeddings, Labels
@@ -41,11 +42,11 @@ def diarize_recording(
     with steps("link"):
         labels = link(chunks, nets.embedder.card.clustering, hints)
         speakers = directions(chunks, labels)
-        diarization, turn_sure, frame_sure = _whole(chunks, labels, speakers)
+        diarization, frames_sure = _whole(chunks, labels, speakers)
     return RecordingDiarization(
         diarization=diarization,
-        turn_confidence=turn_sure,
-        frame_confidence=frame_sure,
+        exclusive=None,
+        frame_confidence=frames_sure,
         voices={label(k): _voiceprint(chunks, labels, k) for k in range(len(speakers))} if voices else {},
         speech_s=sum(total_s(chunk.speech) for chunk in chunks),
         audio_s=chunks[-1].segment.end_s,
@@ -82,18 +83,17 @@ def _timed(blocks: Iterator[Samples], steps: Steps) -> Iterator[Samples]:
 
 def _whole(
     chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], speakers: Embeddings
-) -> tuple[Diarization, list[Mapping[str, int]], NDArray[np.uint8]]:
-    """Return the diarization, and how sure it is of each turn and of each frame."""
+) -> tuple[Diarization, FrameConfidence]:
+    """Return the diarization, and its confidence along the recording."""
     turns: list[Turn] = []
-    turn_sure: list[Mapping[str, int]] = []
-    frame_sure = []
+    frames_sure = []
     for chunk, own in zip(chunks, labels, strict=True):
         found = probabilities(chunk, speakers)
         spoken = chunk.turns(own)
-        turns += spoken
-        turn_sure += turn_confidence(chunk, spoken, found)
-        frame_sure.append(frame_confidence(chunk, own, found))
-    return Diarization(turns), turn_sure, np.concatenate(frame_sure)
+        sure = turn_confidence(chunk, spoken, found)
+        turns += [replace(turn, confidence=each) for turn, each in zip(spoken, sure, strict=True)]
+        frames_sure.append(frame_confidence(chunk, own, found))
+    return Diarization(turns), FrameConfidence(np.concatenate(frames_sure))
 
 
 def _voiceprint(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], speaker: int) -> Voiceprint:

@@ -28,12 +28,8 @@ def identify(
         speaker: {label: compare(voice, voiceprint, calibration) for label, voiceprint in voiceprints.items()}
         for speaker, voice in recording.voices.items()
     }
-    return Identification(
-        recording=recording,
-        comparisons=comparisons,
-        matches=match(comparisons, exclusive=exclusive, threshold=threshold),
-        calibrated=calibration is not None,
-    )
+    matches = match(comparisons, exclusive=exclusive, threshold=threshold)
+    return Identification.of(recording, comparisons, matches, calibrated=calibration is not None)
 
 
 def require_calibration(calibration: Calibration | None, threshold: float) -> None:

@@ -1,4 +1,4 @@
-"""Send one webhook, once, and note how it went."""
+"""Webhook sender: one try, its outcome, and the decision to retry."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ from email.utils import parsedate_to_datetime
 
 import structlog
 
+from shared.dialects import Dialects
 from shared.domain.delivery import Delivery, LogEntry, Outcome, Reason, follow_up
 from shared.ports import DeliveryStore
-from shared.signing import signed_headers
 from worker.egress import (
     POST_REDIRECTS,
     AddressRefused,
@@ -45,19 +45,18 @@ _REASONS: dict[type[EgressError], Reason] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Deliverer:
-    """Sends webhooks that a courier has taken."""
+    """Sender of the webhooks that a courier has taken."""
 
     deliveries: DeliveryStore
     #: Client id -> the secrets that sign for it, the oldest first; none for a client that was revoked.
     secrets: Callable[[str], list[str]]
     egress: Egress
-    #: Of `X-Signature`: hex or base64.
-    encoding: str
+    dialects: Dialects
     https_only: bool
     timeout_s: float = TIMEOUT_S
 
     def deliver(self, delivery: Delivery) -> None:
-        """Send a webhook and note how it went; while the secrets that sign it cannot be read, put it off and raise."""
+        """Send a webhook and log the try; put it off and raise while its secrets cannot be read."""
         try:
             secrets = self.secrets(delivery.client_id)
         except Exception:
@@ -67,9 +66,10 @@ class Deliverer:
         self._send(delivery, secrets)
 
     def _send(self, delivery: Delivery, secrets: list[str]) -> None:
-        at, started = datetime.now(UTC), time.perf_counter()
+        at = datetime.now(UTC)
+        started = time.perf_counter()
         outcome = self._outcome(delivery, secrets) if secrets else Outcome(reason=Reason.REVOKED)
-        then = follow_up(outcome, delivery.attempt)
+        then = follow_up(outcome, delivery.attempt, self.dialects[delivery.dialect].delays_s)
         entry = LogEntry(
             attempt=delivery.attempt,
             at=at,
@@ -85,7 +85,8 @@ class Deliverer:
 
     def _outcome(self, delivery: Delivery, secrets: list[str]) -> Outcome:
         try:
-            return self._post(delivery, self._headers(delivery, secrets))
+            headers = self.dialects[delivery.dialect].webhook_headers(delivery, secrets, int(time.time()))
+            return self._post(delivery, headers)
         except EgressError as error:
             return Outcome(reason=_REASONS[type(error)])
         except Exception:
@@ -93,7 +94,7 @@ class Deliverer:
             return Outcome(reason=Reason.UNKNOWN)
 
     def _post(self, delivery: Delivery, headers: dict[str, str]) -> Outcome:
-        with self.egress.open(
+        with self.egress.request(
             "POST",
             delivery.url,
             body=delivery.body,
@@ -104,13 +105,6 @@ class Deliverer:
             https_only=self.https_only,
         ) as answer:
             return _judged(answer)
-
-    def _headers(self, delivery: Delivery, secrets: list[str]) -> dict[str, str]:
-        message_id, now = f"msg_{delivery.job_id}", int(time.time())
-        headers = signed_headers(secrets, message_id, now, delivery.body, self.encoding)
-        if delivery.attempt > 1:
-            headers |= {"x-retry-num": str(delivery.attempt - 1), "x-retry-reason": delivery.reason or Reason.UNKNOWN}
-        return headers | {"Content-Type": "application/json"}
 
 
 def _judged(answer: Answer) -> Outcome:

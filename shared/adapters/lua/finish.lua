@@ -1,22 +1,24 @@
 -- End a job, and put its webhook in the outbox in the same step.
--- ARGV: id, fence or '*', status, output, ttl_ms, full body, status-only body, log_ttl_ms, call.
+-- ARGV: id, fence or '*', status, output, ttl_ms, webhook body, most tries, log_ttl_ms, call, channel that announces the
+-- end to those who wait for it.
 -- Returns 1, also when asked again with the same `call` after a lost reply; 0 when the claim was lost or the job had
 -- ended otherwise.
 local id, job = ARGV[1], job_key(ARGV[1])
 if not holds(id, ARGV[2]) then return redis.call('HGET', job, 'ended_by') == ARGV[9] and 1 or 0 end
 leave(id, redis.call('HGET', job, 'client'))
 redis.call('HSET', job, 'status', ARGV[3], 'output', ARGV[4], 'ended_by', ARGV[9], 'updated', now)
-local found = redis.call('HMGET', job, 'webhook', 'host', 'status_only', 'client')
+local found = redis.call('HMGET', job, 'webhook', 'host', 'client', 'dialect')
 -- What holds signed addresses and others' voiceprints is not kept longer than it is needed.
 redis.call('HDEL', job, 'command', 'step', 'progress', 'webhook')
 redis.call('PEXPIRE', job, ARGV[5])
 redis.call('ZADD', LEAVING, now, 'commands', now + ARGV[5], id)
 if found[1] and found[1] ~= '' then
   local delivery = delivery_key(id)
-  redis.call('SET', delivery .. ':body', found[3] == '1' and ARGV[7] or ARGV[6], 'PX', ARGV[5])
-  redis.call('HSET', delivery, 'client', found[4], 'url', found[1], 'host', found[2],
-             'state', 'pending', 'try', 0, 'sent', 0, 'reason', '')
+  redis.call('SET', delivery .. ':body', ARGV[6], 'PX', ARGV[5])
+  redis.call('HSET', delivery, 'client', found[3], 'url', found[1], 'host', found[2],
+             'dialect', found[4] or '', 'tries', ARGV[7], 'state', 'pending', 'try', 0, 'sent', 0, 'reason', '')
   redis.call('PEXPIRE', delivery, ARGV[8])
-  schedule(id, found[4], found[2], now)
+  schedule(id, found[3], found[2], now)
 end
+redis.call('PUBLISH', ARGV[10], id)
 return 1

@@ -1,10 +1,10 @@
--- Take due webhooks to send. ARGV: most, most in flight per client, per host, send_ms, most tries,
+-- Take due webhooks to send. ARGV: most, most in flight per client, per host, send_ms, most tries where none are stored,
 -- log_ttl_ms, most log entries.
 -- A try is spent before it is made, so that no number is ever sent under two meanings; if its courier dies, the webhook
 -- is due again after send_ms, with the next number. A client or host that has enough on its way is looked at again when
 -- a try lands, or after a second, and keeps nobody else waiting: so few hosts can be full that a client's queue holds
 -- little to pass over, and a full client is passed over at once, whatever it has due.
--- Returns {id, client, url, host, body, try, sent, reason} for each.
+-- Returns {id, client, url, dialect, body, try, sent, reason} for each.
 local taken = {}
 
 -- How many more may be on their way for a client, or to a host.
@@ -29,9 +29,9 @@ end
 
 local function spend(id, client, host)
   local delivery = delivery_key(id)
-  local found = redis.call('HMGET', delivery, 'url', 'reason', 'try')
+  local found = redis.call('HMGET', delivery, 'url', 'reason', 'try', 'tries', 'dialect')
   local body = redis.call('GET', delivery .. ':body')
-  local over = (not found[1] or not body) and 'expired' or tonumber(found[3]) >= tonumber(ARGV[5]) and 'exhausted'
+  local over = (not found[1] or not body) and 'expired' or tonumber(found[3]) >= tonumber(found[4] or ARGV[5]) and 'exhausted'
   if over then
     unschedule(id, client, host)
     if found[1] then redis.call('HSET', delivery, 'state', over) end
@@ -46,7 +46,7 @@ local function spend(id, client, host)
     redis.call('PEXPIRE', inflight_key(name), ARGV[4])
   end
   schedule(id, client, host, now + ARGV[4])
-  table.insert(taken, {id, client, found[1], host, body, try, sent, found[2]})
+  table.insert(taken, {id, client, found[1], found[5] or '', body, try, sent, found[2]})
 end
 
 local function wait(client, host)

@@ -1,5 +1,6 @@
--- Take a job out of everybody's hands, to delete it. ARGV: id, client, call, hold_ms, ttl_ms.
--- Returns {media, output}; nothing when there is no such job of the client's, or another call has it for now. Asking
+-- Take a job out of everybody's hands, to delete it. ARGV: id, client, call, hold_ms, ttl_ms, channel that
+-- wakes those who wait for it.
+-- Returns {media, output, 1 if another unfinished job has the same media}; nothing when there is no such job of the client's, or another call has it for now. Asking
 -- again with the same `call`, after a lost reply, gives the same.
 -- What is left of its record is no client's job any more, but can be withdrawn again when the call breaks off.
 local id, job, delivery = ARGV[1], job_key(ARGV[1]), delivery_key(ARGV[1])
@@ -18,4 +19,12 @@ redis.call('HSET', job, 'withdrawn_from', owner, 'withdrawn_by', ARGV[3], 'withd
 redis.call('PEXPIRE', job, ARGV[5], 'NX')
 redis.call('ZADD', LEAVING, 'NX', now + ARGV[5], id)
 redis.call('ZADD', LEAVING, now, 'commands')
-return redis.call('HMGET', job, 'media', 'output')
+redis.call('PUBLISH', ARGV[6], id)
+local left = redis.call('HMGET', job, 'media', 'output')
+local in_use = 0
+if left[1] and left[1] ~= '' then
+  for _, other in ipairs(redis.call('SMEMBERS', client_key(owner))) do
+    if redis.call('HGET', job_key(other), 'media') == left[1] then in_use = 1 end
+  end
+end
+return {left[1], left[2], in_use}

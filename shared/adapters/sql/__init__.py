@@ -1,1 +1,1 @@
-"""What must outlive a job, in SQL."""
+"""SQL database of clients, keys and secrets, which outlive jobs."""

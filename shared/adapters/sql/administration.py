@@ -1,4 +1,4 @@
-"""What an operator does with clients, their API keys and their webhook secrets."""
+"""Administration of clients, their API keys and their webhook secrets, by an operator."""
 
 import time
 from dataclasses import dataclass
@@ -7,40 +7,47 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
-from shared.adapters.sql.clients import SqlClients
+from shared.adapters.sql.clients import SqlClients, lock_secrets
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.domain.errors import KeyEndedError, UnknownNameError
+from shared.domain.keys import key_hash
 
-#: A key is called by as much of its hash; nothing of the key itself is kept.
+#: Characters of a key's hash that are its id; nothing of the key itself is kept.
 ID_LENGTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A key or a webhook secret, as lists show it."""
+    """API key or webhook secret, as lists show it."""
 
     client: str
+    client_id: str
     kind: str
     id: str
     created_at: datetime | None
-    #: When it stops working, or stopped; None: it works until further notice.
+    #: Time of its end, past or to come; None when it has none.
     ends_at: datetime | None
     live: bool
 
 
 class Administration:
-    """Everything about clients that no client may do itself; on the same database as `SqlClients`."""
+    """Operations on clients that no client may do itself, on the database of `SqlClients`."""
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
+        self._pepper = secret
         self._clients = SqlClients(engine, secret)
 
     def create_key(self, name: str) -> str:
-        """Make an API key for the client called `name`, and the client if it is new; return the key, this once."""
+        """Make an API key for the client called `name`, and the client if it is new; returns the key."""
         return self._clients.create_key(name)
 
+    def key_id(self, key: str) -> str:
+        """Return the id that lists show for an API key."""
+        return key_hash(key, self._pepper)[:ID_LENGTH]
+
     def entries(self) -> list[Entry]:
-        """Return every key and webhook secret, client by client, the oldest first."""
+        """List all keys and webhook secrets, by client, oldest first."""
         with Session(self._engine) as session:
             keys = session.execute(select(ApiKeyRow, ClientRow).join(ClientRow)).all()
             secrets = session.execute(select(WebhookSecretRow, ClientRow).join(ClientRow)).all()
@@ -49,7 +56,7 @@ class Administration:
         return sorted(found, key=lambda entry: (entry.client, entry.kind, str(entry.created_at), entry.id))
 
     def rotate_key(self, key_id: str, overlap_s: float) -> str:
-        """Make another key for the same client and return it, this once; the old one works for `overlap_s` more.
+        """Make another key for the same client and return it; the old one works for `overlap_s` more.
 
         Raises
         ------
@@ -64,7 +71,7 @@ class Administration:
             return self._clients.add_key(session, client.id)
 
     def revoke_key(self, key_id: str) -> None:
-        """End a key at once.
+        """Revoke a key: it ends at once.
 
         Raises
         ------
@@ -74,7 +81,7 @@ class Administration:
             self._end(_key(session, key_id), 0.0)
 
     def revoke_client(self, name: str) -> None:
-        """End a client and all its keys at once.
+        """Revoke a client: it and all its keys end at once.
 
         Raises
         ------
@@ -87,7 +94,7 @@ class Administration:
                 self._end(key, 0.0)
 
     def rotate_secret(self, name: str, overlap_s: float) -> str:
-        """Make a webhook secret for a client and return it, this once; the one before signs along for `overlap_s`.
+        """Make a webhook secret for a client and return it; the one before signs for `overlap_s` more.
 
         Raises
         ------
@@ -98,7 +105,7 @@ class Administration:
         return self._clients.rotate_webhook_secret(client_id, overlap_s)
 
     def revoke_secrets(self, name: str) -> str:
-        """End every webhook secret of a client at once and return a new one, this once.
+        """Revoke all webhook secrets of a client at once, and return a new one.
 
         Raises
         ------
@@ -106,6 +113,7 @@ class Administration:
         """
         with Session(self._engine) as session, session.begin():
             client_id = _client(session, name).id
+            lock_secrets(session, client_id)
             session.execute(delete(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id))
             return self._clients.add_secret(session, client_id, shown=True)
 
@@ -132,6 +140,7 @@ def _key(session: Session, key_id: str) -> ApiKeyRow:
 def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
     return Entry(
         client=client.name,
+        client_id=client.id,
         kind="key",
         id=key.key_hash[:ID_LENGTH],
         created_at=key.created_at,
@@ -147,6 +156,7 @@ def _is_live(key: ApiKeyRow, client: ClientRow) -> bool:
 def _secret_entry(secret: WebhookSecretRow, client: ClientRow) -> Entry:
     return Entry(
         client=client.name,
+        client_id=client.id,
         kind="webhook secret",
         id=str(secret.id),
         created_at=None,

@@ -1,9 +1,12 @@
-"""Clients and their API keys in SQL."""
+"""Clients, their API keys and webhook secrets in SQL."""
 
 import hmac
+import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine, delete, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -11,16 +14,17 @@ from sqlalchemy.orm import Session
 
 from shared.adapters.sealing import Sealer
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
-from shared.domain.errors import SecretRotating, SettingsError
+from shared.dialects.signatures import new_secret
+from shared.domain.errors import SealBroken, SecretRotating
 from shared.domain.keys import is_well_formed, key_hash, new_key
 from shared.ports import Client
-from shared.signing import new_secret
-
-_ROTATING = SecretRotating("The last rotation is not over; both secrets still sign.")
 
 
 class SqlClients:
-    """`ClientStore` on a migrated database; `secret`, the server's, keys the hashes of keys and seals secrets."""
+    """`ClientStore` on a migrated database.
+
+    The server secret keys the hashes of API keys and seals webhook secrets.
+    """
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
@@ -28,7 +32,7 @@ class SqlClients:
         self._sealer = Sealer(secret, "webhook secrets")
 
     def authenticate(self, key: str) -> Client | None:
-        """Return the client that `key` belongs to; None for an unknown key."""
+        """Return the client of an API key; None when the key is unknown or has ended."""
         if not is_well_formed(key):
             return None
         digest = key_hash(key, self._pepper)
@@ -38,55 +42,55 @@ class SqlClients:
             row = session.execute(
                 found.where(ApiKeyRow.key_hash == digest, live, ClientRow.revoked_at.is_(None))
             ).first()
-            # The database's comparison may stop at the first difference; this one does not.
+            # Compared again in constant time, which the database's comparison is not.
             return Client(row[1].id, row[1].name) if row and hmac.compare_digest(row[0], digest) else None
 
     def may_call(self, client_id: str) -> bool:
-        """Say whether there is such a client, and it was not revoked."""
+        """Say whether the client exists and was not revoked."""
         with Session(self._engine) as session:
             return _is_live(session, client_id)
 
     def rotate_webhook_secret(self, client_id: str, overlap_s: float) -> str:
-        """Make a webhook secret and return it, this once; the one before signs along for `overlap_s`.
+        """Make a webhook secret and return it; it is not shown again. The one before signs for `overlap_s` more.
+
+        An overlap of 0 ends all earlier secrets at once.
 
         Raises
         ------
         SecretRotating
-            Two secrets sign already; a third would cut the oldest off early.
+            Two secrets sign already, and a third would cut the oldest off early.
         """
-        try:
-            with Session(self._engine) as session, session.begin():
-                return self._rotate(session, client_id, overlap_s)
-        except IntegrityError:
-            raise _ROTATING from None
+        with Session(self._engine) as session, session.begin():
+            lock_secrets(session, client_id)
+            # A secret that nobody was shown signs for nobody.
+            mine = WebhookSecretRow.client_id == client_id
+            session.execute(delete(WebhookSecretRow).where(mine, WebhookSecretRow.shown.is_(False)))
+            self._end_secrets(session, client_id, overlap_s)
+            return self.add_secret(session, client_id, shown=True)
 
-    def _rotate(self, session: Session, client_id: str, overlap_s: float) -> str:
+    def _end_secrets(self, session: Session, client_id: str, overlap_s: float) -> None:
         now = time.time()
-        # A secret that nobody was shown signs for nobody. Writing before reading also makes rotations queue up.
-        mine = WebhookSecretRow.client_id == client_id
-        session.execute(delete(WebhookSecretRow).where(mine, WebhookSecretRow.shown.is_(False)))
         for row in self._signing(session, client_id, now):
             if not self._opens(row):
                 session.delete(row)
         signing = self._signing(session, client_id, now)
-        if len(signing) > 1:
-            raise _ROTATING
+        if len(signing) > 1 and overlap_s > 0:
+            raise _rotating(min(row.expires_at for row in signing if row.expires_at))
         for row in signing:
             row.expires_at = now + overlap_s
         session.flush()
-        return self.add_secret(session, client_id, shown=True)
 
     def webhook_secrets(self, client_id: str) -> list[str]:
-        """Return the secrets that sign a client's webhooks now, the oldest first; none for one that was revoked."""
+        """Return the secrets that sign a client's webhooks now, oldest first; none for a revoked client."""
         with Session(self._engine) as session:
             rows = self._signing(session, client_id, time.time()) if _is_live(session, client_id) else []
-            return [self._sealer.open(row.sealed, client_id).decode() for row in rows]
+            return [self._sealer.unseal(row.sealed, client_id).decode() for row in rows]
 
     def _opens(self, row: WebhookSecretRow) -> bool:
-        """Say whether a secret can sign: sealed under another server secret, it never will again."""
+        """Say whether a secret can be unsealed; one sealed under another server secret can not."""
         try:
-            self._sealer.open(row.sealed, row.client_id)
-        except SettingsError:
+            self._sealer.unseal(row.sealed, row.client_id)
+        except SealBroken:
             return False
         return True
 
@@ -96,46 +100,69 @@ class SqlClients:
         return session.scalars(found.order_by(WebhookSecretRow.id)).all()
 
     def add_secret(self, session: Session, client_id: str, *, shown: bool) -> str:
-        """Add a webhook secret to what `session` writes; returns it."""
+        """Add a webhook secret in `session`; returns the secret."""
         secret = new_secret()
         sealed = self._sealer.seal(secret.encode(), client_id)
         session.add(WebhookSecretRow(client_id=client_id, sealed=sealed, shown=shown))
         return secret
 
     def is_empty(self) -> bool:
-        """Say whether no client was ever made."""
+        """Say whether there are no clients."""
         with Session(self._engine) as session:
             return session.scalar(select(ClientRow.id).limit(1)) is None
 
     def create_key(self, name: str) -> str:
-        """Make an API key for the client called `name`, and the client if it is new; return the key, this once.
+        """Make an API key for the client called `name`; returns the key, which is not kept.
 
-        A client that was revoked may call again.
+        A new client is made; a revoked client may call again.
         """
         with Session(self._engine) as session, session.begin():
             client = session.scalar(select(ClientRow).where(ClientRow.name == name))
             if client is None:
-                client = ClientRow(id=uuid.uuid4().hex, name=name)
-                session.add(client)
-                session.flush()
-                self.add_secret(session, client.id, shown=False)
+                client = self._add_client(session, name)
             client.revoked_at = None
             return self.add_key(session, client.id)
 
+    def _add_client(self, session: Session, name: str) -> ClientRow:
+        client = ClientRow(id=uuid.uuid4().hex, name=name)
+        session.add(client)
+        session.flush()
+        self.add_secret(session, client.id, shown=False)
+        return client
+
     def add_key(self, session: Session, client_id: str) -> str:
-        """Add an API key to what `session` writes; returns it."""
+        """Add an API key in `session`; returns the key."""
         key = new_key()
         session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client_id))
         return key
 
-    def create_first_key(self) -> str | None:
-        """Make the first client and its key; None when there is one, or another process just made it."""
-        try:
-            return self.create_key("default") if self.is_empty() else None
-        except IntegrityError:
-            return None
+    def create_first_key(self, keep: Callable[[str], None]) -> None:
+        """Make the first client and call `keep` with its key, unless there is a client.
+
+        The client is stored only after `keep` has returned. Of several processes at once, one stores it.
+        """
+        if not self.is_empty():
+            return
+        with suppress(IntegrityError), Session(self._engine) as session, session.begin():
+            key = self.add_key(session, self._add_client(session, "default").id)
+            session.flush()
+            keep(key)
 
 
 def _is_live(session: Session, client_id: str) -> bool:
     live = select(ClientRow.id).where(ClientRow.id == client_id, ClientRow.revoked_at.is_(None))
     return session.scalar(live) is not None
+
+
+def lock_secrets(session: Session, client_id: str) -> None:
+    """Lock a client's webhook secrets until the transaction ends."""
+    # SQLite knows no such lock; its transactions write one after the other.
+    session.execute(select(ClientRow.id).where(ClientRow.id == client_id).with_for_update())
+
+
+def _rotating(until: float) -> SecretRotating:
+    time_utc = datetime.fromtimestamp(math.ceil(until), UTC)
+    return SecretRotating(
+        f"Two secrets sign until {time_utc:%Y-%m-%dT%H:%M:%SZ}. Rotate again after that; "
+        "or now with an overlap of 0 s, which ends both at once."
+    )

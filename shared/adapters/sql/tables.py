@@ -1,4 +1,4 @@
-"""Tables of what must outlive a job: clients and their keys."""
+"""Tables of clients, their API keys and their webhook secrets."""
 
 from datetime import UTC, datetime
 
@@ -13,11 +13,11 @@ def _now() -> datetime:
 
 
 class Base(DeclarativeBase):
-    """Root of the tables."""
+    """Base class of the tables."""
 
 
 class ClientRow(Base):
-    """Who calls the API."""
+    """Client of the API."""
 
     __tablename__ = "clients"
 
@@ -29,19 +29,19 @@ class ClientRow(Base):
 
 
 class ApiKeyRow(Base):
-    """One API key of a client, as its keyed hash."""
+    """API key of a client, as its keyed hash."""
 
     __tablename__ = "api_keys"
 
     key_hash: Mapped[str] = mapped_column(primary_key=True)
     client_id: Mapped[str] = mapped_column(ForeignKey("clients.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=_now)
-    #: Unix seconds, in the past for a revoked key; empty for one without end.
+    #: Unix seconds, in the past for a revoked key; empty for one that does not expire.
     expires_at: Mapped[float | None]
 
 
 class WebhookSecretRow(Base):
-    """One webhook secret of a client, sealed; it signs until it expires."""
+    """Webhook secret of a client, sealed; it signs until it expires."""
 
     __tablename__ = "webhook_secrets"
 
@@ -50,10 +50,10 @@ class WebhookSecretRow(Base):
     sealed: Mapped[bytes]
     #: Unix seconds; empty for the newest.
     expires_at: Mapped[float | None]
-    #: Whether its client ever saw it; one that it did not may be replaced at once.
+    #: False until its client was shown it; until then it may be replaced at once.
     shown: Mapped[bool]
 
-    # Two rotations at once must not leave two secrets that nothing ends.
+    # Two rotations at once must not leave two secrets without an end.
     __table_args__ = (
         Index(
             "one_newest_secret",

@@ -1,0 +1,313 @@
+"""Requests for jobs on recordings."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from api.schemas.base import ID, Request, flag
+from shared.dialects.fields import Body, Choice, VoiceprintString
+from shared.dialects.pyannoteai import PyannoteAi
+from shared.dialects.pyannoteai.outputs import MAX_VOICEPRINT_LENGTH
+from shared.domain.addresses import HttpUrl, InvalidAddress
+from shared.domain.commands import Command, CreateVoiceprint, Diarize, Identify, Verify
+from shared.domain.jobs import JobSubmission, Status, Webhook
+from shared.domain.sources import parse_source
+from shared.domain.verification import OperatingPoint
+
+_HANDLE = re.compile(r"[\w.@-]{1,100}\Z", re.ASCII)
+_VENDOR_MODEL = re.compile(r"(precision|community)-\d+")
+_LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
+
+_LONGEST_URL = 4096
+#: Numbers of speakers that clients give are cut to this: a result grows with speakers times turns.
+_MOST_SPEAKERS = 100
+#: How many unknown fields a warning names, and how much of each name.
+_SHOWN = 5
+_SHOWN_LENGTH = 50
+
+Parsed = TypeVar("Parsed")
+
+
+class Address(fields.String):
+    """Address, parsed to a value; an `InvalidAddress` becomes the field's error."""
+
+    def __init__(self, parse: Callable[[str], Parsed], max_length: int = _LONGEST_URL, **options: Any) -> None:
+        metadata = options.pop("metadata", {}) | {"maxLength": max_length}
+        super().__init__(metadata=metadata, **options)
+        self._parse = parse
+        self._max_length = max_length
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, *args, **kwargs)
+        if len(text) > self._max_length:
+            raise ValidationError(f"Longer than maximum length {self._max_length}.")
+        try:
+            return self._parse(text)
+        except InvalidAddress as error:
+            raise ValidationError(str(error)) from None
+
+
+def _webhook_url(text: str) -> HttpUrl:
+    try:
+        return HttpUrl.parse(text)
+    except InvalidAddress:
+        raise InvalidAddress("Must be an https:// address in ASCII without user name or password.") from None
+
+
+def _voiceprint() -> VoiceprintString:
+    text = "The string that a voiceprint job returned."
+    size = {"minLength": 1, "maxLength": MAX_VOICEPRINT_LENGTH}
+    return VoiceprintString(MAX_VOICEPRINT_LENGTH, required=True, metadata={"description": text, **size})
+
+
+class _WholeNumber(fields.Integer):
+    """Integer, which JSON may as well write as 2.0."""
+
+    def _validated(self, value: Any) -> Any:
+        return super()._validated(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+class _ShortList(fields.List[Any]):
+    """List whose length is judged before its items are: a megabyte holds half a million of them."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list):
+            self._validate(value)
+        return super()._deserialize(value, *args, **kwargs)
+
+
+def _count(description: str) -> fields.Integer:
+    return _WholeNumber(
+        allow_none=True,
+        load_default=None,
+        strict=True,
+        validate=validate.Range(1),
+        metadata={"description": f"{description} More than {_MOST_SPEAKERS} count as so many."},
+    )
+
+
+def _at_most(speakers: int | None) -> int | None:
+    return min(speakers, _MOST_SPEAKERS) if speakers else None
+
+
+def _unknown(schema: Schema, original: dict[str, Any], within: str = "") -> Iterator[str]:
+    """Name what `schema` does not know; what is null or false asks for nothing."""
+    for name, value in original.items():
+        field = schema.fields.get(name)
+        if field is None and value not in (None, False):
+            yield within + name
+        inner = field.inner if isinstance(field, fields.List) else field
+        if isinstance(inner, fields.Nested):
+            for item in value if isinstance(value, list) else [value or {}]:
+                yield from _unknown(inner.schema, item, f"{within}{name}.")
+
+
+def _ignored(unknown: list[str]) -> str | None:
+    shown = ", ".join(repr(name[:_SHOWN_LENGTH]) for name in unknown[:_SHOWN])
+    more = ", and others" if len(unknown) > _SHOWN else ""
+    return f"Unknown fields were ignored: {shown}{more}." if unknown else None
+
+
+class JobRequest(Request):
+    """Request for a job, of whatever kind."""
+
+    url = Address(
+        parse_source,
+        required=True,
+        metadata={
+            "description": "Public http(s) address of the recording, media:// for an upload, or s3://.",
+            "pattern": "^([hH][tT][tT][pP][sS]?|media|s3)://",
+            "examples": ["https://example.com/voice.wav"],
+        },
+    )
+    model = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=validate.Regexp(_HANDLE, error="Must be a model's handle, such as titanet_large."),
+        metadata={"description": "Handle of an installed model. Other vendors' names mean the default model."},
+    )
+    webhook = Address(
+        _webhook_url,
+        allow_none=True,
+        load_default=None,
+        metadata={"description": "https address that is told, by a signed POST, how the job ended."},
+    )
+    webhookStatusOnly = flag("Leave the result out of the webhook; poll for it instead.")
+
+    @post_load(pass_original=True)
+    def submission(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> JobSubmission:
+        """Return the submission, with a warning for what was not taken literally."""
+        warnings = [_ignored(sorted(set(_unknown(self, original))))]
+        if data["model"] and _VENDOR_MODEL.fullmatch(data["model"]):
+            warnings.append(f"Model {data['model']} is not served here; the default model is used.")
+            data["model"] = None
+        return JobSubmission(
+            command=self.command(data),
+            dialect=PyannoteAi.name,
+            webhook=Webhook(data["webhook"], bool(data["webhookStatusOnly"])) if data["webhook"] else None,
+            warning=" ".join(filter(None, warnings)) or None,
+        )
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return the command of the request."""
+        raise NotImplementedError
+
+
+class VoiceprintRequest(JobRequest):
+    """Request for the voiceprint of a recording's dominant speaker."""
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return the command of the request."""
+        return CreateVoiceprint(source=data["url"], model=data["model"])
+
+
+class DiarizeRequest(JobRequest):
+    """Request for the diarization of a recording."""
+
+    numSpeakers = _count("How many speakers there are, if known; the same as that many at least and at most.")
+    minSpeakers = _count("How many speakers there are at least.")
+    maxSpeakers = _count("How many speakers there are at most.")
+    turnLevelConfidence = flag("Say for each turn how sure each speaker is.")
+    confidence = flag("Say for every 20 ms how sure the diarization is.")
+    exclusive = flag("Add `exclusiveDiarization`, in which nobody speaks at the same time.")
+
+    @validates_schema
+    def check_speakers(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse numbers of speakers that contradict each other."""
+        count, least, most = (data.get(name) for name in ("numSpeakers", "minSpeakers", "maxSpeakers"))
+        if count and not (least or count) <= count <= (most or count):
+            raise ValidationError("Must lie between minSpeakers and maxSpeakers.", "numSpeakers")
+        if least and most and least > most:
+            raise ValidationError("Must not be more than maxSpeakers.", "minSpeakers")
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return the command of the request."""
+        return Diarize(**self._options(data))
+
+    def _options(self, data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "source": data["url"],
+            "model": data["model"],
+            "min_speakers": _at_most(data["numSpeakers"] or data["minSpeakers"]),
+            "max_speakers": _at_most(data["numSpeakers"] or data["maxSpeakers"]),
+            "turn_confidence": bool(data["turnLevelConfidence"]),
+            "frame_confidence": bool(data["confidence"]),
+            "exclusive": bool(data["exclusive"]),
+        }
+
+
+class LabelledVoiceprint(Request):
+    """Voiceprint of a person who may be heard in the recording."""
+
+    label = fields.String(
+        required=True,
+        validate=[
+            validate.Length(1, 100),
+            validate.Regexp(_LABEL, error="Must not start with SPEAKER_, as the names of strangers do."),
+        ],
+        metadata={"pattern": "^(?![sS][pP][eE][aA][kK][eE][rR]_)", "examples": ["Ada"]},
+    )
+    voiceprint = _voiceprint()
+
+    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
+        """Name the label in what is said of its voiceprint."""
+        messages = error.messages
+        if isinstance(messages, dict) and "voiceprint" in messages and isinstance(data, dict):
+            said = messages["voiceprint"]
+            messages["voiceprint"] = [f"Label {data.get('label')!r}: {message}" for message in said]
+
+
+class Matching(Request):
+    """Rules by which speakers get labels."""
+
+    exclusive = flag(
+        "Give each label to one speaker at most: the pairs whose confidences have the greatest sum match. "
+        "With false, several speakers may get the same label.",
+        default=True,
+    )
+    threshold = fields.Float(
+        allow_none=True,
+        load_default=0.0,
+        validate=validate.Range(0, 100),
+        metadata={
+            "description": "Least confidence of a match, as `operatingPoint` of `POST /v1/verify` has it: 50 is "
+            "balanced, 90 strict, 99 strictest. A speaker below it keeps a name such as `SPEAKER_00`. "
+            "With 0, strangers get a label too; take 50 or more where names matter. "
+            "Above 0, a model without calibration fails the job with `not_calibrated`."
+        },
+    )
+
+
+class IdentifyRequest(DiarizeRequest):
+    """Request to diarize a recording and name the speakers whose voiceprint is given."""
+
+    voiceprints = _ShortList(fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, 50))
+    matching = fields.Nested(
+        Matching,
+        allow_none=True,
+        load_default=None,
+        metadata={
+            "description": "Rules by which speakers get labels. Left out or null: the defaults, which name strangers.",
+            "examples": [{"exclusive": True, "threshold": 50}],
+        },
+    )
+
+    @validates_schema
+    def check_labels(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse labels that come twice."""
+        found = Counter(one["label"] for one in data["voiceprints"])
+        errors = {
+            i: {"label": [f"Label {one['label']!r} comes {found[one['label']]} times; give each person one."]}
+            for i, one in enumerate(data["voiceprints"])
+            if found[one["label"]] > 1
+        }
+        if errors:
+            raise ValidationError({"voiceprints": errors})
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return the command of the request."""
+        matching = data["matching"] or {}
+        return Identify(
+            **self._options(data),
+            voiceprints={one["label"]: one["voiceprint"] for one in data["voiceprints"]},
+            exclusive_matching=matching.get("exclusive") is not False,
+            threshold=matching.get("threshold") or 0.0,
+        )
+
+
+class VerifyRequest(JobRequest):
+    """Request to verify a recording's dominant speaker against a voiceprint."""
+
+    voiceprint = _voiceprint()
+    operatingPoint = fields.Enum(
+        OperatingPoint,
+        by_value=True,
+        allow_none=True,
+        load_default=OperatingPoint.BALANCED,
+        metadata={
+            "description": "Least confidence to accept the voice: `balanced` 50, `strict` 90, `strictest` 99. A "
+            "stricter point accepts fewer strangers, and rejects the right person more often, most of all by "
+            "telephone or in noise. Left out or null: `balanced`.",
+            "examples": ["balanced"],
+        },
+    )
+
+    def command(self, data: dict[str, Any]) -> Command:
+        """Return the command of the request."""
+        return Verify(
+            source=data["url"],
+            model=data["model"],
+            voiceprint=data["voiceprint"],
+            operating_point=data["operatingPoint"] or OperatingPoint.BALANCED,
+        )
+
+
+class JobCreated(Body):
+    """Job that was accepted."""
+
+    jobId = fields.String(required=True, attribute="id", metadata=ID)
+    status = Choice(Status, required=True, examples=[Status.CREATED])
+    warning = fields.String(metadata={"description": "What was not taken literally in the request."})

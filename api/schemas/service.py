@@ -1,0 +1,74 @@
+"""The service itself: probes, models, webhook secrets."""
+
+from marshmallow import fields, validate
+
+from api.schemas.base import Request
+from shared.dialects.fields import Body, Rounded
+from shared.domain.keys import MAX_OVERLAP_S
+
+
+class ConnectionTest(Body):
+    """Proof that address and key are right."""
+
+    status = fields.String(required=True, metadata={"examples": ["OK"]})
+    message = fields.String(required=True, metadata={"examples": ["Test connection successful"]})
+
+
+class Liveness(Body):
+    """Proof that the process lives."""
+
+    status = fields.String(required=True, metadata={"examples": ["ok"]})
+    version = fields.String(required=True, metadata={"description": "The service's version, as in the changelog."})
+
+
+class Readiness(Body):
+    """Readiness to accept jobs, and how many there are; Redis alone knows what waits."""
+
+    status = fields.String(required=True, metadata={"examples": ["ok"]})
+    redis = fields.Boolean(required=True)
+    database = fields.Boolean(required=True)
+    jobsWaiting = fields.Integer(attribute="waiting", metadata={"examples": [3]})
+    jobsRunning = fields.Integer(attribute="running", metadata={"examples": [2]})
+    oldestJobSeconds = Rounded(1, attribute="oldest_s", metadata={"examples": [4.2]})
+
+
+class SecretRotation(Request):
+    """Rotation of the webhook secret."""
+
+    overlapSeconds = fields.Integer(
+        load_default=86_400,
+        validate=validate.Range(0, MAX_OVERLAP_S),
+        metadata={"description": "How long the secret before goes on signing; 0 ends it, and any other, at once."},
+    )
+
+
+class Secret(Body):
+    """Webhook secret, shown this once."""
+
+    secret = fields.String(required=True)
+
+
+class Model(Body):
+    """Speaker model."""
+
+    handle = fields.String(required=True, metadata={"description": "Its name, as `model` of a request takes it."})
+    version = fields.String(required=True, allow_none=True, metadata={"description": "Null while it is not installed."})
+    dimension = fields.Integer(required=True, metadata={"description": "Length of its vectors."})
+    sampleRate = fields.Integer(required=True, attribute="sample_rate_hz", metadata={"description": "In Hz."})
+    minSpeechSeconds = fields.Float(
+        required=True,
+        attribute="min_speech_s",
+        metadata={"description": "Least speech of the main speaker for a voiceprint."},
+    )
+    licence = fields.String(required=True)
+    installed = fields.Boolean(required=True)
+    calibrated = fields.Boolean(
+        required=True, metadata={"description": "Whether scores can be turned into a confidence."}
+    )
+    default = fields.Boolean(required=True)
+
+
+class ModelList(Body):
+    """Models of this service, the preferred first."""
+
+    models = fields.List(fields.Nested(Model), required=True)

@@ -1,0 +1,35 @@
+"""Requests that wait for a job's end, so many at a time, since each holds a thread."""
+
+import threading
+
+from shared.domain.jobs import Job
+from shared.job_service import JobService
+
+
+class Waits:
+    """Waiting for jobs on a share of the API's threads.
+
+    Parameters
+    ----------
+    threads : of the API process.
+    share : of them that may wait, 0 to 1; at least one may, unless it is the only one.
+    """
+
+    def __init__(self, service: JobService, threads: int, share: float) -> None:
+        self._service = service
+        most = max(1, int(threads * share)) if threads > 1 else 0
+        self._free = threading.BoundedSemaphore(most) if most else None
+
+    def job(self, client_id: str, job_id: str, seconds: float) -> Job:
+        """Return a job once it has ended, or as it stands after so many seconds; at once while too many wait.
+
+        Raises
+        ------
+        NotFound
+        """
+        if seconds <= 0 or self._free is None or not self._free.acquire(blocking=False):
+            return self._service.find(client_id, job_id)
+        try:
+            return self._service.wait(client_id, job_id, seconds)
+        finally:
+            self._free.release()

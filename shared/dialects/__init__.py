@@ -1,0 +1,22 @@
+"""Dialects: a vendor's wire form of a job, spoken by polling and webhooks alike.
+
+A new dialect is a package here and one line in `speak`.
+"""
+
+from collections.abc import Mapping
+
+from shared.dialects.base import Dialect
+from shared.dialects.pyannoteai import PyannoteAi
+
+Dialects = Mapping[str, Dialect]
+
+
+def speak(signature_encoding: str) -> Dialects:
+    """Return every dialect by its name, which job records carry.
+
+    Parameters
+    ----------
+    signature_encoding : of pyannoteAI's `X-Signature`, hex or base64.
+    """
+    spoken = [PyannoteAi(signature_encoding)]
+    return {dialect.name: dialect for dialect in spoken}

@@ -1,0 +1,273 @@
+"""Bodies that jobs give, as pyannoteAI's API has them: outputs, webhook, error; each schema dumps and describes one."""
+
+from marshmallow import fields, validate
+
+from shared.dialects.fields import Body, Percentages, RenderedOutput, Rounded, VoiceprintString
+from shared.domain.errors import JobFailure, concrete_errors
+from shared.domain.jobs import Status
+from shared.domain.verification import OperatingPoint
+
+MAX_VOICEPRINT_LENGTH = 20_000
+
+
+def _timings() -> fields.Dict:
+    text = "Wall seconds of each step of the work."
+    return fields.Dict(
+        keys=fields.String(), values=Rounded(4), required=True, attribute="timings_s", metadata={"description": text}
+    )
+
+
+def _calibrated(attribute: str) -> fields.Boolean:
+    text = "Whether scores of this model can be turned into a confidence."
+    return fields.Boolean(required=True, attribute=attribute, metadata={"description": text})
+
+
+def _seconds(attribute: str, description: str) -> Rounded:
+    return Rounded(3, required=True, attribute=attribute, metadata={"description": description})
+
+
+class Segment(Body):
+    """Segment of the recording, in seconds from its start."""
+
+    start = Rounded(3, required=True, attribute="start_s")
+    end = Rounded(3, required=True, attribute="end_s")
+
+
+class Turn(Body):
+    """Segment in which one speaker speaks."""
+
+    speaker = fields.String(required=True, metadata={"examples": ["SPEAKER_00"]})
+    start = Rounded(3, required=True, attribute="segment.start_s")
+    end = Rounded(3, required=True, attribute="segment.end_s")
+
+
+class SpeakerTime(Body):
+    """Speech of one speaker."""
+
+    speaker = fields.String(required=True)
+    seconds = Rounded(3, required=True)
+
+
+class RecordingQuality(Body):
+    """Quality of a recording: how far a voiceprint can be trusted."""
+
+    snrDb = Rounded(
+        1, required=True, attribute="capture.snr_db", metadata={"description": "Signal to noise, estimated, 0 to 40."}
+    )
+    narrowband = fields.Boolean(
+        required=True,
+        attribute="capture.narrowband",
+        metadata={"description": "Nothing above 4 kHz: a telephone."},
+    )
+    speakerCount = fields.Integer(required=True, attribute="num_speakers")
+    dominantShare = Rounded(
+        3, required=True, attribute="share", metadata={"description": "The dominant speaker's share of all speech."}
+    )
+    consistency = Rounded(
+        3,
+        required=True,
+        metadata={"description": "Mean cosine of the speaker's windows to their centre; below 0.75: hardly one voice."},
+    )
+
+
+class VoiceprintOutput(Body):
+    """Voiceprint of a recording's dominant speaker, and its provenance."""
+
+    voiceprint = VoiceprintString(
+        MAX_VOICEPRINT_LENGTH, required=True, metadata={"description": "The voice, as a string."}
+    )
+    model = fields.String(
+        required=True,
+        attribute="voiceprint.model_id",
+        metadata={"description": "What made it: `handle@revision`."},
+    )
+    dimension = fields.Integer(
+        required=True, attribute="voiceprint.dimension", metadata={"description": "Length of its vector."}
+    )
+    audioSeconds = _seconds("audio_s", "Length of the recording.")
+    speechSeconds = _seconds("speech_s", "Length of all speech in it.")
+    netSpeechSeconds = _seconds("voiceprint.capture.net_speech_s", "How long the dominant speaker talks.")
+    dominantSpeaker = fields.String(
+        required=True,
+        attribute="dominant_speaker",
+        metadata={"description": "Whose voice it is: who speaks longest."},
+    )
+    segments = fields.List(
+        fields.Nested(Segment),
+        required=True,
+        attribute="dominant_segments",
+        metadata={"description": "Where that speaker talks."},
+    )
+    speakers = fields.List(fields.Nested(SpeakerTime), required=True, attribute="diarization.speaker_times")
+    diarization = fields.List(
+        fields.Nested(Turn),
+        required=True,
+        attribute="diarization.turns",
+        metadata={"description": "Who speaks when."},
+    )
+    quality = fields.Nested(RecordingQuality, required=True)
+    calibrated = _calibrated("calibrated")
+    timings = _timings()
+    warning = fields.String(
+        attribute="quality.warning", metadata={"description": "Why the voiceprint is shaky, if it is."}
+    )
+
+
+class Confidence(Body):
+    """Confidence of a diarization along the recording."""
+
+    score = Percentages(required=True, attribute="percent", metadata={"description": "One for each frame, in %."})
+    resolution = fields.Float(
+        required=True, attribute="frame_s", metadata={"description": "Length of a frame, in seconds."}
+    )
+
+
+class SureTurn(Turn):
+    """Segment in which one speaker speaks, with the confidence in each speaker where that was asked for."""
+
+    confidence = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        metadata={"description": "Of each speaker, 0 to 100; with `turnLevelConfidence`."},
+    )
+
+
+class DiarizationOutput(Body):
+    """Diarization: who speaks when."""
+
+    diarization = fields.List(fields.Nested(SureTurn), required=True, attribute="diarization.turns")
+    exclusiveDiarization = fields.List(
+        fields.Nested(SureTurn),
+        attribute="exclusive",
+        metadata={"description": "The turns without overlaps; with `exclusive`."},
+    )
+    confidence = fields.Nested(Confidence, attribute="frame_confidence", metadata={"description": "With `confidence`."})
+    audioSeconds = _seconds("audio_s", "Length of the recording.")
+    speechSeconds = _seconds("speech_s", "Length of all speech in it.")
+    speakers = fields.List(fields.Nested(SpeakerTime), required=True, attribute="diarization.speaker_times")
+    timings = _timings()
+    warning = fields.String(metadata={"description": "What is not quite as it was asked for."})
+
+
+class NamedTurn(Body):
+    """Segment in which one speaker speaks, by the name of who that is."""
+
+    speaker = fields.String(
+        required=True, attribute="name", metadata={"description": "The matched label, or the speaker's own."}
+    )
+    start = Rounded(3, required=True, attribute="turn.segment.start_s")
+    end = Rounded(3, required=True, attribute="turn.segment.end_s")
+    confidence = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        attribute="turn.confidence",
+        metadata={"description": "Of each speaker, 0 to 100; with `turnLevelConfidence`."},
+    )
+    diarizationSpeaker = fields.String(
+        required=True, attribute="turn.speaker", metadata={"description": "The speaker in `diarization`."}
+    )
+    match = fields.String(required=True, allow_none=True, metadata={"description": "The matched label; null: nobody."})
+
+
+class SpeakerMatch(Body):
+    """Comparison of one speaker with everybody who was named in the request."""
+
+    speaker = fields.String(required=True)
+    match = fields.String(required=True, allow_none=True, metadata={"description": "The matched label; null: nobody."})
+    confidence = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(allow_none=True),
+        required=True,
+        metadata={"description": "Of each label, 0 to 100, rounded down."},
+    )
+    score = fields.Dict(
+        keys=fields.String(),
+        values=Rounded(4),
+        required=True,
+        metadata={"description": "Of each label: the cosine, -1 to 1."},
+    )
+
+
+class IdentificationOutput(DiarizationOutput):
+    """Identification: who speaks when, by name."""
+
+    identification = fields.List(fields.Nested(NamedTurn), required=True, attribute="named_turns")
+    voiceprints = fields.List(fields.Nested(SpeakerMatch), required=True, attribute="speaker_matches")
+    calibrated = _calibrated("calibrated")
+
+
+class VerificationOutput(Body):
+    """Verification of a recording's dominant speaker against a voiceprint."""
+
+    score = Rounded(4, required=True, attribute="comparison.score", metadata={"description": "The cosine, -1 to 1."})
+    confidence = fields.Integer(
+        required=True,
+        allow_none=True,
+        attribute="comparison.confidence",
+        metadata={"description": "0 to 100, rounded down; null where the model is not calibrated."},
+    )
+    decision = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf(["accept", "reject"]),
+        metadata={"description": "Null where the model is not calibrated."},
+    )
+    operatingPoint = fields.Enum(OperatingPoint, by_value=True, required=True, attribute="operating_point")
+    leastConfidence = fields.Integer(
+        required=True,
+        attribute="operating_point.least_confidence",
+        metadata={"description": "From which on a voice is accepted."},
+    )
+    calibrated = _calibrated("voice.calibrated")
+    model = fields.String(
+        required=True,
+        attribute="voice.voiceprint.model_id",
+        metadata={"description": "What compared them: `handle@revision`."},
+    )
+    netSpeechSeconds = _seconds("voice.voiceprint.capture.net_speech_s", "How long the dominant speaker talks.")
+    dominantSpeaker = fields.String(required=True, attribute="voice.dominant_speaker")
+    quality = fields.Nested(RecordingQuality, required=True, attribute="voice.quality")
+    timings = _timings()
+    warning = fields.String(metadata={"description": "Why the result is shaky, if it is."})
+
+
+class FailureOutput(Body):
+    """Failure of a job, or its cancellation."""
+
+    error = fields.String(required=True, metadata={"description": "A sentence for people; it may change."})
+    code = fields.String(
+        required=True,
+        validate=validate.OneOf(sorted(error.code for error in concrete_errors(JobFailure))),
+        metadata={"description": "For programs; it is stable."},
+    )
+
+
+#: One of each kind of job, and what all may come to: each refuses the others' objects.
+OUTPUTS = (VoiceprintOutput, DiarizationOutput, IdentificationOutput, VerificationOutput, FailureOutput)
+
+
+class WebhookBody(Body):
+    """End of a job, as its webhook tells it."""
+
+    jobId = fields.UUID(required=True)
+    status = fields.String(required=True, validate=validate.OneOf([s for s in Status if s.terminal]))
+    output = RenderedOutput(*OUTPUTS, metadata={"description": "As polling gives it; left out on `webhookStatusOnly`."})
+
+
+class FieldError(Body):
+    """Field that is wrong, and why."""
+
+    field = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class Error(Body):
+    """Any answer from 400 up."""
+
+    requestId = fields.UUID(required=True)
+    #: The API knows which there are, see `api/description.py`.
+    code = fields.String(required=True, metadata={"description": "For programs; it is stable."})
+    message = fields.String(required=True, metadata={"description": "A sentence for people; it may change."})
+    errors = fields.List(
+        fields.Nested(FieldError), metadata={"description": "With `invalid_request`: everything that is wrong."}
+    )

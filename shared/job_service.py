@@ -1,0 +1,228 @@
+"""Job service: every verb on jobs, their webhooks and their uploads that an edge may use."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from shared.dialects import Dialects
+from shared.domain.delivery import DeliveryLog
+from shared.domain.errors import (
+    Canceled,
+    DeadlineExceeded,
+    InternalError,
+    JobEnded,
+    JobFailure,
+    MediaNotFound,
+    NotFound,
+    WorkerLost,
+)
+from shared.domain.jobs import (
+    MAX_ATTEMPTS,
+    Backlog,
+    Claim,
+    Ending,
+    IdempotencyKey,
+    Job,
+    JobPage,
+    JobSubmission,
+    Overdue,
+    PageQuery,
+    Receipt,
+    Reply,
+    Status,
+    new_job_id,
+)
+from shared.domain.media import MediaPage
+from shared.domain.results import Result
+from shared.ports import DeliveryStore, JobStore, MediaStore, Queue
+
+log = structlog.get_logger()
+
+_LOST = f"The job's worker died {MAX_ATTEMPTS} times; it is not tried again."
+_LATE = "The job was not done within its deadline (TIMBRE_JOB_DEADLINE_S); try it again."
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobService:
+    """Jobs from submission to deletion, over the ports."""
+
+    jobs: JobStore
+    deliveries: DeliveryStore
+    queue: Queue
+    media: MediaStore
+    dialects: Dialects
+
+    def submit(self, client_id: str, submission: JobSubmission) -> Job:
+        """Store a job, then ring for a worker.
+
+        The record comes first: once it stands, a lost doorbell only costs time, since the reaper rings again.
+
+        Raises
+        ------
+        IdempotencyMismatch, TooManyJobs
+        """
+        job_id = new_job_id()
+        job = self.jobs.create(job_id, client_id, submission)
+        if job.id == job_id:
+            self._ring(job.id)
+        return job
+
+    def repeats(self, client_id: str, key: IdempotencyKey) -> bool:
+        """Tell whether a client has used an idempotency key, for whatever."""
+        return self.jobs.knows(client_id, key)
+
+    def find(self, client_id: str, job_id: str) -> Job:
+        """Return a client's job.
+
+        Raises
+        ------
+        NotFound
+            There is none, or it is another client's; the two look the same from outside.
+        """
+        return _existing(self.jobs.find(client_id, job_id))
+
+    def wait(self, client_id: str, job_id: str, seconds: float) -> Job:
+        """Return a client's job once it has ended, or as it stands after so many seconds.
+
+        Raises
+        ------
+        NotFound
+        """
+        return _existing(self.jobs.wait(client_id, job_id, seconds))
+
+    def stop_waiting(self) -> None:
+        """End every `wait`, now and in future, at once: the process is about to end."""
+        self.jobs.stop_waiting()
+
+    def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
+        """Return a page of a client's jobs, newest first."""
+        return self.jobs.page(client_id, status, which)
+
+    def backlog(self) -> Backlog:
+        """Count unfinished jobs."""
+        return self.jobs.backlog()
+
+    def finish(self, claim: Claim, outcome: Result | JobFailure) -> Status | None:
+        """End a claimed job; returns its status, or None, and writes nothing, when the claim was lost.
+
+        A result that cannot be rendered, for it holds NaN say, ends the job with an internal error.
+        """
+        try:
+            ending = self._ending(claim.job_id, claim.reply, outcome)
+        except Exception as error:
+            # Its text would hold the result.
+            log.error("a result could not be rendered", error=type(error).__name__)
+            ending = self._ending(claim.job_id, claim.reply, InternalError())
+        return ending.status if self.jobs.finish(claim, ending) else None
+
+    def cancel(self, client_id: str, job_id: str) -> Job:
+        """Cancel a client's job; its worker stops at its next heartbeat.
+
+        Raises
+        ------
+        NotFound, JobEnded
+        """
+        overdue = Overdue(job_id=job_id, reply=self.find(client_id, job_id).reply)
+        if not self._end(overdue, Canceled("The job was canceled.")):
+            raise JobEnded("The job has ended already; there is nothing to cancel.")
+        return self.find(client_id, job_id)
+
+    def delete(self, client_id: str, job_id: str, *, keep_media: bool = False) -> Receipt:
+        """Remove a client's job, its result, its webhook and the upload it was made from.
+
+        The upload stays if `keep_media` says so, or another unfinished job of the client is made from it. The job is
+        withdrawn first: removing its upload may take seconds, in which no worker may end it and no webhook may tell of
+        it. Its record goes last: what is left of it lets a deletion that broke off be asked for again.
+
+        Raises
+        ------
+        NotFound
+            There is none, it is another client's, or another call is deleting it.
+        """
+        withdrawal = self.jobs.withdraw(client_id, job_id)
+        if withdrawal is None:
+            raise _unknown_job()
+        media_sha256 = None
+        if withdrawal.media_key and not withdrawal.media_in_use and not keep_media:
+            try:
+                media_sha256 = self.media.remove(client_id, withdrawal.media_key)
+            except Exception:
+                self.jobs.let_go(withdrawal)
+                raise
+        if not self.jobs.delete(withdrawal):
+            raise _unknown_job()
+        return Receipt(
+            job_id=job_id,
+            deleted_at=datetime.now(UTC),
+            output_sha256=hashlib.sha256(withdrawal.output.encode()).hexdigest() if withdrawal.output else None,
+            media_sha256=media_sha256,
+        )
+
+    def deliveries_of(self, client_id: str, job_id: str) -> DeliveryLog:
+        """Return the delivery log of a job's webhook; raises NoWebhook."""
+        return self.deliveries.log(client_id, job_id)
+
+    def redeliver(self, client_id: str, job_id: str) -> DeliveryLog:
+        """Deliver a job's webhook once more.
+
+        Raises
+        ------
+        NoWebhook, ResultGone, DeliveryPending
+        """
+        self.deliveries.redeliver(client_id, job_id)
+        return self.deliveries.log(client_id, job_id)
+
+    def require_media(self, client_id: str, key: str) -> None:
+        """Refuse a key under which a client has stored nothing; raises NotFound."""
+        if not self.media.contains(client_id, key):
+            raise _unknown_media(key)
+
+    def list_media(self, client_id: str, after: str, most: int) -> MediaPage:
+        """Return a client's uploads behind the cursor `after`, at most `most`."""
+        return self.media.list(client_id, after, most)
+
+    def remove_media(self, client_id: str, key: str) -> str:
+        """Remove an upload; returns its hexadecimal SHA-256; raises NotFound."""
+        digest = self.media.remove(client_id, key)
+        if digest is None:
+            raise _unknown_media(key)
+        return digest
+
+    def reap(self) -> None:
+        """Take back the jobs of silent workers, end those that nobody can finish, ring for those that wait."""
+        found = self.jobs.reap()
+        for job in found.lost:
+            self._end(job, WorkerLost(_LOST))
+        for job in found.late:
+            self._end(job, DeadlineExceeded(_LATE))
+        for job_id in found.silent:
+            self._ring(job_id)
+
+    def _end(self, job: Overdue, failure: JobFailure) -> bool:
+        return self.jobs.end(job, self._ending(job.job_id, job.reply, failure))
+
+    def _ending(self, job_id: str, reply: Reply, outcome: Result | JobFailure) -> Ending:
+        return self.dialects[reply.dialect].ending(job_id, reply, outcome)
+
+    def _ring(self, job_id: str) -> None:
+        """Ring for a job; a broken doorbell is logged, never raised, for the record already stands."""
+        try:
+            self.queue.ring(job_id)
+        except Exception as error:
+            log.warning("doorbell failed", job_id=job_id, error=type(error).__name__)
+
+
+def _existing(job: Job | None) -> Job:
+    if job is None:
+        raise _unknown_job()
+    return job
+
+
+def _unknown_job() -> NotFound:
+    return NotFound("There is no such job; it may have been deleted, as every job is some time after its end.")
+
+
+def _unknown_media(key: str) -> NotFound:
+    return NotFound(str(MediaNotFound.of(key)))

@@ -1,1 +1,0 @@
-"""Bodies as they go over the wire."""

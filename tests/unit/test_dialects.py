@@ -1,0 +1,163 @@
+"""Bodies as clients see them, to the letter: results outlive a deploy by a day, and clients parse them for years."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from api.schemas.jobs import JobState
+from api.schemas.recordings import JobCreated
+from shared.domain.addresses import HttpUrl
+from shared.domain.audio import Segment
+from shared.domain.commands import CreateVoiceprint, from_record, to_record
+from shared.domain.diarization import Diarization, Turn
+from shared.domain.errors import AudioTooLong
+from shared.domain.jobs import Job, Reply, Status
+from shared.domain.quality import Capture, Quality
+from shared.domain.results import (
+    FrameConfidence,
+    Identification,
+    RecordingDiarization,
+    VerificationResult,
+    VoiceprintResult,
+)
+from shared.domain.verification import Comparison, OperatingPoint
+from shared.domain.voiceprints import Voiceprint
+from tests.support.records import DIALECT
+
+CREATED = datetime(2026, 11, 21, 12, 0, 0, 123456, UTC)
+UPDATED = datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC)
+
+REPLY = Reply(DIALECT.name)
+CAPTURE = Capture(net_speech_s=2.25, snr_db=31.26, narrowband=False)
+
+
+def job(status, **fields):
+    return Job(id="j", client_id="c", status=status, created_at=CREATED, updated_at=UPDATED, reply=REPLY, **fields)
+
+
+TIMES = {"createdAt": "2026-11-21T12:00:00.123Z", "updatedAt": "2026-11-21T12:00:01.000Z"}
+
+
+@pytest.mark.parametrize(
+    ("job", "body"),
+    [
+        (job(Status.CREATED), {"jobId": "j", "status": "created", **TIMES}),
+        (job(Status.RUNNING, step="vad"), {"jobId": "j", "status": "running", **TIMES, "step": "vad"}),
+        (job(Status.FAILED, output='{"a":1}'), {"jobId": "j", "status": "failed", **TIMES, "output": {"a": 1}}),
+    ],
+)
+def test_a_job_looks_the_same_for_ever(job, body):
+    assert JobState().dump(job) == body
+
+
+def test_the_answer_to_a_post_has_a_warning_only_when_there_is_one():
+    made = {"id": "j", "status": Status.CREATED, "warning": None}
+    assert JobCreated().dump(made) == {"jobId": "j", "status": "created"}
+    assert JobCreated().dump(made | {"warning": "mind"}) == {"jobId": "j", "status": "created", "warning": "mind"}
+
+
+def test_a_failure_is_a_sentence_and_a_code():
+    assert DIALECT.failure(AudioTooLong("Too long.")) == '{"error":"Too long.","code":"audio_too_long"}'
+
+
+def test_a_voiceprint_result_looks_the_same_for_ever():
+    turns = [Turn(Segment(0.5, 1.0), "SPEAKER_00"), Turn(Segment(1.0, 3.25), "SPEAKER_01")]
+    result = VoiceprintResult(
+        voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32), CAPTURE),
+        diarization=Diarization(turns),
+        dominant_speaker="SPEAKER_01",
+        quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9, clipped=False),
+        calibrated=True,
+        speech_s=2.75,
+        audio_s=4.0,
+        timings_s={"decode": 0.01234567},
+    )
+    assert json.loads(DIALECT.output(result)) == {
+        "voiceprint": "VE1CUgEGZ2UyZUAxAgCamRk/zcxMPwAAEEB7FPpBAAptK9I=",
+        "model": "ge2e@1",
+        "dimension": 2,
+        "audioSeconds": 4.0,
+        "speechSeconds": 2.75,
+        "netSpeechSeconds": 2.25,
+        "dominantSpeaker": "SPEAKER_01",
+        "segments": [{"start": 1.0, "end": 3.25}],
+        "speakers": [{"speaker": "SPEAKER_00", "seconds": 0.5}, {"speaker": "SPEAKER_01", "seconds": 2.25}],
+        "diarization": [
+            {"speaker": "SPEAKER_00", "start": 0.5, "end": 1.0},
+            {"speaker": "SPEAKER_01", "start": 1.0, "end": 3.25},
+        ],
+        "quality": {
+            "snrDb": 31.3,
+            "narrowband": False,
+            "speakerCount": 2,
+            "dominantShare": 0.818,
+            "consistency": 0.9,
+        },
+        "calibrated": True,
+        "timings": {"decode": 0.0123},
+        "warning": "This result is less certain than usual: the speaker talks for 2.2 s only.",
+    }
+
+
+TURNS = [Turn(Segment(0.5, 1.0), "SPEAKER_00"), Turn(Segment(1.0, 3.25), "SPEAKER_01")]
+SURE = [
+    replace(TURNS[0], confidence={"SPEAKER_00": 90, "SPEAKER_01": 10}),
+    replace(TURNS[1], confidence={"SPEAKER_00": 3, "SPEAKER_01": 97}),
+]
+RECORDING = RecordingDiarization(
+    diarization=Diarization(TURNS), exclusive=None, frame_confidence=None, voices={}, speech_s=2.75, audio_s=4.00049,
+    warning=None, timings_s={"decode": 0.01234567},
+)  # fmt: skip
+FULL = replace(
+    RECORDING,
+    diarization=Diarization(SURE),
+    exclusive=SURE,
+    frame_confidence=FrameConfidence(np.array([99, 0, 100], np.uint8)),
+)
+COMPARISONS = {
+    "SPEAKER_00": {"Ann": Comparison(score=0.123456, llr=-3.0), "Bob": Comparison(score=0.9, llr=4.0)},
+    "SPEAKER_01": {"Ann": Comparison(score=0.2, llr=None), "Bob": Comparison(score=0.3, llr=None)},
+}
+VOICE = VoiceprintResult(
+    voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32), CAPTURE),
+    diarization=Diarization(TURNS),
+    dominant_speaker="SPEAKER_01",
+    quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9, clipped=False),
+    calibrated=True,
+    speech_s=2.75,
+    audio_s=4.0,
+    timings_s={"decode": 0.01234567},
+)
+RESULTS = {
+    "diarize_plain": RECORDING,
+    "diarize_full": replace(FULL, warning="W."),
+    "identify": Identification.of(FULL, COMPARISONS, {"SPEAKER_00": "Bob", "SPEAKER_01": None}, calibrated=False),
+    "verify": VerificationResult(
+        comparison=Comparison(score=0.87654, llr=5.0), operating_point=OperatingPoint.STRICT, voice=VOICE
+    ),
+}
+#: As the release wrote them that first had these outputs.
+GOLDEN = json.loads((Path(__file__).parent / "golden_outputs.json").read_text())
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_every_kind_of_result_looks_the_same_for_ever(kind):
+    assert json.loads(DIALECT.output(RESULTS[kind])) == GOLDEN[kind]
+
+
+def test_what_a_webhook_carries_are_the_bytes_of_the_output():
+    output = DIALECT.output(FULL)
+    assert DIALECT.webhook_body("j", Status.SUCCEEDED, output) == (
+        '{"jobId":"j","status":"succeeded","output":' + output + "}"
+    )
+    assert DIALECT.webhook_body("j", Status.FAILED, None) == '{"jobId":"j","status":"failed"}'
+
+
+def test_stored_commands_of_this_release_can_be_read_by_the_next():
+    command = CreateVoiceprint(source=HttpUrl.parse("https://example.org/a.wav"), model="ge2e")
+    assert to_record(command) == {"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}
+    assert from_record({"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}) == command
