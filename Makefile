@@ -3,9 +3,10 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) -m shared.local
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-package torch
+LITE = --extra api --extra worker --extra postgres --extra local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run keys models eval calibrate bench test chaos check fuzz fuzz-api lock
+.PHONY: help demo run keys models eval calibrate bench check test-unit test chaos fuzz fuzz-api lock
 
 ##@ Use it
 demo:    ## Start everything, make voiceprints of real recordings, compare them, stop
@@ -26,26 +27,25 @@ bench:   ## Time a full-size TitaNet against NeMo: make bench [ARGS="--threads 2
 	@$(LOCAL) bench $(ARGS)
 
 ##@ Work on it
-test:    ## Run all tests; T=tests/unit runs some
+check:   ## Lint, formatting, types and import rules; sets up the light `dev` set of packages
+	@$(LOCAL) check
+test-unit: ## Run the tests that need neither a running service nor NeMo; the `dev` set is enough
+	@$(LOCAL) test-unit
+test:    ## Run all tests, side by side; T=tests/unit runs some; sets up the `full` set
 	@$(LOCAL) test $(T)
 chaos:   ## Kill parts of a running service and count what is lost: make chaos [JOBS=1500] [KILLS=60] [SEED=1] [REAL=1]
 	@$(LOCAL) chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(LEASE),--lease $(LEASE)) $(if $(REAL),--real)
-check:   ## Lint, formatting, types and import rules
-	@$(LOCAL) setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
 fuzz:    ## Decode N damaged files (20000): make fuzz N=500
 	@$(LOCAL) fuzz $(or $(N),20000)
 fuzz-api: ## Try every operation with N examples (1000) made from the API's own description
 	@$(LOCAL) fuzz-api $(or $(N),1000)
 lock:    ## Renew the locked sets of packages from pyproject.toml
-	$(LOCK) pyproject.toml --extra api --extra worker --extra postgres --extra local -o requirements-lite.lock
-	$(LOCK) pyproject.toml --extra api --extra worker --extra postgres --extra local --extra nemo --extra dev -o requirements-full.lock
+	$(LOCK) pyproject.toml $(LITE) -o requirements-lite.lock
+	$(LOCK) pyproject.toml $(LITE) --extra dev --extra reference --extra nemo -o requirements-full.lock
+	$(LOCK) pyproject.toml $(LITE) --extra dev -c requirements-full.lock -o requirements-dev.lock
 	$(LOCK) pyproject.toml --extra api --extra postgres -o api/requirements.lock
 	$(LOCK) pyproject.toml --extra worker --extra postgres -o worker/requirements.lock
 
 help:
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile

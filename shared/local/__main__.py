@@ -5,6 +5,8 @@ import sys
 
 from shared.local.setup import PYTHON, ROOT, ensure
 
+#: Side by side, as many as there are cores up to four; the tests of a module share what they start.
+_PARALLEL = ["-m", "pytest", "-n", "auto", "--dist", "loadscope", "--no-loadscope-reorder"]
 #: Command -> the set of packages it needs, and what Python then runs.
 COMMANDS = {
     "demo": ("lite", ["-m", "shared.local.demo"]),
@@ -14,7 +16,9 @@ COMMANDS = {
     "eval": ("full", ["-W", "ignore", "-m", "tests.eval"]),
     "calibrate": ("full", ["-W", "ignore", "-m", "tests.eval.calibrate"]),
     "bench": ("full", ["-m", "tests.bench"]),
-    "test": ("full", ["-m", "pytest"]),
+    "check": ("dev", ["-m", "shared.local.check"]),
+    "test-unit": ("dev", [*_PARALLEL, "-m", "not nemo", "tests/unit", "tests/integration"]),
+    "test": ("full", _PARALLEL),
     "fuzz": ("full", ["-m", "tests.hostile.fuzz_decode"]),
     "chaos": ("full", ["-m", "tests.chaos"]),
     "fuzz-api": ("full", ["-m", "tests.hostile.fuzz_api"]),

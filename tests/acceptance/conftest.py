@@ -1,35 +1,15 @@
 """The whole service as real processes, spoken to over HTTP; each kind of stack is started once."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from shared.local.stack import EMBEDDED, Stack, free_port
-from shared.settings import PREFIX, Settings
+from shared.local.stack import Stack
 from tests.support.client import Client
 from tests.support.servers import AudioHost, audio_host
 from tests.support.sounds import DATA, DOMINANT, OTHER
-
-for name in [name for name in os.environ if name.startswith(PREFIX)]:
-    del os.environ[name]
-
-
-#: Lets jobs and webhooks reach the servers that tests start.
-LOOPBACK = {"allowed_hosts": "127.0.0.0/8,::1/128", "allowed_ports": "1-65535", "allow_http_webhooks": True}
-
-
-@contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Stack]:
-    """Run a stack of its own in `folder` until the end of the block."""
-    usual = {"bind": f"127.0.0.1:{free_port()}", "redis_url": EMBEDDED, "posts_per_minute": 10**6}
-    with Stack(Settings(data_dir=folder, **usual | {"reads_per_minute": 10**6} | settings)) as stack:
-        yield stack
+from tests.support.stacks import LOOPBACK, bugs, first_client, make_client, running
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +17,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The service with its usual settings, but for private addresses, where the audio host is."""
     with running(tmp_path_factory.mktemp("timbre"), worker_processes=2, **LOOPBACK) as stack:
         yield stack
+        # Whatever the tests did was no bug of the service.
+        assert bugs(stack) == []
 
 
 @pytest.fixture(scope="session")
@@ -102,22 +84,6 @@ def children_of() -> Callable[[int], set[int]]:
     if not Path("/proc/self/stat").exists():
         pytest.skip("needs /proc to find a process's children")
     return _children_of
-
-
-def make_client(stack: Stack, name: str) -> Client:
-    """Make a client at the command line."""
-    command = [sys.executable, "-m", "api.keys", "create", name]
-    made = subprocess.run(
-        command, env=os.environ | stack.settings.environment(), check=True, capture_output=True, text=True
-    )
-    return Client(stack.url, made.stdout.strip())
-
-
-def first_client(stack: Stack) -> Client:
-    """Return the client whose key the stack made at its first start."""
-    key = stack.first_key()
-    assert key is not None
-    return Client(stack.url, key)
 
 
 def _children_of(parent: int) -> set[int]:

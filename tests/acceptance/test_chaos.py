@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.chaos import Plan, missed, run
+
+pytestmark = pytest.mark.alone
 
 
 def test_no_job_is_lost_or_ends_twice_while_workers_couriers_and_redis_are_killed(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.acceptance.conftest import first_client, running
-from tests.acceptance.test_jobs import NAME
 from tests.support.client import Client, eventually
+from tests.support.servers import NAME
 from tests.support.sounds import DATA
+from tests.support.stacks import first_client, running
 
 PAGE = "https://app.example.org"
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import requests
 
 from shared.local.stack import Process, Stack
-from tests.acceptance.conftest import LOOPBACK, first_client, running
-from tests.acceptance.test_jobs import NAME, gated
 from tests.chaos import Mailbox, Orders, Plan, await_webhooks, ends_seen, receiver, serve_work
 from tests.support.client import eventually, voiceprint
 from tests.support.ledger import Ledger, keep
-from tests.support.servers import AudioHost, audio_host
+from tests.support.servers import NAME, AudioHost, audio_host, gated
+from tests.support.stacks import LOOPBACK, first_client, running
 
 RESTARTS = 10
 HAND_BACKS = 3

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from shared.local.stack import free_port
-from tests.acceptance.conftest import LOOPBACK, first_client, running
-from tests.acceptance.test_failures import failure
+from tests.support.answers import failure
 from tests.support.client import Client, voiceprint
 from tests.support.servers import AudioHost
 from tests.support.sounds import DATA
+from tests.support.stacks import LOOPBACK, first_client, running
 
 NAME = "1688-142285-0005.flac"
 

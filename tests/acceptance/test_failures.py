@@ -6,25 +6,12 @@ import numpy as np
 import pytest
 from pydub import AudioSegment
 
-from tests.support.client import Client, Json
+from tests.support.answers import failure
+from tests.support.client import Client
 from tests.support.servers import AudioHost
-from tests.support.sounds import DATA, RATE, encode, read
+from tests.support.sounds import DATA, PAUSE, RATE, encode, read
 
 CLIP = read(DATA / "1688-142285-0005.flac")
-PAUSE = AudioSegment.silent(1000, frame_rate=RATE)
-
-
-def failure(job: Json, code: str, *words: str) -> None:
-    """Check that a job failed with `code` and a sentence that a person can use."""
-    assert job["status"] == "failed", job
-    output = job["output"]
-    assert output["code"] == code, output
-    assert set(output) == {"error", "code"}
-    assert output["error"][0].isupper()
-    assert output["error"].endswith(".")
-    assert len(output["error"].split()) > 4
-    for word in words:
-        assert word in output["error"]
 
 
 def noise() -> bytes:

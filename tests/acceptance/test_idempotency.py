@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import requests
 
 from shared.local.stack import Stack
-from tests.acceptance.conftest import make_client
 from tests.support.client import Client
+from tests.support.stacks import make_client
 
 PARALLEL, KEYS = 64, 100
 

@@ -14,10 +14,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from shared.dialects.signatures import vendor_signature
 from shared.local.stack import Stack
-from tests.acceptance.test_jobs import NAME, gated
 from tests.support.client import Client, Json, eventually, voiceprint
 from tests.support.receiver import Post, Receiver, receiving, wait_for
-from tests.support.servers import AudioHost
+from tests.support.servers import NAME, AudioHost, gated
 from tests.support.sounds import DATA
 
 CLIP = (DATA / NAME).read_bytes()

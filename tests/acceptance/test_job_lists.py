@@ -4,10 +4,9 @@ import pytest
 
 from shared.domain.jobs import new_job_id
 from shared.local.stack import Stack
-from tests.acceptance.conftest import make_client
-from tests.acceptance.test_jobs import gated
 from tests.support.client import Client, eventually
-from tests.support.servers import AudioHost
+from tests.support.servers import AudioHost, gated
+from tests.support.stacks import make_client
 
 
 @pytest.fixture

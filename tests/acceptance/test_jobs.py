@@ -6,18 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from tests.support.client import Client, Json, eventually, voiceprint
-from tests.support.servers import AudioHost
+from tests.support.servers import NAME, AudioHost, gated
 from tests.support.sounds import DATA
 
-NAME = "1688-142285-0005.flac"
 ORDER = ["created", "running", "succeeded"]
 STEPS = ["download", "decode", "vad", "encode", "diarize", "embed"]
-
-
-def gated(host: AudioHost) -> str:
-    """Serve a recording whose second half waits for the gate; returns its address."""
-    host.serve(NAME, (DATA / NAME).read_bytes())
-    return host.url(f"gated/{NAME}")
 
 
 def follow(client: Client, job_id: str) -> list[Json]:

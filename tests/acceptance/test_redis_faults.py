@@ -12,9 +12,11 @@ import requests
 from redis import Redis
 
 from shared.local.stack import Process, RedisServer, Stack
-from tests.acceptance.conftest import LOOPBACK, first_client, running
 from tests.support.client import Client, Json, eventually
 from tests.support.servers import Link, link
+from tests.support.stacks import LOOPBACK, first_client, running
+
+pytestmark = pytest.mark.alone
 
 ANSWER_WITHIN_S = 5.0
 WORK_WITHIN_S = 15.0

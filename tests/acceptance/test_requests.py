@@ -10,28 +10,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.answers import UNREACHABLE, fields, refused
 from tests.support.client import Client
-
-UNREACHABLE = "http://no-such-host.invalid/a.wav"
-
-
-def refused(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is an error in the service's envelope; returns it."""
-    assert answer.status_code == status, answer.text
-    body: dict[str, Any] = answer.json()
-    assert body["code"] == code
-    assert body["message"]
-    assert body.keys() <= {"requestId", "code", "message", "errors"}
-    assert answer.headers["X-Request-Id"] == body["requestId"]
-    assert str(uuid.UUID(body["requestId"])) == body["requestId"]
-    return body
-
-
-def fields(answer: requests.Response) -> list[str]:
-    """Check that an answer refuses the request; returns the fields it finds fault with."""
-    body = refused(answer, 400, "invalid_request")
-    assert all(error["message"] for error in body["errors"])
-    return [error["field"] for error in body["errors"]]
 
 
 def test_the_message_of_a_bad_request_is_its_first_error(client: Client) -> None:
@@ -40,7 +20,10 @@ def test_the_message_of_a_bad_request_is_its_first_error(client: Client) -> None
     assert body["message"] == f"{first['field']}: {first['message']}"
 
 
-@pytest.mark.parametrize("path", ["/v2/jobs", "/v1/jobs", "/v1/media", f"/v1/jobs/{uuid.uuid4()}"])
+NO_JOB = "0e2c1a4e-7a4f-4a67-9f43-0123456789ab"
+
+
+@pytest.mark.parametrize("path", ["/v2/jobs", "/v1/jobs", "/v1/media", f"/v1/jobs/{NO_JOB}"])
 def test_an_unknown_query_parameter_is_named(path: str, client: Client) -> None:
     assert fields(client.send("GET", f"{path}?statuss=failed")) == ["statuss"]
 
@@ -107,7 +90,7 @@ def test_the_scheme_is_read_in_any_case(client: Client) -> None:
     assert client.send("GET", "/v1/test", headers={"Authorization": f"bearer {client.key}"}).status_code == 200
 
 
-@pytest.mark.parametrize("job_id", [str(uuid.uuid4()), "x", "a" * 2000, "%00", "%ff%fe", "*", "timbre:queued"])
+@pytest.mark.parametrize("job_id", [NO_JOB, "x", "a" * 2000, "%00", "%ff%fe", "*", "timbre:queued"])
 def test_an_unknown_job_is_not_found(job_id: str, client: Client) -> None:
     refused(client.send("GET", f"/v1/jobs/{job_id}"), 404, "not_found")
 
@@ -127,7 +110,7 @@ def test_an_unknown_path_is_not_found(client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/v1/voiceprint"), ("PUT", "/v1/jobs/0e2c1a4e-7a4f-4a67-9f43-0123456789ab"), ("TRACE", "/v1/test")],
+    [("GET", "/v1/voiceprint"), ("PUT", f"/v1/jobs/{NO_JOB}"), ("TRACE", "/v1/test")],
 )
 def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, client: Client) -> None:
     answer = client.send(method, path)

@@ -8,8 +8,7 @@ import requests
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
 from shared.local.stack import Stack
-from tests.acceptance.test_failures import failure
-from tests.acceptance.test_requests import fields, refused
+from tests.support.answers import failure, fields, refused
 from tests.support.client import Client, put, voiceprint
 from tests.support.sounds import DATA
 

@@ -2,8 +2,7 @@
 
 from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
-from tests.acceptance.test_failures import failure
-from tests.acceptance.test_requests import UNREACHABLE, fields, refused
+from tests.support.answers import UNREACHABLE, failure, fields, refused
 from tests.support.client import Client, Json
 from tests.support.sounds import DATA, DOMINANT, OTHER
 

@@ -5,10 +5,9 @@ import signal
 from collections.abc import Callable
 
 from shared.local.stack import Process, Stack
-from tests.acceptance.test_failures import failure
-from tests.acceptance.test_jobs import NAME, gated
+from tests.support.answers import failure
 from tests.support.client import Client, eventually, voiceprint
-from tests.support.servers import AudioHost
+from tests.support.servers import NAME, AudioHost, gated
 
 
 def worker_of(stack: Stack) -> Process:

@@ -1,20 +1,25 @@
 """Plots of error rates and scores as PNG files."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.special import ndtri
 
 from tests.eval.metrics import error_rates
 from tests.eval.verification import Scored
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _TICKS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4])
 
 
 def det_curves(all_scored: list[Scored], path: Path) -> None:
-    """Plot false rejects over false accepts on normal deviates (Martin et al., 1997)."""
-    figure = Figure(figsize=(7, 7), layout="constrained")
+    """Draw false rejects over false accepts on normal deviates (Martin et al., 1997)."""
+    figure = _figure(7, 7)
     axes = figure.subplots()
     for scored in all_scored:
         frr, far = error_rates(scored.scores, scored.same)
@@ -30,8 +35,8 @@ def det_curves(all_scored: list[Scored], path: Path) -> None:
 
 
 def histograms(all_scored: list[Scored], path: Path) -> None:
-    """Plot the distributions of the cosines of targets and of non-targets."""
-    figure = Figure(figsize=(8, 2 * len(all_scored)), layout="constrained")
+    """Draw the distributions of the cosines of targets and of non-targets."""
+    figure = _figure(8, 2 * len(all_scored))
     bins = np.linspace(-0.2, 1.0, 61)
     for axes, scored in zip(np.atleast_1d(figure.subplots(len(all_scored), sharex=True)), all_scored, strict=True):
         for same, name in ((True, "same speaker"), (False, "two speakers")):
@@ -40,3 +45,10 @@ def histograms(all_scored: list[Scored], path: Path) -> None:
     axes.set_xlabel("cosine")
     axes.legend(fontsize="x-small")
     figure.savefig(path, dpi=120)
+
+
+def _figure(width: float, height: float) -> Figure:
+    # Only the full set of packages brings matplotlib, and the rest of the evaluation does without it.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

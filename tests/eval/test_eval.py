@@ -5,7 +5,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -13,9 +12,8 @@ from click.testing import CliRunner
 from tests.eval import simulate
 from tests.eval.__main__ import main
 from tests.eval.recordings import read_manifest
+from tests.support.manifests import COLUMNS, talk
 from tests.support.speech import DATA, Clip, read_clips
-
-COLUMNS = ("file", "speaker", "dataset", "kind", "note")
 
 
 @pytest.fixture
@@ -51,18 +49,7 @@ def with_a_failure(manifest: Path) -> Path:
     return manifest
 
 
-def talk(path: Path, clips: list[Clip]) -> None:
-    """Write `clips` one after the other, with an RTTM file."""
-    soundfile.write(path.with_suffix(".flac"), np.concatenate([clip.samples for clip in clips]), 16_000)
-    ends = np.cumsum([len(clip.samples) / 16_000 for clip in clips])
-    turns = zip(clips, np.concatenate([[0.0], ends]), ends, strict=False)
-    path.with_suffix(".rttm").write_text(
-        "".join(
-            f"SPEAKER talk 1 {start} {end - start} <NA> <NA> {clip.speaker} <NA> <NA>\n" for clip, start, end in turns
-        )
-    )
-
-
+@pytest.mark.nemo
 @pytest.mark.filterwarnings("ignore")
 def test_eval_scores_trials_and_conversations(manifest: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [str(manifest), "--model", "ge2e", "--out", str(tmp_path / "out")])
@@ -82,6 +69,7 @@ def test_eval_scores_trials_and_conversations(manifest: Path, tmp_path: Path) ->
     assert re.search(r" 6/15 +15 +0.00  \[ 0.00,  0.00\]  0.000   \[0.000, 0.000\]$", found)
 
 
+@pytest.mark.nemo
 @pytest.mark.filterwarnings("ignore")
 def test_a_job_that_fails_counts_as_wrong_and_its_speech_as_missed(with_a_failure: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [str(with_a_failure), "--model", "ge2e", "--out", str(tmp_path / "out")])

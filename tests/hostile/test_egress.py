@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.domain.addresses import AddressRules, HttpUrl, InvalidAddress
+from shared.domain.addresses import AddressRules, HttpUrl
+from tests.support.egress import OPEN, fetch
 from tests.support.origins import drips, for_ever, ok, origin, redirects_to, says
 from worker.egress import (
     GET_REDIRECTS,
@@ -56,17 +57,6 @@ BLANKS = [
 def resolver(host):
     name = host.lower().rstrip(".")
     return DNS[name] if name in DNS else system_resolver(host)
-
-
-def fetch(egress, url, *, deadline_s=30.0, max_redirects=3):
-    try:
-        target = HttpUrl.parse(url)
-    except InvalidAddress as error:
-        raise AddressRefused(str(error)) from None
-    with egress.request(
-        "GET", target, deadline_s=deadline_s, max_redirects=max_redirects, redirect_statuses=GET_REDIRECTS
-    ) as answer:
-        return answer.status, answer.read(1 << 20)
 
 
 @pytest.fixture
@@ -157,13 +147,10 @@ def test_a_host_that_takes_no_connection_at_one_address_is_tried_at_the_next():
         assert fetch(egress, f"http://two.example:{host.port}/")[1] == b"here"
 
 
-OPEN = Egress(rules=AddressRules.parse("1-65535", "127.0.0.0/8"))
-
-
 def test_a_proxy_of_the_environment_is_not_used(canaries, tmp_path):
     with origin(says(ok(b"direct"))) as host:
         code = (
-            "from tests.hostile.test_egress import OPEN, fetch;"
+            "from tests.support.egress import OPEN, fetch;"
             f"print(fetch(OPEN, 'http://127.0.0.1:{host.port}/')[1].decode())"
         )
         proxy = f"http://127.0.0.1:{canaries[0].port}"

@@ -17,12 +17,12 @@ from shared.adapters.media import open_media, open_sources
 from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
 from shared.domain.sources import S3Url, parse_source
 from shared.settings import Settings
-from tests.acceptance.conftest import first_client, running
 from tests.support.client import put, voiceprint
 from tests.support.origins import origin, says
 from tests.support.readme import ROOT, block
 from tests.support.receiver import receiving, wait_for
 from tests.support.sounds import DATA
+from tests.support.stacks import first_client, running
 from worker.egress import Egress
 from worker.recordings.fetch import SourceFetcher
 

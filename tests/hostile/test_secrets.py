@@ -11,11 +11,11 @@ import pytest
 from redis import Redis
 
 from shared.domain.voiceprints import Voiceprint
-from tests.acceptance.conftest import LOOPBACK, first_client, running
 from tests.support.client import put, voiceprint
 from tests.support.origins import ok, origin, redirects_to, says
 from tests.support.receiver import receiving, wait_for
 from tests.support.sounds import DATA
+from tests.support.stacks import LOOPBACK, first_client, running
 
 CLIP = (DATA / "1688-142285-0005.flac").read_bytes()
 CANARY = f"canary{uuid.uuid4().hex}"

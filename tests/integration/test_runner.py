@@ -14,7 +14,7 @@ from shared.domain.limits import Limits
 from shared.domain.voiceprints import Voiceprint
 from tests.support.client import eventually
 from tests.support.records import LEASE_S, finish, job_service, output, submission
-from tests.unit.test_diarization import ToyEmbedder, voices
+from tests.support.toys import ToyEmbedder, voices
 from worker.jobs.handlers import Handlers
 from worker.jobs.runner import Runner
 from worker.voices.voiceprint import Nets

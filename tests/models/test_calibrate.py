@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from models import registry
 from models.install import install
 from tests.eval import calibrate
-from tests.eval.test_eval import COLUMNS, talk
+from tests.support.manifests import COLUMNS, talk
 from tests.support.speech import DATA, read_clips
 
 

@@ -1,6 +1,5 @@
 """The numpy front ends against the libraries the networks were trained with."""
 
-import librosa
 import numpy as np
 import pytest
 
@@ -10,21 +9,30 @@ from tests.support.speech import Clip
 LENGTHS = [1_600, 11_317, 16_000, 47_999]
 
 
+@pytest.mark.nemo
 @pytest.mark.parametrize(("n_fft", "n_mels"), [(512, 80), (400, 40)])
 def test_the_filterbank_is_that_of_librosa(n_fft: int, n_mels: int) -> None:
+    import librosa
+
     reference = librosa.filters.mel(sr=16_000, n_fft=n_fft, n_mels=n_mels)
     np.testing.assert_allclose(mel_filterbank(n_fft, n_mels), reference, atol=1e-8)
 
 
+@pytest.mark.nemo
 def test_the_windows_are_those_of_librosa() -> None:
+    import librosa
+
     np.testing.assert_allclose(hann(400), librosa.filters.get_window("hann", 400, fftbins=True), atol=1e-7)
     np.testing.assert_allclose(
         hann(400, periodic=False), librosa.filters.get_window("hann", 400, fftbins=False), atol=1e-7
     )
 
 
+@pytest.mark.nemo
 @pytest.mark.parametrize("num_samples", LENGTHS)
 def test_ge2e_hears_what_librosa_computes(clips: list[Clip], num_samples: int) -> None:
+    import librosa
+
     samples = clips[0].samples[:num_samples]
     reference = librosa.feature.melspectrogram(y=samples, sr=16_000, n_fft=400, hop_length=160, n_mels=40)
     np.testing.assert_allclose(ge2e_features(samples), reference.T, rtol=1e-4, atol=1e-6 * reference.max())

@@ -5,7 +5,6 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -43,6 +42,8 @@ class Reference:
 
     def embed(self, samples: Samples) -> NDArray[np.float32]:
         """Return the embedding of a recording: volume raised, padded to whole partials, mean of the partials."""
+        import librosa
+
         rms_dbfs = 10 * np.log10(np.mean(np.square(samples)))
         samples = samples * 10 ** (max(0.0, -30 - rms_dbfs) / 20)
         starts = partial_starts(len(samples))

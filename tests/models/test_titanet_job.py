@@ -9,9 +9,9 @@ import pytest
 from models.registry import entry
 from shared.domain.audio import Segment
 from shared.domain.voiceprints import Voiceprint
-from tests.acceptance.conftest import first_client, running
 from tests.support import sounds
 from tests.support.client import Client
+from tests.support.stacks import first_client, running
 
 pytestmark = [pytest.mark.nemo, pytest.mark.filterwarnings("ignore")]
 

@@ -9,6 +9,10 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import repeat
 
+from tests.support.sounds import DATA
+
+#: Recording that most tests use: one person, some 7 s.
+NAME = "1688-142285-0005.flac"
 _DRIP_S = 0.05
 _SLOW_S = 0.1
 _BLOCK = b"\0" * 65536
@@ -70,6 +74,12 @@ def audio_host() -> Iterator[AudioHost]:
             host.gate.set()
             host.shutdown()
             thread.join()
+
+
+def gated(host: AudioHost) -> str:
+    """Serve a recording whose second half waits for the gate; returns its address."""
+    host.serve(NAME, (DATA / NAME).read_bytes())
+    return host.url(f"gated/{NAME}")
 
 
 class Link:

@@ -17,6 +17,8 @@ from worker.recordings.decoder_protocol import HEADER, SAMPLE_RATE_HZ
 
 DATA = Path(__file__).parents[1] / "data"
 RATE = 16_000
+#: A second without sound.
+PAUSE = AudioSegment.silent(1000, frame_rate=RATE)
 
 #: Who speaks in `conversation.flac`: 1688 for some 15 s, 3080 for some 10 s.
 CONVERSATION = ("3080-5032-0004", "1688-142285-0006", "3080-5032-0000", "1688-142285-0007")

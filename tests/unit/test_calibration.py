@@ -1,28 +1,15 @@
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from models.registry import default_card
-from shared.domain.calibration import NUM_FEATURES, Calibration, confidence, features
+from shared.domain.calibration import NUM_FEATURES, confidence, features
 from shared.domain.errors import InvalidVoiceprint
-from shared.domain.voiceprints import Voiceprint
 from shared.settings import Settings
-from tests.unit.test_quality import CLEAN
+from tests.support.toys import CLEAN, ZERO, toy_calibration, voiceprint
 
 TELEPHONE = replace(CLEAN, narrowband=True)
-WEIGHTS = np.array([-10.0, 0, 0, 0, 20.0, 0, 0, 0])
-ZERO = np.zeros(2, np.float32)
-NONE = np.zeros((0, 2), np.float32)
-
-
-def toy(means=MappingProxyType({"clean": ZERO}), nuisance=NONE):
-    return Calibration(model_id="toy@1", data="toy", weights=WEIGHTS, means=means, nuisance=nuisance)
-
-
-def voiceprint(x, y, capture=CLEAN, model="toy@1"):
-    return Voiceprint(model, np.array([x, y], np.float32), capture)
 
 
 @pytest.mark.parametrize(("llr", "percent"), [(0.0, 50), (900.0, 100), (-900.0, 0)])
@@ -37,14 +24,14 @@ def test_a_confidence_means_at_least_that_probability(percent):
 
 
 def test_the_ratio_weighs_the_cosine_and_both_qualities():
-    calibration = toy({"clean": ZERO, "telephone": ZERO})
+    calibration = toy_calibration({"clean": ZERO, "telephone": ZERO})
     assert calibration.llr(voiceprint(1, 0), voiceprint(1, 0)) == pytest.approx(10.0)
     assert calibration.llr(voiceprint(1, 0), voiceprint(0, 1, TELEPHONE)) == pytest.approx(-10.0)
 
 
 def test_each_vector_is_seen_from_the_mean_of_its_condition():
     means = {"clean": ZERO, "telephone": np.array([0.0, 1.0], np.float32)}
-    calibration = toy(means)
+    calibration = toy_calibration(means)
     same_once_the_channel_is_gone = calibration.llr(voiceprint(1, 0), voiceprint(1, 1, TELEPHONE))
     assert same_once_the_channel_is_gone == pytest.approx(10.0)
     assert calibration.compensated(voiceprint(0, 0)).tolist() == [0, 0]
@@ -58,13 +45,13 @@ def test_features_hold_the_worse_of_both_and_whether_the_channels_differ():
 
 
 def test_voiceprints_of_two_models_are_not_compared():
-    calibration = toy()
+    calibration = toy_calibration()
     with pytest.raises(InvalidVoiceprint, match="toy@1 cannot be compared with one of toy@2"):
         calibration.llr(voiceprint(1, 0), voiceprint(1, 0, model="toy@2"))
 
 
 def test_directions_in_which_channels_move_a_voice_do_not_count():
-    calibration = toy(nuisance=np.array([[0.0, 1.0]], np.float32))
+    calibration = toy_calibration(nuisance=np.array([[0.0, 1.0]], np.float32))
     assert calibration.llr(voiceprint(0.6, 0.8), voiceprint(0.6, -0.8)) == pytest.approx(10.0)
 
 

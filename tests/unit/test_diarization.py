@@ -1,11 +1,9 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from shared.domain.audio import Segment, Waveform
-from shared.domain.diarization import Diarization, Turn, label, merge_turns
-from shared.domain.models import ClusteringThresholds, ModelCard
+from shared.domain.diarization import Diarization, label, merge_turns
+from tests.support.toys import THRESHOLDS, ToyEmbedder, turn, voices
 from worker.voices.clustering import (
     by_appearance,
     cluster,
@@ -18,36 +16,6 @@ from worker.voices.clustering import (
     viterbi,
     windows,
 )
-
-THRESHOLDS = ClusteringThresholds(
-    windows_s=(1.5, 1.0), hop_s=0.5, max_speakers=4, split_gate=0.1, split_gate_s=0.5, split_penalty=0.02,
-    switch_cost_s=0.01, min_speaker_s=1.0, merge_cosine=0.9, link_cosine=0.8,
-)  # fmt: skip
-CARD = ModelCard(
-    handle="toy", revision="1", architecture="toy", dimension=16, sample_rate_hz=16_000, min_speech_s=1.0,
-    licence="none", source="none", clustering=THRESHOLDS,
-)  # fmt: skip
-
-
-def voices(*who: int, noise: float = 0.05, seed: int = 0) -> np.ndarray:
-    """One embedding per window: orthogonal voices with a little noise."""
-    rng = np.random.default_rng(seed)
-    raw = np.eye(16, dtype=np.float32)[list(who)] + noise * rng.standard_normal((len(who), 16)).astype(np.float32)
-    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
-
-
-def turn(start, end, speaker):
-    return Turn(Segment(start, end), speaker)
-
-
-@dataclass
-class ToyEmbedder:
-    """Knows which voice sounds when in the joined speech: `frames` holds one voice number per second."""
-
-    card: ModelCard = CARD
-
-    def pool(self, frames, spans):
-        return voices(*(frames[int((s.start_s + s.end_s) / 2)] for s in spans))
 
 
 def test_the_dominant_speaker_speaks_longest_in_all():

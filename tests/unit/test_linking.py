@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from shared.domain.audio import Segment
 from shared.domain.diarization import SpeakerHints
-from tests.unit.test_diarization import THRESHOLDS, voices
-from worker.voices.chunks import DiarizedChunk, LocalSpeaker
-from worker.voices.clustering import by_appearance, centroids, cluster
+from tests.support.toys import THRESHOLDS, chunk, voices
+from worker.voices.chunks import LocalSpeaker
+from worker.voices.clustering import by_appearance, cluster
 from worker.voices.linking import link, link_speakers
 
 ANY = SpeakerHints()
@@ -64,20 +63,6 @@ def test_a_piece_that_is_the_whole_recording_has_as_many_speakers_as_was_asked_f
     labels = cluster(voices(*[0] * 12, *[1] * 12, *[2] * 12), THRESHOLDS, SpeakerHints(least, most))
     count = labels.max() + 1
     assert least <= count <= (most or 12)
-
-
-def chunk(heard, labels, speech=None):
-    """A chunk whose local clustering said `labels`; one segment of speech unless others are given."""
-    embeddings, labels = voices(*heard, seed=len(heard)), np.array(labels)
-    middles = centroids(embeddings, labels)
-    seconds = np.bincount(labels) * THRESHOLDS.hop_s
-    return DiarizedChunk(
-        segment=Segment(0.0, 60.0), speech=speech or [Segment(0.0, len(heard) * THRESHOLDS.hop_s)],
-        activity=np.zeros(0, np.uint8),
-        speakers=[LocalSpeaker(centroid=m, seconds=s, voice=None) for m, s in zip(middles, seconds, strict=True)],
-        hop_s=THRESHOLDS.hop_s, labels=labels, coordinates=embeddings.astype(np.float16),
-        basis=np.eye(16, dtype=np.float16),
-    )  # fmt: skip
 
 
 def test_who_was_overheard_in_one_piece_is_known_from_the_others():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from shared.domain.audio import Segment, Waveform
-from shared.domain.quality import Capture, Condition, Quality, is_clipped, is_narrowband, snr_db
+from shared.domain.quality import Condition, Quality, is_clipped, is_narrowband, snr_db
 from tests.support.sounds import DATA, read_waveform
+from tests.support.toys import CLEAN
 
 RATE = 16_000
-CLEAN = Capture(net_speech_s=20.0, snr_db=30.0, narrowband=False)
 GOOD = Quality(capture=CLEAN, num_speakers=1, share=1.0, lead=1.0, consistency=0.9, clipped=False)
 
 

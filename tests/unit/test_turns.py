@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from shared.domain.audio import Segment, total_s
 from shared.domain.diarization import merge_turns
-from tests.unit.test_diarization import turn
-from tests.unit.test_linking import chunk
+from tests.support.toys import chunk, turn
 from worker.voices.clustering import MIN_TURN_S, turns, windows, without_short_turns
 from worker.voices.confidence import probabilities, turn_confidence
 

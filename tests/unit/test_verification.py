@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from shared.domain.verification import Comparison, OperatingPoint, compare
-from tests.unit.test_calibration import toy, voiceprint
+from tests.support.toys import toy_calibration, voiceprint
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_without_calibration_nothing_is_decided():
 
 
 def test_with_calibration_the_confidence_is_its():
-    assert compare(voiceprint(1, 0), voiceprint(1, 0), toy()).confidence == 99
+    assert compare(voiceprint(1, 0), voiceprint(1, 0), toy_calibration()).confidence == 99

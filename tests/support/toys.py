@@ -1,0 +1,79 @@
+"""Toy voices, models and calibrations: two or sixteen dimensions, no network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from shared.domain.audio import Segment
+from shared.domain.calibration import Calibration
+from shared.domain.diarization import Turn
+from shared.domain.models import ClusteringThresholds, ModelCard
+from shared.domain.quality import Capture
+from shared.domain.voiceprints import Voiceprint
+from worker.voices.chunks import DiarizedChunk, LocalSpeaker
+from worker.voices.clustering import centroids
+
+CLEAN = Capture(net_speech_s=20.0, snr_db=30.0, narrowband=False)
+THRESHOLDS = ClusteringThresholds(
+    windows_s=(1.5, 1.0), hop_s=0.5, max_speakers=4, split_gate=0.1, split_gate_s=0.5, split_penalty=0.02,
+    switch_cost_s=0.01, min_speaker_s=1.0, merge_cosine=0.9, link_cosine=0.8,
+)  # fmt: skip
+CARD = ModelCard(
+    handle="toy", revision="1", architecture="toy", dimension=16, sample_rate_hz=16_000, min_speech_s=1.0,
+    licence="none", source="none", clustering=THRESHOLDS,
+)  # fmt: skip
+ZERO = np.zeros(2, np.float32)
+NONE = np.zeros((0, 2), np.float32)
+_WEIGHTS = np.array([-10.0, 0, 0, 0, 20.0, 0, 0, 0])
+
+
+def voices(*who: int, noise: float = 0.05, seed: int = 0) -> np.ndarray:
+    """Return one embedding per window: orthogonal voices with a little noise, shape (len(who), 16)."""
+    rng = np.random.default_rng(seed)
+    raw = np.eye(16, dtype=np.float32)[list(who)] + noise * rng.standard_normal((len(who), 16)).astype(np.float32)
+    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+
+@dataclass
+class ToyEmbedder:
+    """Embedder whose `frames` hold one voice number per second of the joined speech."""
+
+    card: ModelCard = CARD
+
+    def pool(self, frames: Sequence[int], spans: Sequence[Segment]) -> np.ndarray:
+        """Return the embedding of the voice in the middle of each span."""
+        return voices(*(frames[int((s.start_s + s.end_s) / 2)] for s in spans))
+
+
+def toy_calibration(
+    means: Mapping[str, np.ndarray] = MappingProxyType({"clean": ZERO}), nuisance: np.ndarray = NONE
+) -> Calibration:
+    """Return a calibration of the model toy@1 that weighs the cosine alone."""
+    return Calibration(model_id="toy@1", data="toy", weights=_WEIGHTS, means=means, nuisance=nuisance)
+
+
+def voiceprint(x: float, y: float, capture: Capture = CLEAN, model: str = "toy@1") -> Voiceprint:
+    """Return a voiceprint in two dimensions."""
+    return Voiceprint(model, np.array([x, y], np.float32), capture)
+
+
+def turn(start_s: float, end_s: float, speaker: str) -> Turn:
+    """Return a turn."""
+    return Turn(Segment(start_s, end_s), speaker)
+
+
+def chunk(heard: Sequence[int], said: Sequence[int], speech: Sequence[Segment] | None = None) -> DiarizedChunk:
+    """Return a chunk with the labels that its clustering said; one segment of speech unless others are given."""
+    embeddings = voices(*heard, seed=len(heard))
+    labels = np.array(said)
+    middles = centroids(embeddings, labels)
+    seconds = np.bincount(labels) * THRESHOLDS.hop_s
+    return DiarizedChunk(
+        segment=Segment(0.0, 60.0), speech=speech or [Segment(0.0, len(heard) * THRESHOLDS.hop_s)],
+        activity=np.zeros(0, np.uint8),
+        speakers=[LocalSpeaker(centroid=m, seconds=s, voice=None) for m, s in zip(middles, seconds, strict=True)],
+        hop_s=THRESHOLDS.hop_s, labels=labels, coordinates=embeddings.astype(np.float16),
+        basis=np.eye(16, dtype=np.float16),
+    )  # fmt: skip
