@@ -41,8 +41,8 @@ fuzz:    ## Decode N damaged files (20000): make fuzz N=500
 fuzz-api: ## Try every operation with N examples (1000) made from the API's own description
 	@$(LOCAL) fuzz-api $(or $(N),1000)
 lock:    ## Renew the locked sets of packages from pyproject.toml
-	$(LOCK) pyproject.toml $(LITE) -o requirements-lite.lock
 	$(LOCK) pyproject.toml $(LITE) --extra dev --extra reference --extra nemo -o requirements-full.lock
+	$(LOCK) pyproject.toml $(LITE) -c requirements-full.lock -o requirements-lite.lock
 	$(LOCK) pyproject.toml $(LITE) --extra dev -c requirements-full.lock -o requirements-dev.lock
 	$(LOCK) pyproject.toml --extra api --extra postgres -o api/requirements.lock
 	$(LOCK) pyproject.toml --extra worker --extra postgres -o worker/requirements.lock

@@ -10,9 +10,17 @@ from werkzeug.datastructures import HeaderSet
 from shared.settings import Settings
 
 #: Request headers that a page may send, besides those that every page may.
-_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer")
+_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Range")
 #: Response headers that a page may read, besides those that every page may.
-_RESPONSE_HEADERS = ("X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Retry-After")
+_RESPONSE_HEADERS = (
+    "X-Request-Id",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "Retry-After",
+    "Accept-Ranges",
+    "Content-Range",
+)
 #: Seconds for which a browser may remember the answer to a preflight, and so a revoked origin.
 _MAX_AGE_S = 600
 

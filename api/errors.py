@@ -108,13 +108,15 @@ STATUS: dict[type[RequestError], int] = {
 #: Every address speaks this one so far.
 _DIALECT = PyannoteAi("hex")
 #: Errors that the framework itself raises, by status.
-_FRAMEWORK: dict[int, RequestError] = {
-    404: NotFound("There is nothing at this address."),
-    405: MethodNotAllowed("This address does not answer that method."),
-    413: RequestTooLarge("The request's body is too large."),
-    416: RangeNotSatisfiable("The file ends before that range begins; ask for less, or leave Range out."),
-    415: UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json."),
+_FRAMEWORK: dict[int, tuple[type[RequestError], str]] = {
+    404: (NotFound, "There is nothing at this address."),
+    405: (MethodNotAllowed, "This address does not answer that method."),
+    413: (RequestTooLarge, "The request's body is too large."),
+    415: (UnsupportedMediaType, "Send the body as JSON, with Content-Type: application/json."),
+    416: (RangeNotSatisfiable, "The file ends before that range begins; ask for less, or leave Range out."),
 }
+#: Headers of the framework's errors that are passed on.
+_PASSED_ON = ("Allow", "Content-Range")
 #: What clients should do when a dependency is away.
 RETRY_AFTER = {"Retry-After": "5"}
 _HEADERS: dict[type[RequestError], dict[str, str]] = {
@@ -145,13 +147,19 @@ def answer(error: RequestError) -> Response:
 
 
 def _answer_framework(error: HTTPException) -> Response:
-    known = _FRAMEWORK.get(error.code or 500)
-    if known is None:
-        known = InvalidRequest(("request", error.description or error.name))
-    response = answer(known)
-    if allow := error.get_response().headers.get("Allow"):
-        response.headers["Allow"] = allow
+    if error.code in _FRAMEWORK:
+        response = answer(_framework_error(error.code))
+    else:
+        response = answer(InvalidRequest(("request", error.description or error.name)))
+    theirs = error.get_response().headers
+    response.headers.update({name: theirs[name] for name in _PASSED_ON if name in theirs})
     return response
+
+
+def _framework_error(status: int) -> RequestError:
+    # A new one each time: an exception that is raised again keeps every request that raised it alive.
+    kind, message = _FRAMEWORK[status]
+    return kind(message)
 
 
 def unreadable(error: Exception) -> RequestError:
@@ -199,7 +207,7 @@ class RequestParser(FlaskParser):
         if not req.content_length:
             return {}
         if not req.is_json:
-            raise _FRAMEWORK[415]
+            raise _framework_error(415)
         try:
             found = super().load_json(req, schema)
             json.dumps(found, ensure_ascii=False).encode()

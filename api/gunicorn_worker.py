@@ -22,9 +22,20 @@ class Worker(ThreadWorker):
     """Threaded gunicorn worker with JSON errors."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; requests that wait for a job's end are answered at once, with the job as it stands."""
-        self.wsgi.extensions["timbre"].jobs.stop_waiting()
+        """Stop on SIGTERM; requests that wait for a job's end are answered at once."""
+        self._stop_waiting()
         super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on SIGINT or SIGQUIT, likewise."""
+        self._stop_waiting()
+        super().handle_quit(sig, frame)
+
+    def _stop_waiting(self) -> None:
+        # A signal may come while the application is still loading.
+        app = getattr(self, "wsgi", None)
+        if app is not None:
+            app.extensions["timbre"].jobs.stop_waiting()
 
     def handle_error(self, _request: Any, client: Any, _address: Any, error: Exception) -> None:
         """Send the error in the API's envelope; gunicorn's answer is HTML, and its log quotes the request."""

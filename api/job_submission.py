@@ -56,13 +56,14 @@ def _require_allowed_webhook(webhook: Webhook | None) -> None:
         raise InvalidRequest(("webhook", "Must be an https:// address."))
     if not settings.address_rules().allow_port(url.port):
         raise InvalidRequest(("webhook", f"Port {url.port} is not allowed in an address."))
-    if _is_literal(url.host) and not settings.address_rules().allow(url.host, [url.host]):
-        raise InvalidRequest(("webhook", f"{url.host} is not on the public internet."))
+    host = url.host.rstrip(".")
+    if _is_literal(host) and not settings.address_rules().allow(host, [host]):
+        raise InvalidRequest(("webhook", f"{host} is not on the public internet."))
 
 
 def _is_literal(host: str) -> bool:
     try:
-        return bool(ipaddress.ip_address(host.rstrip(".")))
+        return bool(ipaddress.ip_address(host))
     except ValueError:
         return False
 

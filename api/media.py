@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response, g, request
 from flask_smorest import Blueprint
+from werkzeug.datastructures import Range
 from werkzeug.wsgi import wrap_file
 
 from api.auth import guarded
@@ -14,7 +15,7 @@ from api.description import raises
 from api.errors import InvalidRequest, RangeNotSatisfiable, RequestTooLarge
 from api.schemas.media import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
 from api.services import services
-from shared.domain.errors import MediaNotFound, NotFound
+from shared.domain.errors import NotFound
 from shared.domain.media import MediaPage
 from shared.domain.sources import MediaUrl
 
@@ -95,7 +96,7 @@ def delete_media(key: str) -> dict[str, Any]:
 def put_media(token: str) -> Response:
     """Store the body of the request as the file that its signed address stands for."""
     client_id, key = services().signed_media.read("upload", token)
-    services().jobs.media.save(client_id, key, _limited_body(services().settings.max_upload_bytes()))
+    services().jobs.save_media(client_id, key, _limited_body(services().settings.max_upload_bytes()))
     return Response(status=200)
 
 
@@ -107,20 +108,25 @@ def put_media(token: str) -> Response:
 def get_media(token: str) -> Response:
     """Give the file that the signed address stands for, or a part of it."""
     client_id, key = services().signed_media.read("download", token)
-    try:
-        file = services().jobs.media.open_upload(client_id, key)
-    except MediaNotFound as error:
-        raise NotFound(str(error)) from None
+    file = services().jobs.open_media(client_id, key)
     size = os.fstat(file.fileno()).st_size
     kind = _TYPES.get(PurePosixPath(key).suffix.lower(), _ANY_TYPE)
     response = Response(wrap_file(request.environ, file), mimetype=kind, headers=_HARMLESS)
     response.content_length = size
     response.cache_control.private = True
     response.accept_ranges = "bytes"
-    # Other units, and several ranges at once, may be ignored (RFC 9110, 14.2).
-    if request.range and request.range.units == "bytes" and len(request.range.ranges) == 1:
+    if request.method == "GET" and _asks_for_a_part(request.range, size):
         response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
     return response
+
+
+def _asks_for_a_part(wanted: Range | None, size: int) -> bool:
+    """Tell whether to heed a Range header: other units and several ranges may be ignored (RFC 9110, 14.2)."""
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        return False
+    start, _ = wanted.ranges[0]
+    # The last bytes of a shorter file are all of it.
+    return start >= -size
 
 
 def _limited_body(limit: int) -> Iterator[bytes]:

@@ -7,8 +7,16 @@ from flask import request
 from api.auth import guarded
 from api.description import gives
 from api.job_submission import submit, submits_job
-from api.schemas.recordings import DiarizeRequest, IdentifyRequest, JobCreated, VerifyRequest, VoiceprintRequest
+from api.schemas.recordings import (
+    MAX_VOICEPRINTS,
+    DiarizeRequest,
+    IdentifyRequest,
+    JobCreated,
+    VerifyRequest,
+    VoiceprintRequest,
+)
 from shared.dialects.pyannoteai.outputs import (
+    MAX_VOICEPRINT_LENGTH,
     DiarizationOutput,
     IdentificationOutput,
     VerificationOutput,
@@ -19,7 +27,7 @@ from shared.domain.jobs import JobSubmission
 blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name and verify them.")
 
 #: Largest request to identify, in bytes: fifty voiceprints of the greatest length, and what stands round them.
-MAX_IDENTIFY_BYTES = 50 * 20_000 + 100_000
+MAX_IDENTIFY_BYTES = MAX_VOICEPRINTS * MAX_VOICEPRINT_LENGTH + 100_000
 
 
 @blueprint.before_request

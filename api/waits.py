@@ -12,12 +12,12 @@ class Waits:
     Parameters
     ----------
     threads : of the API process.
-    share : of them that may wait, 0 to 1; at least one may, unless it is the only one.
+    share : of them that may wait, 0 to 1; at least one may wait, and one never does.
     """
 
     def __init__(self, service: JobService, threads: int, share: float) -> None:
         self._service = service
-        most = max(1, int(threads * share)) if threads > 1 else 0
+        most = min(max(1, int(threads * share)), threads - 1)
         self._free = threading.BoundedSemaphore(most) if most else None
 
     def job(self, client_id: str, job_id: str, seconds: float) -> Job:

@@ -1,8 +1,10 @@
 """Job service: every verb on jobs, their webhooks and their uploads that an edge may use."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 import structlog
 
@@ -27,11 +29,11 @@ from shared.domain.jobs import (
     Job,
     JobPage,
     JobSubmission,
-    Overdue,
     PageQuery,
     Receipt,
     Reply,
     Status,
+    UnfinishedJob,
     new_job_id,
 )
 from shared.domain.media import MediaPage
@@ -124,8 +126,8 @@ class JobService:
         ------
         NotFound, JobEnded
         """
-        overdue = Overdue(job_id=job_id, reply=self.find(client_id, job_id).reply)
-        if not self._end(overdue, Canceled("The job was canceled.")):
+        unfinished = UnfinishedJob(job_id=job_id, reply=self.find(client_id, job_id).reply)
+        if not self._end(unfinished, Canceled("The job was canceled.")):
             raise JobEnded("The job has ended already; there is nothing to cancel.")
         return self.find(client_id, job_id)
 
@@ -190,18 +192,37 @@ class JobService:
             raise _unknown_media(key)
         return digest
 
+    def save_media(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
+        """Store a file that the server received, whole or not at all; raises Unavailable."""
+        self.media.save(client_id, key, chunks)
+
+    def open_media(self, client_id: str, key: str) -> BinaryIO:
+        """Open an upload for reading; raises NotFound."""
+        try:
+            return self.media.open_upload(client_id, key)
+        except MediaNotFound as error:
+            raise NotFound(str(error)) from None
+
+    def sweep_media(self) -> int:
+        """Remove uploads past their time; return how many."""
+        return self.media.sweep()
+
     def reap(self) -> None:
         """Take back the jobs of silent workers, end those that nobody can finish, ring for those that wait."""
         found = self.jobs.reap()
-        for job in found.lost:
+        for job in (job for job in found.lost if self.speaks(job.reply.dialect)):
             self._end(job, WorkerLost(_LOST))
-        for job in found.late:
+        for job in (job for job in found.late if self.speaks(job.reply.dialect)):
             self._end(job, DeadlineExceeded(_LATE))
         for job_id in found.silent:
             self._ring(job_id)
 
-    def _end(self, job: Overdue, failure: JobFailure) -> bool:
+    def _end(self, job: UnfinishedJob, failure: JobFailure) -> bool:
         return self.jobs.end(job, self._ending(job.job_id, job.reply, failure))
+
+    def speaks(self, dialect: str) -> bool:
+        """Tell whether this release knows a dialect; records of a newer one may name others."""
+        return dialect in self.dialects
 
     def _ending(self, job_id: str, reply: Reply, outcome: Result | JobFailure) -> Ending:
         return self.dialects[reply.dialect].ending(job_id, reply, outcome)

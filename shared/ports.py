@@ -1,7 +1,6 @@
 """Ports: what use cases ask of the outside; `shared/adapters` answers."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from shared.domain.delivery import Delivery, DeliveryLog, LogEntry, Next
@@ -13,10 +12,10 @@ from shared.domain.jobs import (
     Job,
     JobPage,
     JobSubmission,
-    Overdue,
     PageQuery,
     Reaped,
     Status,
+    UnfinishedJob,
     Withdrawal,
 )
 from shared.domain.media import MediaPage
@@ -56,7 +55,7 @@ class JobStore(Protocol):
     def release(self, claim: Claim) -> bool:
         """Hand the job back, its attempt not counted; False when the claim was lost."""
 
-    def end(self, job: Overdue, ending: Ending) -> bool:
+    def end(self, job: UnfinishedJob, ending: Ending) -> bool:
         """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
 
     def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
@@ -141,11 +140,3 @@ class MediaAddresses(Protocol):
 
     def get_address(self, client_id: str, key: str) -> str:
         """Return the address to GET the upload from."""
-
-
-@dataclass(frozen=True)
-class Client:
-    """Caller of the API."""
-
-    id: str
-    name: str

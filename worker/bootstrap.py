@@ -63,20 +63,14 @@ def make_egress(settings: Settings) -> Egress:
     return Egress(rules=settings.address_rules())
 
 
-def make_deliveries(settings: Settings) -> RedisDeliveries:
-    """Return the store of webhooks on their way."""
-    redis = connect(settings.redis_url, retries=WORKER_RETRIES)
-    return RedisDeliveries(redis, Envelope(settings.secret_bytes()))
-
-
-def make_deliverer(settings: Settings) -> Deliverer:
+def make_deliverer(settings: Settings, service: JobService) -> Deliverer:
     """Return the sender of webhooks."""
     clients = SqlClients(open_migrated(settings.sql_url()), settings.secret_bytes())
     return Deliverer(
-        deliveries=make_deliveries(settings),
+        deliveries=service.deliveries,
         secrets=clients.webhook_secrets,
         egress=make_egress(settings),
-        dialects=speak(settings.webhook_signature_encoding),
+        dialects=service.dialects,
         https_only=not settings.allow_http_webhooks,
     )
 

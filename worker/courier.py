@@ -15,7 +15,7 @@ from shared.domain.delivery import Delivery
 from shared.domain.errors import SealBroken
 from shared.ports import DeliveryStore
 from shared.settings import Settings
-from worker.bootstrap import make_deliverer, make_deliveries, make_forgetting, make_service
+from worker.bootstrap import make_deliverer, make_forgetting, make_service
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
 from worker.webhooks.sender import Deliverer
@@ -84,11 +84,12 @@ def main() -> None:
     """Run a courier until SIGTERM or Ctrl-C."""
     settings = Settings.from_env()
     logs.configure(settings.log_level)
-    courier = Courier(make_deliveries(settings), make_deliverer(settings))
+    service = make_service(settings)
+    courier = Courier(service.deliveries, make_deliverer(settings, service))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: courier.stop())
     housekeeping = Housekeeping(
-        make_service(settings),
+        service,
         forget=make_forgetting(settings),
         mark_alive=partial(alive.mark, settings.data_dir, "courier"),
         lease_s=settings.lease_s,

@@ -22,6 +22,9 @@ _VENDOR_MODEL = re.compile(r"(precision|community)-\d+")
 _LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
 
 _LONGEST_URL = 4096
+_LONGEST_LABEL = 100
+#: Voiceprints of one request.
+MAX_VOICEPRINTS = 50
 #: Numbers of speakers that clients give are cut to this: a result grows with speakers times turns.
 _MOST_SPEAKERS = 100
 #: How many unknown fields a warning names, and how much of each name.
@@ -205,7 +208,7 @@ class LabelledVoiceprint(Request):
     label = fields.String(
         required=True,
         validate=[
-            validate.Length(1, 100),
+            validate.Length(1, _LONGEST_LABEL),
             validate.Regexp(_LABEL, error="Must not start with SPEAKER_, as the names of strangers do."),
         ],
         metadata={"pattern": "^(?![sS][pP][eE][aA][kK][eE][rR]_)", "examples": ["Ada"]},
@@ -215,9 +218,10 @@ class LabelledVoiceprint(Request):
     def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
         """Name the label in what is said of its voiceprint."""
         messages = error.messages
-        if isinstance(messages, dict) and "voiceprint" in messages and isinstance(data, dict):
+        label = data.get("label") if isinstance(data, dict) else None
+        if isinstance(messages, dict) and "voiceprint" in messages and isinstance(label, str):
             said = messages["voiceprint"]
-            messages["voiceprint"] = [f"Label {data.get('label')!r}: {message}" for message in said]
+            messages["voiceprint"] = [f"Label {label[:_LONGEST_LABEL]!r}: {message}" for message in said]
 
 
 class Matching(Request):
@@ -244,7 +248,9 @@ class Matching(Request):
 class IdentifyRequest(DiarizeRequest):
     """Request to diarize a recording and name the speakers whose voiceprint is given."""
 
-    voiceprints = _ShortList(fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, 50))
+    voiceprints = _ShortList(
+        fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, MAX_VOICEPRINTS)
+    )
     matching = fields.Nested(
         Matching,
         allow_none=True,

@@ -21,15 +21,18 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+import structlog
 from redis import Redis
 
 from shared.adapters.redis_jobs import LOG_TTL_S
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 from shared.adapters.sealing import Envelope
-from shared.dialects.pyannoteai import PyannoteAi
-from shared.domain.addresses import HttpUrl
+from shared.dialects import FIRST_DIALECT
+from shared.domain.addresses import HttpUrl, InvalidAddress
 from shared.domain.delivery import Delivery, DeliveryLog, DeliveryState, LogEntry, Next, Reason
-from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
+from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone, SealBroken
+
+log = structlog.get_logger()
 
 #: Webhooks sent for one client at the same time: half of what a courier sends, see `SENDERS`.
 PER_CLIENT = 8
@@ -37,6 +40,8 @@ PER_CLIENT = 8
 PER_HOST = 4
 #: Seconds after which the courier of a try is taken for dead: more than an exchange may last.
 SEND_S = 20.0
+#: Most tries of deliveries that the first release stored, which name no number.
+_FIRST_TRIES = 4
 #: Tries that a log keeps.
 LOG_LENGTH = 100
 
@@ -54,21 +59,29 @@ class RedisDeliveries:
 
     def take(self, most: int) -> list[Delivery]:
         """Take up to `most` due webhooks to send; a client and a host have limits of their own, see above."""
-        limits = (PER_CLIENT, PER_HOST, round(SEND_S * 1000), len(PyannoteAi.delays_s))
+        limits = (PER_CLIENT, PER_HOST, round(SEND_S * 1000), _FIRST_TRIES)
         taken = self._scripts("take", most, *limits, LOG_TTL_S * 1000, LOG_LENGTH)
-        return [
-            Delivery(
-                job_id=job_id,
-                client_id=client,
-                url=HttpUrl.parse(self._envelope.unseal(url, job_id)),
-                dialect=dialect or PyannoteAi.name,
-                body=self._envelope.unseal(body, job_id).encode(),
-                attempt=attempt,
-                sent=sent,
-                reason=reason,
-            )
-            for job_id, client, url, dialect, body, attempt, sent, reason in taken
-        ]
+        return [delivery for row in taken if (delivery := self._delivery(*row))]
+
+    def _delivery(
+        self, job_id: str, client: str, url: str, dialect: str, body: str, attempt: int, sent: int, reason: str
+    ) -> Delivery | None:
+        """Return a webhook that was taken; None where an earlier release took an address that is none to this one."""
+        try:
+            target = HttpUrl.parse(self._envelope.unseal(url, job_id))
+        except InvalidAddress:
+            log.warning("webhook has an address that cannot be opened", job_id=job_id)
+            return None
+        return Delivery(
+            job_id=job_id,
+            client_id=client,
+            url=target,
+            dialect=dialect or FIRST_DIALECT,
+            body=self._envelope.unseal(body, job_id).encode(),
+            attempt=attempt,
+            sent=sent,
+            reason=reason,
+        )
 
     def settle(self, delivery: Delivery, entry: LogEntry, then: Next) -> None:
         """Log a try and note what follows; a courier that was too slow is logged only."""
@@ -92,9 +105,12 @@ class RedisDeliveries:
         key = f"timbre:delivery:{job_id}"
         record: dict[str, str] = self._redis.hgetall(key)  # type: ignore[assignment]
         if record.get("client") != client_id:
-            raise _NONE
+            raise _no_webhook()
         lines: dict[str, str] = self._redis.hgetall(f"{key}:log")  # type: ignore[assignment]
-        tries = [self._entry(lines[number], job_id) for number in sorted(lines, key=int)]
+        try:
+            tries = [self._entry(lines[number], job_id) for number in sorted(lines, key=int)]
+        except SealBroken:
+            raise _no_webhook() from None
         return DeliveryLog(job_id, DeliveryState(record["state"]), tries)
 
     def _entry(self, line: str, job_id: str) -> LogEntry:
@@ -114,14 +130,15 @@ class RedisDeliveries:
         """
         answer = self._scripts("redeliver", job_id, client_id)
         if answer == "none":
-            raise _NONE
+            raise _no_webhook()
         if answer == "pending":
             raise DeliveryPending("This webhook still has tries to come; see its deliveries.")
         if answer == "gone":
             raise ResultGone("The result was deleted, so it cannot be delivered again; make the job again.")
 
 
-_NONE = NoWebhook("This job has no webhook to deliver: it asked for none, has not ended, or is unknown.")
+def _no_webhook() -> NoWebhook:
+    return NoWebhook("This job has no webhook to deliver: it asked for none, has not ended, or is unknown.")
 
 
 def _which(delivery: Delivery) -> tuple[str | int, ...]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import structlog
 from redis import Redis
-from redis.exceptions import RedisError
 
 #: Channel on which the script that ends a job publishes its id.
 CHANNEL = "timbre:ended"
@@ -34,6 +33,7 @@ class RedisEndings:
         self._waiting: dict[str, set[threading.Event]] = defaultdict(set)
         self._subscribed = threading.Event()
         self._listener: threading.Thread | None = None
+        self._broken = False
         #: True once `stop` was called.
         self.stopped = False
 
@@ -56,19 +56,22 @@ class RedisEndings:
                     del self._waiting[job_id]
 
     def stop(self) -> None:
-        """Wake everybody for good."""
+        """Wake everybody for good, within half a second; safe in a signal handler."""
         self.stopped = True
-        self._wake_all()
 
     def _listen(self) -> None:
         while not self.stopped:
             try:
                 self._follow_channel()
-            except (RedisError, OSError) as error:
-                log.warning("waiting for ends of jobs broke off", error=type(error).__name__)
+            except Exception as error:
+                # Once, for a Redis that forbids the channel says so at every try.
+                if not self._broken:
+                    log.warning("ends of jobs are not announced; waits look themselves", error=type(error).__name__)
+                self._broken = True
                 self._subscribed.clear()
                 self._wake_all()
                 time.sleep(_AWAY_S)
+        self._wake_all()
 
     def _follow_channel(self) -> None:
         with self._redis.pubsub() as channel:  # type: ignore[no-untyped-call]
@@ -79,6 +82,7 @@ class RedisEndings:
                     continue
                 if message["type"] == "subscribe":
                     self._subscribed.set()
+                    self._broken = False
                     self._wake_all()
                 elif message["type"] == "message":
                     self._wake(message["data"])

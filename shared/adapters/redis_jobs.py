@@ -34,7 +34,7 @@ from redis import Redis
 from shared.adapters.redis_endings import CHANNEL, RedisEndings
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 from shared.adapters.sealing import Envelope
-from shared.dialects.pyannoteai import PyannoteAi
+from shared.dialects import FIRST_DIALECT
 from shared.domain.commands import to_record
 from shared.domain.errors import IdempotencyMismatch, SealBroken, TooManyJobs
 from shared.domain.jobs import (
@@ -48,11 +48,11 @@ from shared.domain.jobs import (
     JobPage,
     JobSubmission,
     JobSummary,
-    Overdue,
     PageQuery,
     Reaped,
     Reply,
     Status,
+    UnfinishedJob,
     WebhookContent,
     Withdrawal,
 )
@@ -66,12 +66,12 @@ LOG_TTL_S = 7 * 24 * 3600
 RING_AFTER_S = 5.0
 _IDEMPOTENCY_S = 24 * 3600
 _JOB = "timbre:job:"
+#: Longest that a wait goes on without a look at the record: workers of an earlier release announce nothing.
+_LOOK_AGAIN_S = 5.0
 #: In place of a fence: whoever has the job, or nobody yet.
 _ANYBODY = "*"
 #: The place before all others in a list of jobs.
 _NEWEST = ["+inf", ""]
-#: Dialect of records that an earlier release wrote.
-_FIRST_DIALECT = PyannoteAi.name
 
 
 class RedisJobs:
@@ -171,7 +171,7 @@ class RedisJobs:
                 left_s = ends_at - time.monotonic()
                 if job is None or job.status.terminal or left_s <= 0 or self._endings.stopped:
                     return job
-                ended.wait(left_s)
+                ended.wait(min(left_s, _LOOK_AGAIN_S))
                 ended.clear()
 
     def stop_waiting(self) -> None:
@@ -200,7 +200,7 @@ class RedisJobs:
             job_id=job_id,
             client_id=client_id,
             record=json.loads(self._envelope.unseal(sealed, job_id)),
-            reply=_reply(reply),
+            reply=_reply(*reply),
             attempt=int(attempt),
             fence=int(fence),
         )
@@ -215,7 +215,7 @@ class RedisJobs:
         """End a claimed job; False, and nothing written, when the claim was lost."""
         return self._end(claim.job_id, claim.fence, ending)
 
-    def end(self, job: Overdue, ending: Ending) -> bool:
+    def end(self, job: UnfinishedJob, ending: Ending) -> bool:
         """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
         return self._end(job.job_id, _ANYBODY if job.fence is None else job.fence, ending)
 
@@ -254,8 +254,10 @@ class RedisJobs:
         )
         return Reaped(
             silent=silent,
-            lost=[Overdue(job_id=job_id, fence=int(fence), reply=_reply(reply)) for job_id, fence, reply in lost],
-            late=[Overdue(job_id=job_id, reply=_reply(reply)) for job_id, reply in late],
+            lost=[
+                UnfinishedJob(job_id=job_id, fence=int(fence), reply=_reply(*reply)) for job_id, fence, reply in lost
+            ],
+            late=[UnfinishedJob(job_id=job_id, reply=_reply(*reply)) for job_id, reply in late],
         )
 
     def backlog(self) -> Backlog:
@@ -285,7 +287,7 @@ class RedisJobs:
             status=Status(record["status"]),
             created_at=_time(record["created"]),
             updated_at=_time(record["updated"]),
-            reply=_reply_of(record),
+            reply=_reply(*map(record.get, ("dialect", "webhook", "status_only"))),
             step=record.get("step"),
             progress=int(record["progress"]) if "progress" in record else None,
             output=self._envelope.unseal(record["output"], job_id) if "output" in record else None,
@@ -315,14 +317,9 @@ def _same_request(found: list[str], idempotency: IdempotencyKey | None) -> str:
     return job_id
 
 
-def _reply(found: list[str]) -> Reply:
-    dialect, content = found
-    return Reply(dialect or _FIRST_DIALECT, WebhookContent(content))
-
-
-def _reply_of(record: dict[str, str]) -> Reply:
-    content = WebhookContent.STATUS if record.get("status_only") else WebhookContent.RESULT
-    return Reply(record.get("dialect", _FIRST_DIALECT), content if record.get("webhook") else WebhookContent.NOTHING)
+def _reply(dialect: str | None, webhook: str | None, status_only: str | None) -> Reply:
+    content = WebhookContent.STATUS if status_only else WebhookContent.RESULT
+    return Reply(dialect or FIRST_DIALECT, content if webhook else WebhookContent.NOTHING)
 
 
 def _call() -> str:

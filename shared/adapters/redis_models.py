@@ -1,7 +1,7 @@
 """List of models in Redis, which the workers publish for the API; it has no weights to look at."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from redis import Redis
 
@@ -23,5 +23,7 @@ class RedisModels:
 
     def all(self) -> list[ListedModel]:
         """Return the published list; empty when no worker runs."""
-        found = self._redis.get(_KEY)
-        return [ListedModel(**model) for model in json.loads(str(found))] if found else []
+        found = json.loads(str(self._redis.get(_KEY) or "[]"))
+        # A newer worker may say more of a model.
+        known = {field.name for field in fields(ListedModel)}
+        return [ListedModel(**{name: model[name] for name in known & model.keys()}) for model in found]

@@ -70,4 +70,7 @@ class Envelope:
         key = self._keys.unseal(raw[: self._wrapped_bytes], context)
         nonce = raw[self._wrapped_bytes :][:_NONCE_BYTES]
         body = raw[self._wrapped_bytes + _NONCE_BYTES :]
-        return AESGCM(key).decrypt(nonce, body, context.encode()).decode()
+        try:
+            return AESGCM(key).decrypt(nonce, body, context.encode()).decode()
+        except InvalidTag:
+            raise SealBroken from None

@@ -9,6 +9,8 @@ from shared.dialects.base import Dialect
 from shared.dialects.pyannoteai import PyannoteAi
 
 Dialects = Mapping[str, Dialect]
+#: Dialect of records that the first release wrote, which name none.
+FIRST_DIALECT = PyannoteAi.name
 
 
 def speak(signature_encoding: str) -> Dialects:

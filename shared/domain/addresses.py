@@ -47,7 +47,7 @@ class HttpUrl:
     #: Lower case, IPv6 without brackets.
     host: str
     port: int
-    #: Path and query, exactly as they were given: a signature may cover them.
+    #: Path and query as they were given, dot segments too: a signature may cover them.
     target: str
 
     @classmethod

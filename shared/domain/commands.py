@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from shared.domain.addresses import InvalidAddress
+from shared.domain.errors import UrlNotAllowed
 from shared.domain.sources import Source, parse_source
 from shared.domain.verification import OperatingPoint
 from shared.domain.voiceprints import Voiceprint
@@ -62,10 +64,17 @@ class Verify(Command):
     operating_point: OperatingPoint = OperatingPoint.BALANCED
 
 
+def _stored_source(text: str) -> Source:
+    try:
+        return parse_source(text)
+    except InvalidAddress as error:
+        raise UrlNotAllowed(str(error)) from None
+
+
 _KINDS: dict[str, type[Command]] = {cls.kind: cls for cls in (CreateVoiceprint, Diarize, Identify, Verify)}
 #: Fields that are not JSON as they are, and how they are read.
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "source": parse_source,
+    "source": _stored_source,
     "voiceprint": Voiceprint.decode,
     "voiceprints": lambda texts: {label: Voiceprint.decode(text) for label, text in texts.items()},
     "operating_point": OperatingPoint,
@@ -89,8 +98,8 @@ def from_record(record: Mapping[str, Any]) -> Command:
 
     Raises
     ------
-    InvalidVoiceprint
-        A newer release wrote it.
+    InvalidVoiceprint, UrlNotAllowed
+        Another release wrote it, which knows other voiceprints or addresses.
     """
     values = dict(record)
     kind = _KINDS[values.pop("kind")]

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -69,7 +69,7 @@ class Delivery:
     #: Name of the dialect that signs it.
     dialect: str
     #: The bytes to send, the same on every try.
-    body: bytes
+    body: bytes = field(repr=False)
     #: Which try of the schedule this is, from 1.
     attempt: int
     #: Which POST of this delivery this is, from 1, repeated deliveries counted on: the fencing token.

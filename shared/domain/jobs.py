@@ -94,9 +94,9 @@ class Ending:
 
     status: Status
     #: JSON text.
-    output: str
+    output: str = field(repr=False)
     #: JSON text; empty where no webhook was asked for.
-    webhook_body: str
+    webhook_body: str = field(repr=False)
     #: Most tries to deliver it.
     webhook_tries: int
 
@@ -116,7 +116,7 @@ class Job:
     #: Share of a running job that is done, in %; None where it is not worth telling.
     progress: int | None = None
     #: JSON text of the result or the error, as its dialect rendered it; None until the job ends.
-    output: str | None = None
+    output: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,8 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overdue:
-    """Unfinished job that must be ended: by fencing token where a claim holds it, else None."""
+class UnfinishedJob:
+    """Job that is ended by others than its worker; `fence` is None where no claim must hold it."""
 
     job_id: str
     reply: Reply
@@ -226,9 +226,9 @@ class Reaped:
     #: Ids of jobs to ring for.
     silent: Sequence[str]
     #: Jobs whose workers died too often.
-    lost: Sequence[Overdue]
+    lost: Sequence[UnfinishedJob]
     #: Jobs past their deadline.
-    late: Sequence[Overdue]
+    late: Sequence[UnfinishedJob]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +243,7 @@ class Withdrawal:
     #: Whether another unfinished job of the client is made from the same upload.
     media_in_use: bool
     #: The job's output, as JSON text; None when it had not ended.
-    output: str | None
+    output: str | None = field(repr=False)
 
 
 def new_job_id() -> str:

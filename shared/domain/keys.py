@@ -4,9 +4,19 @@ import hashlib
 import hmac
 import secrets
 import zlib
+from dataclasses import dataclass
 
 #: Longest time that a key or a webhook secret stays valid beside its replacement, in seconds.
 MAX_OVERLAP_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Client:
+    """Caller of the API."""
+
+    id: str
+    name: str
+
 
 _PREFIX = "sk_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

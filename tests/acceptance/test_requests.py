@@ -42,6 +42,13 @@ def test_a_model_that_is_not_served_is_refused_with_those_that_are(client: Clien
     assert (aliased.status_code, "default model" in aliased.json()["warning"]) == (200, True)
 
 
+@pytest.mark.parametrize("host", ["10.0.0.1", "10.0.0.1.", "[::1]"])
+def test_a_webhook_at_a_private_address_is_refused_at_once(host: str, strict: Client) -> None:
+    answer = strict.post("/v1/voiceprint", url=UNREACHABLE, webhook=f"https://{host}/hook")
+    assert fields(answer) == ["webhook"]
+    assert "not on the public internet" in answer.json()["message"]
+
+
 @pytest.mark.parametrize("path", ["/", "/docs/"])
 def test_the_front_door_leads_to_the_docs(path: str, client: Client) -> None:
     answer = requests.get(client.url + path, timeout=5)

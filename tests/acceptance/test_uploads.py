@@ -170,6 +170,8 @@ def download_address(client: Client, name: str, body: bytes) -> str:
         ("bytes=-3", 206, b"hij", "bytes 7-9/10"),
         ("bytes=8-", 206, b"ij", "bytes 8-9/10"),
         ("lines=1-2", 200, b"abcdefghij", None),
+        ("bytes=0-1,4-5", 200, b"abcdefghij", None),
+        ("bytes=-99", 200, b"abcdefghij", None),
     ],
 )
 def test_a_part_of_a_download_can_be_asked_for(client: Client, wanted, status, body, content_range) -> None:  # type: ignore[no-untyped-def]
@@ -182,6 +184,8 @@ def test_a_part_that_lies_outside_a_download_is_refused(client: Client) -> None:
     address = download_address(client, "range.wav", b"abcdefghij")
     answer = requests.get(address, headers={"Range": "bytes=10-"}, timeout=5)
     assert (answer.status_code, answer.json()["code"]) == (416, "range_not_satisfiable")
+    assert answer.headers["Content-Range"] == "bytes */10"
+    assert requests.head(address, headers={"Range": "bytes=0-1"}, timeout=5).status_code == 200
 
 
 @pytest.mark.parametrize(

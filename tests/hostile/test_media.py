@@ -32,7 +32,7 @@ def test_a_recording_is_put_listed_downloaded_and_removed_with_a_receipt(client)
     assert address.status_code == 201
     got = requests.get(address.json()["url"], timeout=5)
     assert got.content == b"content"
-    assert got.headers["Content-Type"] == "application/octet-stream"
+    assert got.headers["Content-Type"] == "audio/wav"
     assert "attachment" in got.headers["Content-Disposition"]
     receipt = client.send("DELETE", "/v1/media/in/hello.wav")
     assert receipt.json() == {"url": url, "sha256": hashlib.sha256(b"content").hexdigest()}

@@ -1,11 +1,13 @@
 """Job POSTs against the application itself, on a real Redis."""
 
+import gc
 from dataclasses import replace
 
 import pytest
 
 from api.app import create_app
 from api.services import Services
+from shared.domain.errors import RequestError
 from shared.settings import Settings
 
 
@@ -33,3 +35,22 @@ def test_a_repeated_request_is_answered_as_before_though_it_would_be_refused_tod
     assert post(stricter, api_key, "key", **body).json == first.json
     assert post(stricter, api_key, "another", **body).status_code == 400
     assert post(stricter, api_key, "key", **body, model="ge2e").json["code"] == "idempotency_mismatch"
+
+
+def test_an_error_that_is_answered_again_and_again_keeps_no_request_alive(settings):
+    services = Services.from_settings(settings)
+    key = services.clients.create_key("tester")
+    client = create_app(services).test_client()
+    headers = {"Authorization": f"Bearer {key}"}
+
+    def refused_everywhere():
+        job_id = client.post("/v1/voiceprint", json={"url": "media://a"}, headers=headers).json["jobId"]
+        assert client.get(f"/v1/jobs/{job_id}/deliveries", headers=headers).status_code == 404
+        assert client.post("/v1/voiceprint", data="x", headers=headers).status_code == 415
+        assert client.get("/nowhere").status_code == 404
+
+    for _ in range(5):
+        refused_everywhere()
+    gc.collect()
+    services.engine.dispose()
+    assert not [error for error in gc.get_objects() if isinstance(error, RequestError) and error.__traceback__]

@@ -1,11 +1,15 @@
+import json
 import threading
 
 import pytest
 
+from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.domain.commands import to_record
-from shared.domain.jobs import MAX_ATTEMPTS, Status, new_job_id
+from shared.domain.errors import NoSpeech
+from shared.domain.jobs import MAX_ATTEMPTS, Reply, Status, WebhookContent, new_job_id
 from shared.names import QueueNames
-from tests.support.records import LEASE_S, finish, job_service, output, submission
+from tests.support.records import ENVELOPE, HOOK, LEASE_S, finish, job_service, output, submission
+from worker.jobs.runner import Runner
 
 SUBMISSION = submission("https://example.org/a.wav?X-Amz-Signature=secret", model="ge2e")
 RECORD = to_record(SUBMISSION.command)
@@ -167,3 +171,35 @@ def test_reaping_from_many_sides_rings_once(jobs, redis, clock):
     clock.pass_s(LEASE_S)
     rung = [job_id for _ in range(4) for job_id in jobs.reap().silent]
     assert sorted(rung) == sorted(ids)
+
+
+def test_a_record_of_the_first_release_names_no_dialect_and_is_ended_as_ever(jobs, redis):
+    job_id = jobs.create(new_job_id(), "client", submission("media://a", HOOK)).id
+    redis.hdel(f"timbre:job:{job_id}", "dialect")
+    claim = jobs.claim(job_id)
+    assert claim.reply == jobs.find("client", job_id).reply == Reply("pyannoteai", WebhookContent.RESULT)
+    job_service(jobs).finish(claim, NoSpeech("Nobody speaks."))
+    redis.hdel(f"timbre:delivery:{job_id}", "dialect", "tries")
+    (delivery,) = RedisDeliveries(redis, ENVELOPE, clock=lambda: 2_000_000_000).take(1)
+    assert (delivery.dialect, json.loads(delivery.body)["output"]["code"]) == ("pyannoteai", "no_speech")
+
+
+def test_a_job_in_a_dialect_of_a_newer_release_is_left_to_it_and_holds_nothing_up(jobs, redis, clock):
+    strange, late = (jobs.create(new_job_id(), "client", SUBMISSION).id for _ in range(2))
+    redis.hset(f"timbre:job:{strange}", "dialect", "klingon")
+    service = job_service(jobs)
+    Runner(service=service, handle=None, beat_s=60.0).run(strange)
+    assert status(jobs, strange) is Status.CREATED
+    clock.pass_s(3600)
+    service.reap()
+    assert (status(jobs, strange), status(jobs, late)) == (Status.CREATED, Status.FAILED)
+
+
+def test_who_may_not_publish_ends_jobs_all_the_same(jobs, job_id, redis):
+    redis.execute_command("ACL SETUSER default resetchannels")
+    try:
+        finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, {})
+        jobs.delete(jobs.withdraw("client", job_id))
+    finally:
+        redis.execute_command("ACL SETUSER default allchannels")
+    assert jobs.find("client", job_id) is None

@@ -54,6 +54,7 @@ def reads(redis):
 
 
 def test_whoever_waits_has_the_job_when_it_ends_and_looks_no_more_than_three_times(service, jobs, job_id, redis):
+    redis.config_resetstat()
     with waiting(service.wait, "c", job_id, LONG_S) as found:
         eventually(lambda: subscribed(redis))
         claim = jobs.claim(job_id)
@@ -113,3 +114,12 @@ def test_no_more_wait_than_their_share_of_the_threads(service, jobs, job_id, red
 
 def test_the_only_thread_of_an_api_never_waits(service, job_id):
     assert Waits(service, threads=1, share=1.0).job("c", job_id, LONG_S).status is Status.CREATED
+
+
+def test_a_listener_that_met_what_it_cannot_read_goes_on(service, jobs, job_id, redis):
+    with waiting(service.wait, "c", job_id, LONG_S) as found:
+        eventually(lambda: subscribed(redis))
+        redis.publish("timbre:ended", b"\xff\xfe")
+        eventually(lambda: subscribed(redis))
+        cancel(jobs, job_id, {})
+    assert found[0].status is Status.CANCELED

@@ -8,7 +8,7 @@ from shared.dialects import speak
 from shared.dialects.base import compact
 from shared.domain.addresses import HttpUrl
 from shared.domain.commands import CreateVoiceprint
-from shared.domain.jobs import Ending, JobSubmission, Overdue, Reply, Status, Webhook
+from shared.domain.jobs import Ending, JobSubmission, Reply, Status, UnfinishedJob, Webhook
 from shared.domain.sources import parse_source
 from shared.job_service import JobService
 
@@ -66,8 +66,8 @@ def finish(jobs, claim, status, output):
 
 def cancel(jobs, job_id, output, *, status_only=False):
     """Cancel a job with `output`."""
-    overdue = Overdue(job_id=job_id, reply=Reply(DIALECT.name))
-    return jobs.end(overdue, ending(job_id, Status.CANCELED, output, status_only=status_only))
+    unfinished = UnfinishedJob(job_id=job_id, reply=Reply(DIALECT.name))
+    return jobs.end(unfinished, ending(job_id, Status.CANCELED, output, status_only=status_only))
 
 
 def output(job):

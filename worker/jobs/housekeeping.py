@@ -56,5 +56,5 @@ class Housekeeping:
         self._mark_alive()
         self._forget()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
-            self._service.media.sweep()
+            self._service.sweep_media()
             self._swept_at = time.monotonic()

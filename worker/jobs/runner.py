@@ -41,6 +41,10 @@ class Runner:
         claim = self.service.jobs.claim(job_id)
         if claim is None:
             return
+        if not self.service.speaks(claim.reply.dialect):
+            log.warning("job left to a newer release", job_id=job_id, dialect=claim.reply.dialect)
+            self.service.jobs.release(claim)
+            return
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt):
             try:
                 outcome = self._outcome(claim)

@@ -57,6 +57,9 @@ class Deliverer:
 
     def deliver(self, delivery: Delivery) -> None:
         """Send a webhook and log the try; put it off and raise while its secrets cannot be read."""
+        if delivery.dialect not in self.dialects:
+            log.warning("webhook left to a newer release", job_id=delivery.job_id, dialect=delivery.dialect)
+            return self.deliveries.put_off(delivery, PUT_OFF_S)
         try:
             secrets = self.secrets(delivery.client_id)
         except Exception:

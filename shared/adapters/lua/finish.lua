@@ -20,5 +20,6 @@ if found[1] and found[1] ~= '' then
   redis.call('PEXPIRE', delivery, ARGV[8])
   schedule(id, found[3], found[2], now)
 end
-redis.call('PUBLISH', ARGV[10], id)
+-- Who may not publish ends jobs all the same; waits then run out their time.
+redis.pcall('PUBLISH', ARGV[10], id)
 return 1

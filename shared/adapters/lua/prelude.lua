@@ -50,12 +50,8 @@ local function land(id, sent, client, host)
   end
 end
 
--- How a job's end is told: {dialect, '' without webhook, or 'status' or 'result'}; see `Reply`.
-local function reply(id)
-  local found = redis.call('HMGET', job_key(id), 'dialect', 'webhook', 'status_only')
-  local content = (found[3] == '1') and 'status' or 'result'
-  return {found[1] or '', (found[2] and found[2] ~= '') and content or ''}
-end
+-- The fields of a job that say how its end is told, see `Reply`.
+local function reply(id) return redis.call('HMGET', job_key(id), 'dialect', 'webhook', 'status_only') end
 
 -- Put a running job back among those that wait, to be rung for at once.
 local function requeue(id)

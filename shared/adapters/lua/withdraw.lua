@@ -19,7 +19,8 @@ redis.call('HSET', job, 'withdrawn_from', owner, 'withdrawn_by', ARGV[3], 'withd
 redis.call('PEXPIRE', job, ARGV[5], 'NX')
 redis.call('ZADD', LEAVING, 'NX', now + ARGV[5], id)
 redis.call('ZADD', LEAVING, now, 'commands')
-redis.call('PUBLISH', ARGV[6], id)
+-- Who may not publish ends jobs all the same; waits then run out their time.
+redis.pcall('PUBLISH', ARGV[6], id)
 local left = redis.call('HMGET', job, 'media', 'output')
 local in_use = 0
 if left[1] and left[1] ~= '' then

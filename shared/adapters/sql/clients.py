@@ -16,12 +16,11 @@ from shared.adapters.sealing import Sealer
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.dialects.signatures import new_secret
 from shared.domain.errors import SealBroken, SecretRotating
-from shared.domain.keys import is_well_formed, key_hash, new_key
-from shared.ports import Client
+from shared.domain.keys import Client, is_well_formed, key_hash, new_key
 
 
 class SqlClients:
-    """`ClientStore` on a migrated database.
+    """Clients in a migrated database.
 
     The server secret keys the hashes of API keys and seals webhook secrets.
     """
@@ -71,7 +70,7 @@ class SqlClients:
     def _end_secrets(self, session: Session, client_id: str, overlap_s: float) -> None:
         now = time.time()
         for row in self._signing(session, client_id, now):
-            if not self._opens(row):
+            if not self._unseals(row):
                 session.delete(row)
         signing = self._signing(session, client_id, now)
         if len(signing) > 1 and overlap_s > 0:
@@ -86,7 +85,7 @@ class SqlClients:
             rows = self._signing(session, client_id, time.time()) if _is_live(session, client_id) else []
             return [self._sealer.unseal(row.sealed, client_id).decode() for row in rows]
 
-    def _opens(self, row: WebhookSecretRow) -> bool:
+    def _unseals(self, row: WebhookSecretRow) -> bool:
         """Say whether a secret can be unsealed; one sealed under another server secret can not."""
         try:
             self._sealer.unseal(row.sealed, row.client_id)
