@@ -239,7 +239,7 @@ class Fleet:
         self._later.append((time.monotonic() + delay_s, bring_back))
 
 
-class Orders:
+class Submissions:
     """Posts jobs, each until it is accepted, under an Idempotency-Key; as many as `allow` lets it."""
 
     def __init__(self, client: Client, bodies: Callable[[int], dict[str, str]], pause_s: float = 0.0) -> None:
@@ -278,7 +278,7 @@ class Orders:
     def _post(self, number: int) -> bool:
         started = time.monotonic()
         try:
-            headers = {"Idempotency-Key": f"order {number}"}
+            headers = {"Idempotency-Key": f"submission {number}"}
             answer = self._client.send("POST", "/v1/voiceprint", json=self._bodies(number), headers=headers)
         except requests.RequestException as error:
             self.answers.append((type(error).__name__, time.monotonic() - started))
@@ -292,13 +292,13 @@ class Orders:
 class Progress:
     """How many of the accepted jobs have ended, as far as the service can say."""
 
-    def __init__(self, client: Client, orders: Orders) -> None:
-        self._client, self._orders = client, orders
+    def __init__(self, client: Client, submissions: Submissions) -> None:
+        self._client, self._submissions = client, submissions
         self.done, self.idle = 0, False
 
     def look(self) -> None:
         """Ask again; while the service is away the last answer stands."""
-        accepted = len(self._orders.accepted)
+        accepted = len(self._submissions.accepted)
         with suppress(requests.RequestException):
             body = self._client.send("GET", "/readyz").json()
             if body["status"] == "ok":
@@ -309,8 +309,8 @@ class Progress:
 class Storm:
     """Harms the service at even distances of its progress, and lets jobs in as it goes."""
 
-    def __init__(self, plan: Plan, fleet: Fleet, orders: Orders, progress: Progress) -> None:
-        self._plan, self._fleet, self._orders, self._progress = plan, fleet, orders, progress
+    def __init__(self, plan: Plan, fleet: Fleet, submissions: Submissions, progress: Progress) -> None:
+        self._plan, self._fleet, self._submissions, self._progress = plan, fleet, submissions, progress
         self._harms, self._last = plan.harms(), time.monotonic()
         self._allowed = 0
         self._let_in()
@@ -339,11 +339,11 @@ class Storm:
         most = self._plan.jobs
         if self._harms:
             most = min(most, (self._done_harms() + 2) * most // self._plan.kills)
-        self._orders.allow(most - self._allowed)
+        self._submissions.allow(most - self._allowed)
         self._allowed = most
 
     def _over(self) -> bool:
-        everything = len(self._orders.accepted) == self._plan.jobs
+        everything = len(self._submissions.accepted) == self._plan.jobs
         return not self._harms and everything and self._fleet.whole and self._progress.idle
 
 
@@ -413,22 +413,22 @@ def _repeats(arrivals: list[Arrival]) -> int:
     return len(statuses) - 1 - statuses.index(200) if 200 in statuses else 0
 
 
-def post_figures(orders: Orders) -> dict[str, Any]:
+def post_figures(submissions: Submissions) -> dict[str, Any]:
     """Count what clients met."""
-    answers = Counter(what for what, _ in orders.answers)
-    return {"answers": dict(answers), "slowest_answer_s": round(max(seconds for _, seconds in orders.answers), 2)}
+    answers = Counter(what for what, _ in submissions.answers)
+    return {"answers": dict(answers), "slowest_answer_s": round(max(seconds for _, seconds in submissions.answers), 2)}
 
 
-def job_figures(plan: Plan, orders: Orders, ledger: Ledger, seen: Counter[str]) -> dict[str, Any]:
+def job_figures(plan: Plan, submissions: Submissions, ledger: Ledger, seen: Counter[str]) -> dict[str, Any]:
     """Count jobs, by what clients see and by Redis's books."""
     ends = {job_id: ledger.ends(job_id) for job_id in ledger.jobs}
     wanted = "succeeded" if plan.real else "not_audio"
     return {
         "jobs": plan.jobs,
-        "accepted": len(orders.accepted),
+        "accepted": len(submissions.accepted),
         "created": len(ledger.jobs),
         "terminal": sum(seen.values()) - seen["unfinished"],
-        "lost": sum(not ends.get(job_id) for job_id in orders.accepted.values()),
+        "lost": sum(not ends.get(job_id) for job_id in submissions.accepted.values()),
         "finished_twice": sum(len(end) > 1 for end in ends.values()),
         "given_up": seen["worker_lost"],
         "otherwise": {what: n for what, n in seen.items() if what not in (wanted, "worker_lost")},
@@ -483,22 +483,22 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         service = stack.enter_context(Stack(plan.settings(folder)))
         keep(service.settings.redis_url)
         client = Client(service.url, service.first_key() or "")
-        orders = Orders(client, lambda n: {"url": work[n % len(work)], "webhook": hooks[n % len(hooks)]})
+        submissions = Submissions(client, lambda n: {"url": work[n % len(work)], "webhook": hooks[n % len(hooks)]})
         fleet = Fleet(service, plan)
-        with orders.posting():
-            Storm(plan, fleet, orders, Progress(client, orders)).rage()
+        with submissions.posting():
+            Storm(plan, fleet, submissions, Progress(client, submissions)).rage()
         say("waiting for webhooks")
-        await_webhooks(mailbox, len(orders.accepted))
+        await_webhooks(mailbox, len(submissions.accepted))
         say("looking at every job")
-        seen = ends_seen(client, list(orders.accepted.values()))
+        seen = ends_seen(client, list(submissions.accepted.values()))
         say("stopping")
     ledger = Ledger.read(folder / "redis")
     return {
         "seed": plan.seed,
         "lease_s": plan.lease_s,
-        **job_figures(plan, orders, ledger, seen),
+        **job_figures(plan, submissions, ledger, seen),
         **webhook_figures(mailbox),
-        **post_figures(orders),
+        **post_figures(submissions),
         "kills": dict(Counter(harm.kind for harm in fleet.harms)),
         **recovery_figures(recoveries(ledger, fleet.harms)),
         "duration_s": round(time.monotonic() - started, 1),

@@ -39,7 +39,7 @@ tasks.register(app)
 _publish_models = make_model_list(settings)
 
 
-def _show_up() -> None:
+def _mark_alive() -> None:
     alive.mark(settings.data_dir, "worker")
     _publish_models()
 
@@ -47,7 +47,7 @@ def _show_up() -> None:
 _housekeeping = Housekeeping(
     make_service(settings),
     forget=make_forgetting(settings),
-    mark_alive=_show_up,
+    mark_alive=_mark_alive,
     lease_s=settings.lease_s,
 )
 

@@ -129,10 +129,10 @@ class AddressRules:
     def allow(self, host: str, addresses: Iterable[str]) -> bool:
         """Say whether `host` may be opened, given every address that it resolves to."""
         return host.lower().rstrip(".") in self.hosts or all(
-            is_public(address) or self._list(_with_embedded(address)) for address in addresses
+            is_public(address) or self._are_listed(_with_embedded(address)) for address in addresses
         )
 
-    def _list(self, addresses: Iterable[_Ip]) -> bool:
+    def _are_listed(self, addresses: Iterable[_Ip]) -> bool:
         return all(any(address in network for network in self.networks) for address in addresses)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import requests
 
 from shared.local.stack import Process, Stack
-from tests.chaos import Mailbox, Orders, Plan, await_webhooks, ends_seen, receiver, serve_work
+from tests.chaos import Mailbox, Plan, Submissions, await_webhooks, ends_seen, receiver, serve_work
 from tests.support.client import eventually, voiceprint
 from tests.support.ledger import Ledger, keep
 from tests.support.servers import NAME, AudioHost, audio_host, gated
@@ -65,16 +65,16 @@ def test_ten_rolling_restarts_under_a_stream_of_jobs_fail_none_and_end_none_twic
         _, api, worker, courier = stack.processes
         rolled = [worker, courier, stack.start_worker("worker-2.log"), stack.start_courier("courier-2.log"), api]
         client = first_client(stack)
-        orders = Orders(client, lambda n: {"url": work[0], "webhook": hook}, pause_s=1.0)
-        orders.allow(1000)
-        with orders.posting():
+        submissions = Submissions(client, lambda n: {"url": work[0], "webhook": hook}, pause_s=1.0)
+        submissions.allow(1000)
+        with submissions.posting():
             for process in islice(cycle(rolled), RESTARTS):
                 roll(process, stack)
-        job_ids = list(orders.accepted.values())
+        job_ids = list(submissions.accepted.values())
         await_webhooks(mailbox, len(job_ids), 60)
         ends = ends_seen(client, job_ids)
     ledger = Ledger.read(tmp_path / "redis")
-    met = Counter(what for what, _ in orders.answers)
+    met = Counter(what for what, _ in submissions.answers)
     again = sum(len(ledger.claims(job_id)) - 1 for job_id in job_ids)
     print(f"{len(job_ids)} jobs ended {dict(ends)}; clients met {dict(met)}; handed back {again}")
     assert ends == {"not_audio": len(job_ids)}
