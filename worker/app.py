@@ -37,6 +37,7 @@ app.conf.update(
 )
 tasks.register(app)
 _publish_models = make_model_list(settings)
+_stopping = False
 
 
 def _mark_alive() -> None:
@@ -70,7 +71,14 @@ def _ready(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _stop(**_: Any) -> None:
-    """Let the jobs in hand finish, for a while; then have them handed back to other workers."""
+    """Let the jobs in hand finish, for a while; then have them handed back to other workers.
+
+    Celery calls this in its signal handler. A second signal may come while it holds a lock, which would never open.
+    """
+    global _stopping
+    if _stopping:
+        return
+    _stopping = True
     _housekeeping.stop()
     patience = threading.Timer(settings.grace_s, tasks.hand_back)
     patience.daemon = True

@@ -5,6 +5,7 @@
 
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -36,18 +37,18 @@ class Courier:
         self._deliveries = deliveries
         self._deliverer = deliverer
         self._free = threading.Semaphore(SENDERS)
-        self._stopped = threading.Event()
+        self._stopped = False
 
     def stop(self) -> None:
-        """Take no more."""
-        self._stopped.set()
+        """Take no more; safe in a signal handler, where a lock that its thread holds would never open."""
+        self._stopped = True
 
     def run(self) -> None:
         """Send webhooks until `stop`."""
         with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as pool:
-            while not self._stopped.is_set():
+            while not self._stopped:
                 self._free.acquire()
-                delivery = None if self._stopped.is_set() else self._next()
+                delivery = None if self._stopped else self._next()
                 if delivery is None:
                     self._free.release()
                 else:
@@ -59,10 +60,10 @@ class Courier:
             taken = self._deliveries.take(1)
         except Exception as error:
             log.warning("cannot look for webhooks", error=_named(error))
-            self._stopped.wait(_AWAY_S)
+            time.sleep(_AWAY_S)
             return None
         if not taken:
-            self._stopped.wait(_IDLE_S)
+            time.sleep(_IDLE_S)
         return taken[0] if taken else None
 
     def _send(self, delivery: Delivery) -> None:

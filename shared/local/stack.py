@@ -89,6 +89,7 @@ class Process:
 
     def start(self) -> None:
         """Start the process, or restart it after its end; the log goes on."""
+        self._terminated = False
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(
                 self._command,
@@ -118,8 +119,9 @@ class Process:
             raise StackError(f"The {self.name} stopped with status {self._popen.returncode}:\n{tail}")
 
     def terminate(self) -> None:
-        """Send SIGTERM."""
-        if self.alive:
+        """Send SIGTERM, once: a second one may break into the handler of the first."""
+        if self.alive and not self._terminated:
+            self._terminated = True
             self._popen.terminate()
 
     def stop(self, within_s: float = _STOP_WITHIN_S) -> None:

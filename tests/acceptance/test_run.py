@@ -45,7 +45,8 @@ class Run:
             self.process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.1)
-        return self.process.wait(35)
+        # The stack gives each of its processes 40 s before it kills them.
+        return self.process.wait(90)
 
 
 @contextmanager

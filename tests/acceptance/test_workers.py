@@ -60,3 +60,11 @@ def test_a_worker_told_to_stop_finishes_its_job_first(small: Client, small_stack
     worker.stop()
     assert host.hits[f"/gated/{NAME}"] == 1
     small_stack.start_worker()
+
+
+def test_a_worker_that_is_told_to_stop_many_times_at_once_stops(small_stack: Stack) -> None:
+    worker = small_stack.start_worker("impatient.log")
+    eventually(lambda: "worker ready" in worker.log.read_text())
+    for _ in range(100):
+        os.kill(worker.pid, signal.SIGTERM)
+    eventually(lambda: not worker.alive)
