@@ -1,5 +1,6 @@
 """Workers that run tests side by side, and what tests of several folders share."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,17 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return (yield)
     finally:
         turns.give_back(_alone(nextitem))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Collect a module's garbage whole, when its fixtures are gone.
+
+    Python may otherwise collect an old exception's cycle in parts, in the middle of another module: first a socket,
+    which then warns of a reader that is garbage itself. What is really left open warns here.
+    """
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
 
 
 def _alone(item: pytest.Item | None) -> bool:
