@@ -9,7 +9,10 @@ FOLDERS = ("api", "models", "shared", "tests")
 #: Path from the root -> text.
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text()
-    for path in [*sorted(ROOT.glob("*.md")), *(ROOT / folder / "README.md" for folder in FOLDERS)]
+    for path in [
+        *sorted(ROOT.glob("*.md")),
+        *(path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.md"))),
+    ]
 }
 #: Languages that are drawn, not executed.
 PICTURES = {"mermaid"}
