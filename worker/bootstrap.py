@@ -18,6 +18,7 @@ from shared.adapters.sql.database import open_migrated
 from shared.dialects import speak
 from shared.domain.models import ModelCard
 from shared.job_service import JobService
+from shared.ports import MediaStore
 from shared.settings import Settings
 from worker.egress import Egress
 from worker.jobs.handlers import Handlers
@@ -48,11 +49,11 @@ def make_forgetting(settings: Settings) -> Callable[[], None]:
     return RedisFile(connect(settings.redis_url, retries=WORKER_RETRIES)).forget
 
 
-def make_fetcher(settings: Settings) -> SourceFetcher:
+def make_fetcher(settings: Settings, media: MediaStore) -> SourceFetcher:
     """Return the fetcher of recordings."""
     return SourceFetcher(
         egress=make_egress(settings),
-        media=open_media(settings),
+        media=media,
         buckets=open_sources(settings),
         scratch=settings.data_dir / "scratch",
     )
@@ -115,15 +116,16 @@ def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Cal
     decoder = ProcessDecoder()
     # It gets ready while the networks are loaded.
     decoder.start()
+    service = make_service(settings)
     handlers = Handlers(
-        fetcher=make_fetcher(settings),
+        fetcher=make_fetcher(settings, service.media),
         decoder=decoder,
         nets=make_nets(settings),
         voiceprint_limits=settings.voiceprint_limits(),
         diarize_limits=settings.diarize_limits(),
     )
     return Runner(
-        service=make_service(settings),
+        service=service,
         handle=handlers.handle,
         beat_s=settings.lease_s / 3,
         interrupt=interrupt,

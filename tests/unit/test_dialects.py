@@ -35,6 +35,19 @@ REPLY = Reply(DIALECT.name)
 CAPTURE = Capture(net_speech_s=2.25, snr_db=31.26, narrowband=False)
 
 
+TURNS = [Turn(Segment(0.5, 1.0), "SPEAKER_00"), Turn(Segment(1.0, 3.25), "SPEAKER_01")]
+VOICE = VoiceprintResult(
+    voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32), CAPTURE),
+    diarization=Diarization(TURNS),
+    dominant_speaker="SPEAKER_01",
+    quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9, clipped=False),
+    calibrated=True,
+    speech_s=2.75,
+    audio_s=4.0,
+    timings_s={"decode": 0.01234567},
+)
+
+
 def job(status, **fields):
     return Job(id="j", client_id="c", status=status, created_at=CREATED, updated_at=UPDATED, reply=REPLY, **fields)
 
@@ -65,18 +78,7 @@ def test_a_failure_is_a_sentence_and_a_code():
 
 
 def test_a_voiceprint_result_looks_the_same_for_ever():
-    turns = [Turn(Segment(0.5, 1.0), "SPEAKER_00"), Turn(Segment(1.0, 3.25), "SPEAKER_01")]
-    result = VoiceprintResult(
-        voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32), CAPTURE),
-        diarization=Diarization(turns),
-        dominant_speaker="SPEAKER_01",
-        quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9, clipped=False),
-        calibrated=True,
-        speech_s=2.75,
-        audio_s=4.0,
-        timings_s={"decode": 0.01234567},
-    )
-    assert json.loads(DIALECT.output(result)) == {
+    assert json.loads(DIALECT.output(VOICE)) == {
         "voiceprint": "VE1CUgEGZ2UyZUAxAgCamRk/zcxMPwAAEEB7FPpBAAptK9I=",
         "model": "ge2e@1",
         "dimension": 2,
@@ -103,7 +105,6 @@ def test_a_voiceprint_result_looks_the_same_for_ever():
     }
 
 
-TURNS = [Turn(Segment(0.5, 1.0), "SPEAKER_00"), Turn(Segment(1.0, 3.25), "SPEAKER_01")]
 SURE = [
     replace(TURNS[0], confidence={"SPEAKER_00": 90, "SPEAKER_01": 10}),
     replace(TURNS[1], confidence={"SPEAKER_00": 3, "SPEAKER_01": 97}),
@@ -122,16 +123,6 @@ COMPARISONS = {
     "SPEAKER_00": {"Ann": Comparison(score=0.123456, llr=-3.0), "Bob": Comparison(score=0.9, llr=4.0)},
     "SPEAKER_01": {"Ann": Comparison(score=0.2, llr=None), "Bob": Comparison(score=0.3, llr=None)},
 }
-VOICE = VoiceprintResult(
-    voiceprint=Voiceprint("ge2e@1", np.array([0.6, 0.8], np.float32), CAPTURE),
-    diarization=Diarization(TURNS),
-    dominant_speaker="SPEAKER_01",
-    quality=Quality(capture=CAPTURE, num_speakers=2, share=0.81818, lead=0.63, consistency=0.9, clipped=False),
-    calibrated=True,
-    speech_s=2.75,
-    audio_s=4.0,
-    timings_s={"decode": 0.01234567},
-)
 RESULTS = {
     "diarize_plain": RECORDING,
     "diarize_full": replace(FULL, warning="W."),
