@@ -11,8 +11,10 @@ nothing. Each redirect is judged again.
     `-- ConnectionBroken    no such host, nobody answers, or the line broke off
 """
 
+import http.client
 import math
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -20,8 +22,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import certifi
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool
@@ -35,14 +38,21 @@ from urllib3.exceptions import (
 )
 from urllib3.util import Timeout
 
-from shared.domain.addresses import AddressRules, HttpUrl, InvalidAddress
+from shared.domain.addresses import HOST_REFUSED, HTTP_REFUSED, PORT_REFUSED, AddressRules, HttpUrl, InvalidAddress
 
 #: Redirects that a GET may follow, and those that keep the method and the body of a POST.
 GET_REDIRECTS = (301, 302, 303, 307, 308)
 POST_REDIRECTS = (307, 308)
 _CONNECT_TIMEOUT_S = 5.0
 _RESOLVE_TIMEOUT_S = 5.0
-_ASCII = "".join(map(chr, range(128)))
+#: Interim answers that may come before the real one: hosts send one or two.
+_MOST_INTERIM = 32
+_UNSEEN = "".join(map(chr, range(33)))
+_SEEN = "".join(map(chr, range(33, 127)))
+#: Characters that browsers do not write with % in a path and in a query (WHATWG URL, 1.3, for `http`).
+_KEPT_IN_PATH = re.sub(r'["<>^`{}]', "", _SEEN)
+_KEPT_IN_QUERY = re.sub(r"[\"<>']", "", _SEEN)
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 
 
 class EgressError(Exception):
@@ -140,6 +150,16 @@ class Answer:
         """Bytes that the body is said to have."""
         return self._response.length_remaining
 
+    @property
+    def retry_after_s(self) -> float:
+        """Seconds of Retry-After, a number or a date (RFC 9110, 10.2.3); 0 if there is none."""
+        text = self.headers.get("Retry-After", "").strip()
+        if text.isdecimal():
+            return float(text)
+        with suppress(ValueError, TypeError, OverflowError):
+            return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        return 0.0
+
     def chunks(self, most: int, silence_s: float = math.inf) -> Iterator[bytes]:
         """Yield the raw body as it arrives, at most `most` bytes at a time; give up after `silence_s` without any.
 
@@ -198,6 +218,7 @@ class Egress:
     ) -> Iterator[Answer]:
         """Send a request and yield its answer, whatever its status; other redirects are answers too.
 
+        The path and query are sent byte for byte, as a signature may cover them.
         The deadline is wall clock over everything: names, connections, redirects and the reading of the body.
 
         Raises
@@ -221,9 +242,9 @@ class Egress:
 
     def _require_allowed(self, url: HttpUrl, schemes: Collection[str]) -> None:
         if url.scheme not in schemes:
-            raise AddressRefused("The address must be https://.")
+            raise AddressRefused(HTTP_REFUSED)
         if not self.rules.allow_port(url.port):
-            raise AddressRefused(f"Port {url.port} is not allowed in an address.")
+            raise AddressRefused(PORT_REFUSED.format(url.port))
 
     def _resolved(self, host: str, deadline: Deadline) -> list[str]:
         """Return the addresses of `host`, every one of which was judged."""
@@ -235,7 +256,7 @@ class Egress:
             deadline.check()
             raise ConnectionBroken(f"The host of the address, {host}, cannot be found.")
         if not self.rules.allow(host, addresses):
-            raise AddressRefused(f"The host of the address, {host}, is not on the public internet.")
+            raise AddressRefused(HOST_REFUSED.format(host))
         return addresses
 
     @contextmanager
@@ -260,7 +281,7 @@ class Egress:
             try:
                 return self._pool(url, address, deadline).urlopen(
                     method,
-                    url.target,
+                    "/",  # the connection itself sends the target
                     body=body,
                     headers=headers,
                     redirect=False,
@@ -284,7 +305,7 @@ class Egress:
             pool = HTTPSConnectionPool(
                 address, url.port, server_hostname=host, assert_hostname=host, ca_certs=self.ca_file
             )
-        pool.ConnectionCls = _watched(pool.ConnectionCls, deadline)
+        pool.ConnectionCls = _connection(pool.ConnectionCls, url.target, deadline)
         return pool
 
 
@@ -292,14 +313,52 @@ def _redirect(current: HttpUrl, location: str | None) -> HttpUrl:
     if not location:
         raise ConnectionBroken("The address redirects without saying where to.")
     try:
-        # Letters beyond ASCII come as the bytes that they are, which browsers write with %.
-        plain = quote(location.encode("latin-1"), safe=_ASCII)
-        url = HttpUrl.parse(urljoin(current.text, plain))
+        url = HttpUrl.parse(_absolute(current, _encoded(location)))
     except (InvalidAddress, ValueError):
         raise AddressRefused("The address redirects to something that is not a URL.") from None
     if current.scheme == "https" and url.scheme != "https":
         raise AddressRefused("The address redirects from https to something less safe.")
     return url
+
+
+def _encoded(location: str) -> str:
+    """Write a Location as browsers do (WHATWG URL, 4.4), its fragment left out; http.client reads bytes as Latin-1."""
+    text = re.sub(r"[\t\r\n]", "", location).strip(_UNSEEN).partition("#")[0]
+    path, mark, query = text.partition("?")
+    return quote(path.encode("latin-1"), _KEPT_IN_PATH) + mark + quote(query.encode("latin-1"), _KEPT_IN_QUERY)
+
+
+def _absolute(current: HttpUrl, reference: str) -> str:
+    """Resolve a Location (RFC 3986, 5.2).
+
+    One that names a host keeps its dot segments, as with `curl --path-as-is`: it may be signed, and S3 keys may have
+    such segments. In one that names only a path they are resolved, as browsers and curl do. Empty segments always stay.
+    """
+    path, mark, query = reference.partition("?")
+    if _SCHEME.match(path):
+        return reference
+    if path.startswith("//"):
+        return f"{current.scheme}:{reference}"
+    base = f"{current.scheme}://{current.authority}"
+    own_path, own_mark, own_query = current.target.partition("?")
+    if not path:
+        return base + own_path + (mark + query or own_mark + own_query)
+    folder = "" if path.startswith("/") else own_path.rpartition("/")[0] + "/"
+    return base + _without_dots(folder + path) + mark + query
+
+
+def _without_dots(path: str) -> str:
+    """Remove the dot segments of an absolute path (RFC 3986, 5.2.4), those written with %2e too (WHATWG URL, 4.4)."""
+    kept: list[str] = []
+    for segment in path.split("/")[1:]:
+        plain = segment.lower().replace("%2e", ".")
+        if plain == "..":
+            del kept[-1:]
+        elif plain != ".":
+            kept.append(segment)
+    if plain in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 def _within(seconds: float, function: Callable[[str], list[str]], argument: str) -> list[str]:
@@ -341,11 +400,40 @@ def _error(error: Exception) -> EgressError:
     return ConnectionBroken("The connection to the address failed or broke off.")
 
 
-def _watched(cls: Any, deadline: Deadline) -> type[HTTPConnection] | type[HTTPSConnection]:
-    class Watched(cls):
+class _FinalResponse(http.client.HTTPResponse):
+    """Response after the interim ones (RFC 9110, 15.2); http.client itself skips only 100, any number of them."""
+
+    chunk_left: int | None
+
+    def begin(self) -> None:
+        super().begin()
+        codings = [word.strip().lower() for word in (self.getheader("Transfer-Encoding") or "").split(",")]
+        # http.client knows `chunked` only where it stands alone.
+        if "chunked" in codings and not self.chunked:
+            self.chunked = True
+            self.chunk_left = None
+            self.length = None
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MOST_INTERIM + 1):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if not 100 <= found[1] < 200 or found[1] == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return found
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException
+
+
+def _connection(cls: Any, target: str, deadline: Deadline) -> type[HTTPConnection] | type[HTTPSConnection]:
+    class Connection(cls):
+        response_class = _FinalResponse
+
         def connect(self) -> None:
             deadline.watch(self)
             super().connect()
             deadline.watch_socket(self.sock)
 
-    return Watched
+        def putrequest(self, method: str, _url: str, **options: bool) -> None:
+            # A pool would write `%2f` as `%2F` and `|` as `%7C`: another object, under a signature.
+            super().putrequest(method, target, **options)
+
+    return Connection

@@ -8,6 +8,12 @@ from urllib.parse import urlsplit
 
 from shared.domain.errors import SettingsError
 
+#: Refusals of an address: its host, its port, and http for a webhook.
+HOST_REFUSED = (
+    "The host of the address, {}, is not on the public internet; the setting TIMBRE_ALLOWED_HOSTS can allow it."
+)
+PORT_REFUSED = "Port {} is not allowed in an address; the setting TIMBRE_ALLOWED_PORTS can allow it."
+HTTP_REFUSED = "The address must be https://; the setting TIMBRE_ALLOW_HTTP_WEBHOOKS allows http:// for webhooks."
 _PORTS = {"http": 80, "https": 443}
 _LONGEST_URL = 8192
 #: ASCII that can be seen, less the backslash.

@@ -1,6 +1,7 @@
 """The door to clients' addresses against what hostile people write, counted at a canary that must see nobody."""
 
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -127,8 +128,14 @@ def test_a_name_that_rebinds_between_two_hops_is_judged_again(canaries):
 
 @pytest.mark.parametrize("port", [22, 25, 6379, 8080, 65_535])
 def test_other_ports_than_the_listed_are_refused(port):
-    with pytest.raises(AddressRefused, match=f"Port {port}"):
+    with pytest.raises(AddressRefused, match=f"Port {port} .*TIMBRE_ALLOWED_PORTS"):
         fetch(Egress(), f"http://8.8.8.8:{port}/")
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "private.example", "[::1]"])
+def test_a_refused_host_is_named_with_the_setting_that_allows_it(host):
+    with pytest.raises(AddressRefused, match=f"{re.escape(host.strip('[]'))}, .*TIMBRE_ALLOWED_HOSTS"):
+        fetch(Egress(resolve=resolver), f"http://{host}/")
 
 
 def test_a_listed_host_may_be_private_and_another_name_of_it_may_not(canaries):
@@ -169,6 +176,115 @@ def test_redirects_are_followed_up_to_the_limit_and_not_beyond():
                 fetch(OPEN, f"http://127.0.0.1:{first.port}/", max_redirects=0)
 
 
+TARGETS = [
+    "/b/a/../k.wav?X-Amz-Signature=0f",
+    "/b/./k.wav",
+    "/../../k.wav",
+    "/b//a///k.wav",
+    "//b/k.wav",
+    "/b/%2fa%2F%c3%A9%2e%2e/k%20.wav?sig=%2b%2B",
+    "/b/100%/k.wav?share=100%&a=%zz",
+    '/b/[a]{b}|c^`"<>.wav?q=[a]{b}|c^`"<>\'',
+    "/b/+~!$&'()*,;=:@?a/b?c",
+    "/k.wav?",
+]
+
+
+def line_of(request):
+    """Return the target that a request came for."""
+    return request.split(b"\r\n", 1)[0].decode().removeprefix("GET ").removesuffix(" HTTP/1.1")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_arrives_byte_for_byte_also_where_a_redirect_names_it_with_its_host(target):
+    with origin(says(ok(b"there"))) as host:
+        url = f"http://127.0.0.1:{host.port}{target}"
+        fetch(OPEN, url)
+        assert line_of(host.requests[0]) == target
+    # Browsers write these with %, and a Location is written as browsers do.
+    if not set(target) & set("{}^`\"<>'"):
+        with origin(says(ok(b"there"))) as last, origin(redirects_to(f"http://127.0.0.1:{last.port}{target}")) as first:
+            fetch(OPEN, f"http://127.0.0.1:{first.port}/")
+            assert line_of(last.requests[0]) == target
+
+
+#: Location, as bytes, of an answer to `/a/b/c?q=1` -> the target that is asked for next.
+LOCATIONS = {
+    "/é.wav?ä=ö".encode(): "/%C3%A9.wav?%C3%A4=%C3%B6",
+    # Å and … hold bytes that Python takes for ends of lines.
+    "/Å…\u2028.wav".encode(): "/%C3%85%E2%80%A6%E2%80%A8.wav",
+    "à/à".encode(): "/a/b/%C3%A0/%C3%A0",
+    b"/\xe4.wav": "/%E4.wav",
+    b"/my call.wav?name=my call": "/my%20call.wav?name=my%20call",
+    b"  /k.wav ": "/k.wav",
+    b"/a\tb.wav": "/ab.wav",
+    b"/\x01\x7f.wav": "/%01%7F.wav",
+    b"/\"<>^`{}|[]'.wav?\"<>^`{}|[]'": "/%22%3C%3E%5E%60%7B%7D|[]'.wav?%22%3C%3E^`{}|[]%27",
+    b"/%2f%C3%a9%.wav?%2b": "/%2f%C3%a9%.wav?%2b",
+    b"/k.wav#there": "/k.wav",
+    b"k.wav": "/a/b/k.wav",
+    b"./k.wav": "/a/b/k.wav",
+    b"../k.wav?s": "/a/k.wav?s",
+    b"../../../../k.wav": "/k.wav",
+    b"x/../%2E%2e/./k.wav": "/a/k.wav",
+    b"..": "/a/",
+    b".": "/a/b/",
+    b"/x/../y/./k.wav": "/y/k.wav",
+    b"/x//y///k.wav": "/x//y///k.wav",
+    b"x//k.wav?a=/../b": "/a/b/x//k.wav?a=/../b",
+    b"?q=2": "/a/b/c?q=2",
+    b"#top": "/a/b/c?q=1",
+}
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_location_is_read_as_browsers_read_it(location):
+    move = b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
+    answers = iter([move, ok(b"there")])
+    with origin(lambda _, send: send(next(answers))) as host:
+        assert fetch(OPEN, f"http://127.0.0.1:{host.port}/a/b/c?q=1") == (200, b"there")
+        assert line_of(host.requests[1]) == LOCATIONS[location]
+
+
+def test_a_location_may_leave_out_the_scheme():
+    with origin(says(ok(b"there"))) as last, origin(redirects_to(f"//127.0.0.1:{last.port}/a/../k")) as first:
+        assert fetch(OPEN, f"http://127.0.0.1:{first.port}/") == (200, b"there")
+        assert line_of(last.requests[0]) == "/a/../k"
+
+
+INTERIM = [
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 102 Processing\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 199 \r\nTransfer-Encoding: chunked\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("interim", [*INTERIM, b"".join(INTERIM), INTERIM[2] * 20])
+def test_interim_answers_are_skipped(interim):
+    with origin(says(interim + ok(b"the real one"))) as host:
+        assert fetch(OPEN, f"http://127.0.0.1:{host.port}/") == (200, b"the real one")
+        assert host.hits == 1
+
+
+@pytest.mark.parametrize("interim", [*INTERIM, b"".join(INTERIM)])
+def test_interim_answers_without_end_are_a_broken_connection(interim):
+    with origin(drips(b"", for_ever(interim), 0.0)) as host, pytest.raises(ConnectionBroken):
+        fetch(OPEN, f"http://127.0.0.1:{host.port}/")
+
+
+def test_a_switch_of_protocols_that_nobody_asked_for_is_an_answer():
+    with origin(says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nGET")) as host:
+        assert fetch(OPEN, f"http://127.0.0.1:{host.port}/") == (101, b"")
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", "identity, chunked", "chunked\r\nTransfer-Encoding: chunked"])
+def test_chunks_are_put_together_whatever_else_the_header_says(coding):
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n".encode()
+    with origin(says(head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")) as host:
+        assert fetch(OPEN, f"http://127.0.0.1:{host.port}/") == (200, b"abcde")
+
+
 def test_a_post_keeps_its_body_over_307_and_meets_303_as_an_answer():
     def post(port):
         return OPEN.request(
@@ -187,7 +303,7 @@ def test_a_post_keeps_its_body_over_307_and_meets_303_as_an_answer():
 
 def test_where_only_https_is_allowed_http_is_refused_at_every_hop():
     url = HttpUrl.parse("http://127.0.0.1/")
-    with pytest.raises(AddressRefused, match="must be https://"), OPEN.request(
+    with pytest.raises(AddressRefused, match=r"must be https://.*TIMBRE_ALLOW_HTTP_WEBHOOKS"), OPEN.request(
         "POST", url, deadline_s=30.0, max_redirects=0, redirect_statuses=(), https_only=True
     ):  # fmt: skip
         pass
@@ -201,9 +317,10 @@ def test_where_only_https_is_allowed_http_is_refused_at_every_hop():
         drips(b"HTTP/1.1 200 OK\r\n\r\n", for_ever(b"."), 0.05),
         drips(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", for_ever(b"1\r\n.\r\n"), 0.05),
         drips(b"", for_ever(b"HTTP/1.1 100 Continue\r\n\r\n"), 0.05),
+        drips(b"", for_ever(b"HTTP/1.1 103 Early Hints\r\n\r\n"), 0.05),
         drips(b"", [b""] * 1000, 0.05),
     ],
-    ids=["headers", "body", "body until close", "chunks", "continues", "silence"],
+    ids=["headers", "body", "body until close", "chunks", "continues", "hints", "silence"],
 )
 def test_a_drip_ends_at_the_deadline_whatever_it_drips(script):
     with origin(script) as host, pytest.raises(EgressTimeout):

@@ -1,11 +1,9 @@
 """Webhook sender: one try, its outcome, and the decision to retry."""
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import structlog
 
@@ -115,15 +113,5 @@ def _judged(answer: Answer) -> Outcome:
         reason=None if 200 <= answer.status < 300 else Reason.HTTP,
         status=answer.status,
         answer=answer.read(ANSWER_BYTES).decode(errors="replace"),
-        retry_after_s=retry_after_s(answer.headers),
+        retry_after_s=answer.retry_after_s,
     )
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3); 0 if none."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text)
-    with suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    return 0.0
