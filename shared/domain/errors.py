@@ -77,7 +77,7 @@ class FileTooLarge(JobFailure):
 
 
 class NotAudio(JobFailure):
-    """The file holds no audio in a format that is accepted."""
+    """The file holds no audio in a format that is accepted, or is a web page."""
 
     code = "not_audio"
 

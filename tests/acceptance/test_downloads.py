@@ -7,6 +7,7 @@ import pytest
 from shared.local.stack import free_port
 from tests.support.answers import failure
 from tests.support.client import Client, voiceprint
+from tests.support.origins import ok, origin, says
 from tests.support.servers import AudioHost
 from tests.support.sounds import DATA
 from tests.support.stacks import LOOPBACK, first_client, running
@@ -21,7 +22,7 @@ def recording(host: AudioHost) -> str:
     return NAME
 
 
-@pytest.mark.parametrize("path", ["file", "redirect/1", "redirect/3"])
+@pytest.mark.parametrize("path", ["file", "redirect/1", "redirect/5"])
 def test_a_recording_is_fetched_also_by_way_of_redirects(
     path: str, client: Client, host: AudioHost, recording: str
 ) -> None:
@@ -31,6 +32,20 @@ def test_a_recording_is_fetched_also_by_way_of_redirects(
 def test_a_presigned_address_is_asked_for_once_with_its_query(client: Client, host: AudioHost, recording: str) -> None:
     voiceprint(client.run(host.url(f"file/{recording}?X-Amz-Signature=abc%2Fdef%3D&X-Amz-Expires=3600")))
     assert host.hits == {f"/file/{recording}": 1}
+
+
+def test_a_signed_address_arrives_as_the_client_wrote_it(client: Client) -> None:
+    target = "/calls/2026/../a//./%2fb%2F%c3%a9|.flac?X-Amz-Signature=%2b%2F0f"
+    with origin(says(ok((DATA / NAME).read_bytes()))) as host:
+        voiceprint(client.run(f"http://127.0.0.1:{host.port}{target}"))
+        assert host.requests[0].startswith(f"GET {target} HTTP/1.1\r\n".encode())
+
+
+def test_a_page_in_place_of_a_recording_is_told_by_name(client: Client) -> None:
+    page = b"<!doctype html><title>Sign in</title>"
+    with origin(says(ok(page, "Content-Type: text/html; charset=utf-8"))) as host:
+        job = client.run(f"http://127.0.0.1:{host.port}/share?dl=0")
+    failure(job, "not_audio", "The address gave a web page, text/html, not a recording;", "direct link")
 
 
 @pytest.mark.parametrize("status", [204, 206, 304, 403, 404, 410, 500, 503])
@@ -46,10 +61,10 @@ def test_a_refused_connection_is_not_called_slow(client: Client) -> None:
     failure(client.run(f"http://127.0.0.1:{free_port()}/a.wav"), "download_failed", "onnect")
 
 
-@pytest.mark.parametrize("path", ["redirect-loop", f"redirect/4/{NAME}"])
+@pytest.mark.parametrize("path", ["redirect-loop", f"redirect/6/{NAME}"])
 def test_too_many_redirects_end(path: str, client: Client, host: AudioHost, recording: str) -> None:
     failure(client.run(host.url(path)), "download_failed", "redirects")
-    assert host.hits.total() == 4
+    assert host.hits.total() == 6
 
 
 @pytest.mark.parametrize(
@@ -105,8 +120,9 @@ HIDDEN_LOOPBACKS = [
 
 @pytest.mark.parametrize("name", HIDDEN_LOOPBACKS)
 def test_a_private_address_is_never_opened_whatever_it_looks_like(name: str, strict: Client, host: AudioHost) -> None:
-    failure(strict.run(f"http://{name}:{host.server_port}/file/{NAME}"), "url_not_allowed")
-    failure(strict.run(f"http://{name}/file/{NAME}"), "url_not_allowed", "not on the public internet")
+    failure(strict.run(f"http://{name}:{host.server_port}/a"), "url_not_allowed", "TIMBRE_ALLOWED_PORTS")
+    told = ("not on the public internet", "TIMBRE_ALLOWED_HOSTS")
+    failure(strict.run(f"http://{name}/file/{NAME}"), "url_not_allowed", *told)
     assert not host.hits
 
 

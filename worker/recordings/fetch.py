@@ -31,7 +31,7 @@ class SourceFetcher:
 
         Raises
         ------
-        MediaNotFound, UrlNotAllowed, DownloadFailed, DownloadTimeout, FileTooLarge
+        MediaNotFound, UrlNotAllowed, DownloadFailed, DownloadTimeout, FileTooLarge, NotAudio
         """
         try:
             return self._fetch(client_id, source, limits)
