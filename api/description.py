@@ -27,7 +27,7 @@ from api.examples import EXAMPLE_ID, meaning, media_examples
 from shared.dialects.fields import RenderedOutput
 from shared.dialects.pyannoteai import PyannoteAi
 from shared.dialects.pyannoteai.outputs import WebhookBody
-from shared.domain.delivery import MAX_RETRY_AFTER_S, Reason
+from shared.domain.delivery import FINAL_REASONS, MAX_RETRY_AFTER_S, Reason
 from shared.domain.errors import (
     InternalError,
     NotFound,
@@ -278,7 +278,7 @@ _WEBHOOK_HEADERS: dict[str, Json] = {
     },
     "x-retry-reason": {
         "description": "Reason that the try before failed; absent on the first try.",
-        "schema": {"type": "string", "enum": [r for r in Reason if r is not Reason.REVOKED]},
+        "schema": {"type": "string", "enum": [r for r in Reason if r not in FINAL_REASONS]},
     },
 }
 _RETRY_AFTER = {

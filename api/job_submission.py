@@ -11,6 +11,7 @@ from flask_smorest import Blueprint
 
 from api.errors import InvalidRequest
 from api.services import services
+from shared.domain.addresses import HOST_REFUSED, HTTP_REFUSED, PORT_REFUSED
 from shared.domain.commands import Command, Identify, Verify
 from shared.domain.errors import IdempotencyMismatch, InvalidVoiceprint, TooManyJobs
 from shared.domain.jobs import IdempotencyKey, JobSubmission, Webhook
@@ -53,12 +54,12 @@ def _require_allowed_webhook(webhook: Webhook | None) -> None:
     settings = services().settings
     url = webhook.url
     if url.scheme != "https" and not settings.allow_http_webhooks:
-        raise InvalidRequest(("webhook", "Must be an https:// address."))
+        raise InvalidRequest(("webhook", HTTP_REFUSED))
     if not settings.address_rules().allow_port(url.port):
-        raise InvalidRequest(("webhook", f"Port {url.port} is not allowed in an address."))
+        raise InvalidRequest(("webhook", PORT_REFUSED.format(url.port)))
     host = url.host.rstrip(".")
     if _is_literal(host) and not settings.address_rules().allow(host, [host]):
-        raise InvalidRequest(("webhook", f"{host} is not on the public internet."))
+        raise InvalidRequest(("webhook", HOST_REFUSED.format(host)))
 
 
 def _is_literal(host: str) -> bool:

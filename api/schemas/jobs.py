@@ -133,11 +133,14 @@ class DeliveryTry(Body):
         allow_none=True,
         metadata={
             "description": "Why it failed; null when it succeeded. `unknown_error` while it is on its way, and for "
-            "good if its courier was killed."
+            "good if its courier was killed. `address_not_allowed` and `client_revoked` end the delivery."
         },
     )
     durationMs = fields.Integer(required=True, attribute="duration_ms")
-    answer = fields.String(required=True, metadata={"description": "The first bytes of the answer."})
+    answer = fields.String(
+        required=True,
+        metadata={"description": "The first bytes of the answer; a sentence about what went wrong where none came."},
+    )
 
 
 class DeliveryLog(Body):

@@ -26,8 +26,13 @@ class Reason(StrEnum):
     SSL = "ssl_error"
     HTTP = "http_error"
     UNKNOWN = "unknown_error"
-    #: Nothing was sent, nor will be, so that the header never says this.
+    #: Nothing was sent to the address, or to one that it redirects to: the service may not open it.
+    ADDRESS = "address_not_allowed"
     REVOKED = "client_revoked"
+
+
+#: Reasons that another try would meet again, so that none follows and the header never says them.
+FINAL_REASONS = (Reason.ADDRESS, Reason.REVOKED)
 
 
 class DeliveryState(StrEnum):
@@ -39,7 +44,7 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     #: Every try failed.
     EXHAUSTED = "exhausted"
-    #: The receiver answered 410, or the client was revoked: never again by itself.
+    #: The receiver answered 410, or the try failed for one of `FINAL_REASONS`: never again by itself.
     REFUSED = "refused"
     #: The result was deleted before it could be delivered.
     EXPIRED = "expired"
@@ -53,7 +58,7 @@ class Outcome:
     reason: Reason | None
     #: HTTP status, when an answer came.
     status: int | None = None
-    #: The first bytes of the answer, as text.
+    #: The first bytes of the answer, as text; a sentence about what went wrong where none came.
     answer: str = ""
     #: What the receiver's Retry-After asks for, in seconds.
     retry_after_s: float = 0.0
@@ -116,7 +121,7 @@ def follow_up(outcome: Outcome, attempt: int, delays_s: Sequence[float]) -> Next
     """
     if outcome.reason is None:
         return Next(state=DeliveryState.DELIVERED)
-    if outcome.status == GONE or outcome.reason is Reason.REVOKED:
+    if outcome.status == GONE or outcome.reason in FINAL_REASONS:
         return Next(state=DeliveryState.REFUSED)
     if attempt >= len(delays_s):
         return Next(state=DeliveryState.EXHAUSTED)

@@ -148,6 +148,8 @@ def test_the_settings_for_local_webhooks_allow_the_receiver() -> None:
     assert settings.allow_http_webhooks
     assert settings.address_rules().allow_port(int(port))
     assert settings.address_rules().allow(host, [host])
+    assert settings.address_rules().allow("localhost", ["::1", host])
+    assert f":{port}/" in webhook
 
 
 def test_the_ten_lines_that_read_a_voiceprint_agree_with_ours(enrolled: dict[str, str]) -> None:

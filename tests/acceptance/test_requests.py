@@ -47,6 +47,17 @@ def test_a_webhook_at_a_private_address_is_refused_at_once(host: str, strict: Cl
     answer = strict.post("/v1/voiceprint", url=UNREACHABLE, webhook=f"https://{host}/hook")
     assert fields(answer) == ["webhook"]
     assert "not on the public internet" in answer.json()["message"]
+    assert "TIMBRE_ALLOWED_HOSTS" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("webhook", "setting"),
+    [("http://hook.example/", "TIMBRE_ALLOW_HTTP_WEBHOOKS"), ("https://hook.example:9000/", "TIMBRE_ALLOWED_PORTS")],
+)
+def test_a_webhook_that_a_setting_forbids_is_refused_with_its_name(webhook: str, setting: str, strict: Client) -> None:
+    answer = strict.post("/v1/voiceprint", url=UNREACHABLE, webhook=webhook)
+    assert fields(answer) == ["webhook"]
+    assert setting in answer.json()["message"]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs/"])

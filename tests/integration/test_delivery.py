@@ -84,6 +84,8 @@ def hasty(redis):
 
 SCHEDULE = [0, 0, 60, 300]
 HTTP, TIMEOUT, CONNECTION, UNKNOWN = "http_error", "http_timeout", "connection_failed", "unknown_error"
+REFUSED = "address_not_allowed"
+NO_HOST = "The host of the address, no-such-host.invalid, cannot be found."
 SCRIPTS = {
     "well": (["200"], [(200, None)], "delivered", [0]),
     "no content": (["204"], [(204, None)], "delivered", [0]),
@@ -105,7 +107,7 @@ SCRIPTS = {
         [(None, "too_many_redirects"), (200, None)], "delivered", [0, 0],
     ),
     "redirect to the inside": (
-        ["307 Location: http://10.0.0.1/", "200"], [(None, CONNECTION), (200, None)], "delivered", [0, 0]
+        ["307 Location: http://10.0.0.1/", "200"], [(None, REFUSED)], "refused", [0]
     ),
     "gone": (["410"], [(410, HTTP)], "refused", [0]),
     "gone at last": (["500", "410"], [(500, HTTP), (410, HTTP)], "refused", [0, 0]),
@@ -171,12 +173,37 @@ def test_only_a_valid_certificate_is_accepted(redis, tmp_path, trusted, name):
     assert len(receiver.posts) == int(good)
 
 
-def test_http_is_refused_unless_it_is_allowed(redis):
-    outbox = Outbox(redis, https_only=True)
+@pytest.mark.parametrize(
+    ("options", "setting"),
+    [
+        ({"https_only": True}, "TIMBRE_ALLOW_HTTP_WEBHOOKS"),
+        ({"egress": Egress(rules=AddressRules.parse("1-65535", None))}, "TIMBRE_ALLOWED_HOSTS"),
+        ({"egress": Egress(rules=AddressRules.parse("443", "127.0.0.0/8"))}, "TIMBRE_ALLOWED_PORTS"),
+    ],
+    ids=["http", "host", "port"],
+)
+def test_an_address_that_is_not_allowed_ends_the_delivery_and_names_the_setting_that_allows_it(redis, options, setting):
+    strict = Outbox(redis, **options)
     with receiving("200") as receiver:
-        outbox.end_job(receiver.url)
-        outbox.send_all()
-    assert receiver.posts == []
+        job_id = strict.end_job(receiver.url)
+        assert strict.send_all() == [0]
+        assert receiver.posts == []
+        log = strict.deliveries.log("client", job_id)
+        (entry,) = log.tries
+        assert (log.state, entry.status, entry.reason) == (DeliveryState.REFUSED, None, REFUSED)
+        assert setting in entry.answer
+        # Once the address is allowed, the webhook can be asked for again.
+        Outbox(redis).deliveries.redeliver("client", job_id)
+        Outbox(redis).send_all()
+    assert [post.headers["x-retry-reason"] for post in receiver.posts] == [None]
+    assert strict.deliveries.log("client", job_id).state is DeliveryState.DELIVERED
+
+
+def test_the_log_says_what_went_wrong_where_no_answer_came(outbox):
+    job_id = outbox.end_job("https://no-such-host.invalid/hook?token=canary")
+    outbox.send_due()
+    (entry,) = outbox.deliveries.log("client", job_id).tries
+    assert (entry.reason, entry.answer) == (CONNECTION, NO_HOST)
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED])

@@ -37,7 +37,7 @@ _REASONS: dict[type[EgressError], Reason] = {
     TooManyRedirects: Reason.REDIRECTS,
     BadCertificate: Reason.SSL,
     ConnectionBroken: Reason.CONNECTION,
-    AddressRefused: Reason.CONNECTION,
+    AddressRefused: Reason.ADDRESS,
 }
 
 
@@ -89,7 +89,7 @@ class Deliverer:
             headers = self.dialects[delivery.dialect].webhook_headers(delivery, secrets, int(time.time()))
             return self._post(delivery, headers)
         except EgressError as error:
-            return Outcome(reason=_REASONS[type(error)])
+            return Outcome(reason=_REASONS[type(error)], answer=str(error))
         except Exception:
             log.exception("a bug kept a webhook from being sent", job_id=delivery.job_id)
             return Outcome(reason=Reason.UNKNOWN)
