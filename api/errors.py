@@ -74,7 +74,7 @@ class RangeNotSatisfiable(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """The body is not JSON."""
+    """The body is not JSON or, where a file is uploaded, not the bare file."""
 
     code = "unsupported_media_type"
 

@@ -1,6 +1,7 @@
 """Uploads: signed addresses to PUT them to and GET them from, a list, and their removal."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,14 +13,21 @@ from werkzeug.wsgi import wrap_file
 
 from api.auth import guarded
 from api.description import raises
-from api.errors import InvalidRequest, RangeNotSatisfiable, RequestTooLarge
+from api.errors import InvalidRequest, RangeNotSatisfiable, RequestTooLarge, UnsupportedMediaType
 from api.schemas.media import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
 from api.services import services
+from shared.domain.codings import compression
 from shared.domain.errors import NotFound
 from shared.domain.media import MediaPage
 from shared.domain.sources import MediaUrl
 
 _CHUNK_BYTES = 1 << 16
+_FORM = "multipart/form-data"
+#: Beginning of a form: a boundary, and the headers of its first field (RFC 7578, 4.2), within `_FORM_BYTES`.
+_FORM_BEGINNING = re.compile(
+    rb"\s*--[^\r\n]{1,200}\r?\n(?:[^\r\n]+\r?\n){0,9}?content-disposition:\s*form-data", re.IGNORECASE
+)
+_FORM_BYTES = 4096
 _BYTES = {"type": "string", "format": "binary"}
 _ANY_TYPE = "application/octet-stream"
 #: Media types of the accepted formats, by the extension of a key.
@@ -93,9 +101,11 @@ def delete_media(key: str) -> dict[str, Any]:
 @signed_blueprint.route("/upload/<string:token>", methods=["PUT"])
 @signed_blueprint.response(200)
 @signed_blueprint.doc(requestBody={"content": {"application/octet-stream": {"schema": _BYTES}}})
+@raises(UnsupportedMediaType)
 def put_media(token: str) -> Response:
-    """Store the body of the request as the file that its signed address stands for."""
+    """Store the body of the request, a bare file, under the name that its signed address stands for."""
     client_id, key = services().signed_media.read("upload", token)
+    _require_bare_file()
     services().jobs.save_media(client_id, key, _limited_body(services().settings.max_upload_bytes()))
     return Response(status=200)
 
@@ -129,11 +139,29 @@ def _asks_for_a_part(wanted: Range | None, size: int) -> bool:
     return start >= -size
 
 
+def _require_bare_file() -> None:
+    if request.mimetype == _FORM:
+        raise _form()
+    if coding := compression(request.content_encoding or ""):
+        raise UnsupportedMediaType(
+            f"The upload is compressed (Content-Encoding: {coding}); send the file as it is, as `curl -T FILE` does."
+        )
+
+
+def _form() -> UnsupportedMediaType:
+    return UnsupportedMediaType(
+        "The upload is a multipart form; send the bare bytes of the file as the body, with `curl -T FILE` in place of "
+        "`-F`, or `data=file` in place of `files=` in Python's requests."
+    )
+
+
 def _limited_body(limit: int) -> Iterator[bytes]:
-    """Yield the request's body, counting: the framework cuts a chunked body at its limit without a word."""
+    """Yield the request's body, no form, counting: the framework cuts a chunked body at its limit without a word."""
     request.max_content_length = limit + 1
     received = 0
     while chunk := request.stream.read(_CHUNK_BYTES):
+        if not received and _FORM_BEGINNING.match(chunk[:_FORM_BYTES]):
+            raise _form()
         received += len(chunk)
         if received > limit:
             raise RequestTooLarge(f"The file is larger than {limit} bytes.")

@@ -147,6 +147,8 @@ def test_uploads_meet_theirs(client, met):
     upload = met.description.operation("PUT", "/v1/media/upload/{token}")
     for body, code in ((b"x", None), (b"x" * 2000, "request_too_large")):
         assert met.note(upload, put(client.address("media://voice.wav"), body)) == code
+    zipped = put(client.address("media://voice.wav"), b"x", Content_Encoding="gzip")
+    assert met.note(upload, zipped) == "unsupported_media_type"
     download = met.description.operation("GET", "/v1/media/download/{token}")
     address = client.post("/v1/media/output", url="media://voice.wav").json()["url"]
     for wanted, code in (("bytes=0-0", None), ("bytes=9999-", "range_not_satisfiable"), ("", None)):

@@ -1,5 +1,6 @@
 """Stored recordings over HTTP: put, listed, downloaded, removed, by signed addresses that are good for one thing."""
 
+import gzip
 import hashlib
 import socket
 from urllib.parse import urlsplit
@@ -85,6 +86,78 @@ def test_a_body_over_the_limit_is_refused_while_it_is_read_and_leaves_the_old_on
         assert put(client.address(url), body).status_code == 413
     assert put(client.address(url), iter([b"new", b"er"])).status_code == 200
     assert requests.get(client.post("/v1/media/output", url=url).json()["url"], timeout=5).content == b"newer"
+
+
+PART = (
+    b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\nRIFF....\r\n--x--'
+)
+TURNED = b'Content-Type: audio/wav\r\ncontent-disposition:form-data; name="file"\r\n\r\nRIFF....\r\n--x--'
+FORMS = {
+    "as browsers write them": b"------WebKitFormBoundaryabc\r\n" + PART,
+    "as curl writes them": b"--------------------------1c0d3a7d9a8b5c4e\r\n" + PART,
+    "with its headers the other way round": b"--x\r\n" + TURNED,
+    "with bare ends of lines": b"--x\n" + PART,
+    "after a blank line": b"\r\n--x\r\n" + PART,
+    "long": b"--x\r\n" + PART + b"\0" * 90_000,
+}
+
+
+def form(body, **fields):
+    return requests.Request("PUT", "http://x/", files={"file": ("a.wav", body)}, data=fields).prepare()
+
+
+def refused_as_no_bare_file(client, answer, words):
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type"), answer.text
+    assert all(word in answer.json()["message"] for word in words)
+    assert "media://form.wav" not in [item["url"] for item in items(client, limit=1000)["items"]]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_is_refused_whatever_it_says_it_is_and_is_not_stored(name, chunked, client):
+    body = FORMS[name]
+    sent = iter([body[i : i + 1] for i in range(200)] + [body[200:]]) if chunked else body
+    answer = put(client.address("media://form.wav"), sent, Content_Type="audio/wav")
+    refused_as_no_bare_file(client, answer, ["multipart form", "curl -T FILE", "data=file"])
+
+
+def test_a_form_is_refused_also_by_what_it_says_it_is_and_leaves_the_old_file(client):
+    url = client.upload("old.wav", b"old")
+    made = form(b"RIFF....", name="a field before it")
+    answer = put(client.address(url), made.body, Content_Type=made.headers["Content-Type"])
+    refused_as_no_bare_file(client, answer, ["multipart form"])
+    answer = put(client.address(url), b"RIFF....", Content_Type='Multipart/Form-Data; boundary="x"')
+    refused_as_no_bare_file(client, answer, ["multipart form"])
+    assert requests.get(client.post("/v1/media/output", url=url).json()["url"], timeout=5).content == b"old"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "x-gzip", "deflate", "zstd", "compress", "aws-chunked, gzip"])
+def test_a_compressed_upload_is_refused_and_not_stored(coding, client):
+    answer = put(client.address("media://form.wav"), gzip.compress(b"RIFF...."), Content_Encoding=coding)
+    refused_as_no_bare_file(client, answer, ["compressed (Content-Encoding: ", "curl -T FILE"])
+
+
+@pytest.mark.parametrize("coding", ["", "identity", "aws-chunked", "utf-8", "none", "binary"])
+def test_a_word_that_codes_nothing_is_taken(coding, client):
+    assert put(client.address("media://coded.wav"), b"x", Content_Encoding=coding).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"--", b"--x\r\n", b"--x\r\nRIFF\r\n", b"-" * 90_000, b"--x\r\n" + b"a:b\r\n" * 10_000, b"\r\n" * 40_000]
+)
+def test_what_only_looks_a_little_like_a_form_is_taken(body, client):
+    assert put(client.address("media://dashes.wav"), body).status_code == 200
+
+
+def test_a_large_form_is_answered_before_the_connection_ends(client):
+    address = urlsplit(client.address("media://form.wav"))
+    body = b"--x\r\n" + PART + b"\0" * 90_000
+    head = f"PUT {address.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\nConnection: close\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        connection.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 415 ")
 
 
 @pytest.mark.parametrize("body", [b"zz\r\nabc\r\n0\r\n\r\n", b"3\r\nabcdef\r\n0\r\n\r\n", b"-3\r\nabc\r\n0\r\n\r\n"])
