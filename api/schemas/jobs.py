@@ -139,7 +139,7 @@ class DeliveryTry(Body):
     durationMs = fields.Integer(required=True, attribute="duration_ms")
     answer = fields.String(
         required=True,
-        metadata={"description": "The first bytes of the answer; a sentence about what went wrong where none came."},
+        metadata={"description": "The first bytes of the answer; where none came, what went wrong, if that is known."},
     )
 
 

@@ -58,7 +58,7 @@ class Outcome:
     reason: Reason | None
     #: HTTP status, when an answer came.
     status: int | None = None
-    #: The first bytes of the answer, as text; a sentence about what went wrong where none came.
+    #: The first bytes of the answer, as text; where none came, a sentence about what went wrong, if that is known.
     answer: str = ""
     #: What the receiver's Retry-After asks for, in seconds.
     retry_after_s: float = 0.0
