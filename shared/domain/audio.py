@@ -1,4 +1,4 @@
-"""Sound as values: waveforms, segments, streams and chunks."""
+"""Sound as values: tracks, waveforms, segments, streams and chunks."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: float32 samples in [-1, 1], shape (num_samples,).
+#: float32 samples, shape (num_samples,). Full scale is 1; loud sound may exceed it a little.
 Samples = NDArray[np.float32]
 #: Seconds from one probability of speech to the next.
 SPEECH_FRAME_S = 0.032
+#: How many times as much sound may be lost as was heard, before the number of seconds is left out.
+_CREDIBLE = 100
 
 
 @dataclass(frozen=True, order=True)
@@ -28,12 +30,66 @@ class Segment:
         return self.end_s > self.start_s
 
 
+@dataclass(frozen=True, kw_only=True)
+class Channels:
+    """Channels of a recording, and those that are heard: indices from 0, the left one."""
+
+    number: int = 1
+    used: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """Track of a recording that is heard, and what was odd about it and its file."""
+
+    #: Length in seconds.
+    duration_s: float = 0.0
+    channels: Channels = Channels()
+    #: Whether its channels hold different people.
+    two_people: bool = False
+    #: Whether the recording was too loud for the device that recorded it.
+    clipped: bool = False
+    #: Sound that could not be read, in seconds.
+    lost_s: float = 0.0
+    #: Bytes of the file in which there may be sound that was not read.
+    unread_bytes: int = 0
+    #: Whether the file holds more sound than its header names.
+    named_less: bool = False
+    #: Whether times in the file are not to be believed.
+    clock_broken: bool = False
+
+    @property
+    def warning(self) -> str | None:
+        """Return what may be wrong with results of it, in sentences; None when nothing is."""
+        return " ".join(self._doubts()) or None
+
+    def _doubts(self) -> Iterator[str]:
+        if self.lost_s > 0.0:
+            yield f"The file is damaged or cut off: {self._lost()} of its sound could not be read."
+        if self.unread_bytes:
+            yield f"{self.unread_bytes} bytes of the file were not read; there may be sound in them."
+        if self.named_less:
+            yield "The file holds more sound than its header names; all of it was read."
+        if self.clock_broken:
+            yield "The times in the file are broken; those of the result count the sound that was heard."
+        if self.two_people:
+            yield "The channels hold different people; they were mixed. Send one channel for the voice of one person."
+
+    def _lost(self) -> str:
+        # A damaged header may name any length.
+        if self.lost_s > _CREDIBLE * self.duration_s:
+            return "most"
+        return f"{self.lost_s:.1f} s" if self.lost_s >= 0.05 else "less than 0.1 s"
+
+
 @dataclass(frozen=True, eq=False)
 class Waveform:
     """Mono sound: samples of shape (num_samples,) and their rate in Hz."""
 
     samples: Samples
     sample_rate_hz: int
+    #: What it was decoded from.
+    track: Track = Track()
 
     @property
     def duration_s(self) -> float:
@@ -56,8 +112,7 @@ class Stream:
 
     #: Arrays of shape (num_samples,), end to end.
     blocks: Iterator[Samples]
-    #: Length in the file's header, in seconds, None if it has none. It may be wrong.
-    claimed_s: float | None = None
+    track: Track = Track()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,6 +29,8 @@ class ClusteringThresholds:
     merge_cosine: float
     #: Least cosine of two centroids at which speakers of different chunks of a long recording are linked.
     link_cosine: float
+    #: Least cosine at which a hop repeats an earlier one: the same sound, played again.
+    repeat_cosine: float
 
 
 @dataclass(frozen=True, kw_only=True)

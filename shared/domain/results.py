@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Segment
+from shared.domain.audio import Segment, Track
 from shared.domain.diarization import Diarization, Turn
 from shared.domain.quality import Quality
 from shared.domain.verification import Comparison, Comparisons, OperatingPoint
@@ -34,8 +34,14 @@ class VoiceprintResult:
     speech_s: float
     #: Length of the whole recording, in seconds.
     audio_s: float
+    track: Track
     #: Wall seconds per step, in the order they ran.
     timings_s: Mapping[str, float]
+
+    @property
+    def warning(self) -> str | None:
+        """Reasons for which the result is shaky; None when there are none."""
+        return sentences(self.quality.warning, self.track.warning)
 
     @property
     def dominant_segments(self) -> list[Segment]:
@@ -63,7 +69,7 @@ class VerificationResult:
     @property
     def warning(self) -> str | None:
         """Reasons for which the result is shaky; None when there are none."""
-        return _sentences(self.voice.quality.warning, None if self.voice.calibrated else _UNCALIBRATED)
+        return sentences(self.voice.warning, None if self.voice.calibrated else _UNCALIBRATED)
 
     @property
     def timings_s(self) -> Mapping[str, float]:
@@ -92,6 +98,7 @@ class RecordingDiarization:
     #: Speech of all speakers, pauses left out, and length of the whole recording, in seconds.
     speech_s: float
     audio_s: float
+    track: Track
     #: Why the result is not quite what was asked for.
     warning: str | None
     #: Wall seconds per step, in the order they ran.
@@ -153,7 +160,7 @@ class Identification(RecordingDiarization):
         calibrated: bool,
     ) -> "Identification":
         """Return `recording` with its speakers named."""
-        warning = _sentences(recording.warning, None if calibrated else _UNCALIBRATED)
+        warning = sentences(recording.warning, None if calibrated else _UNCALIBRATED)
         values = vars(recording) | {"warning": warning}
         return cls(**values, comparisons=comparisons, matches=matches, calibrated=calibrated)
 
@@ -173,5 +180,6 @@ class Identification(RecordingDiarization):
 Result = VoiceprintResult | RecordingDiarization | Identification | VerificationResult
 
 
-def _sentences(*found: str | None) -> str | None:
+def sentences(*found: str | None) -> str | None:
+    """Return sentences as one text; None when there are none."""
     return " ".join(filter(None, found)) or None

@@ -25,7 +25,9 @@ BODIES: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", "not_audio"),
     "zeros": (lambda: bytes(50_000), "not_audio"),
     "a header alone": (lambda: encode(CLIP, "wav")[:44], "not_audio"),
-    "a flac cut off at half": (lambda: _half(encode(CLIP, "flac")), "not_audio"),
+    # What is left of it is heard, but it is too little.
+    "a flac cut off at half": (lambda: _half(encode(CLIP, "flac")), "too_little_speech"),
+    "a flac of which a header is left": (lambda: encode(CLIP, "flac")[:100], "not_audio"),
     "an m4a cut off at half": (lambda: _half(encode(CLIP, "m4a")), "not_audio"),
     "silence": (lambda: encode(PAUSE * 3, "wav"), "no_speech"),
     "white noise": (noise, "no_speech"),

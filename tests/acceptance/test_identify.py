@@ -26,7 +26,7 @@ def run(client: Client, path: str, **options: Any) -> Json:
 
 def test_a_diarization_has_what_was_asked_for_and_nothing_else(client: Client) -> None:
     output = run(client, "/v1/diarize")["output"]
-    assert set(output) == {"diarization", "audioSeconds", "speechSeconds", "speakers", "timings"}
+    assert set(output) == {"diarization", "audioSeconds", "speechSeconds", "speakers", "channels", "timings"}
     assert all(set(turn) == {"speaker", "start", "end"} for turn in output["diarization"])
     more = run(client, "/v1/diarize", turnLevelConfidence=True, confidence=True, exclusive=True)["output"]
     assert set(more) - set(output) == {"exclusiveDiarization", "confidence"}

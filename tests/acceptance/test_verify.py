@@ -22,7 +22,7 @@ def test_the_right_person_is_accepted_and_another_is_not(client: Client, enrolle
     assert right["score"] > wrong["score"]
     assert set(right) - {"warning"} == {
         "score", "confidence", "decision", "operatingPoint", "leastConfidence", "calibrated", "model",
-        "netSpeechSeconds", "dominantSpeaker", "quality", "timings",
+        "netSpeechSeconds", "dominantSpeaker", "quality", "channels", "timings",
     }  # fmt: skip
 
 

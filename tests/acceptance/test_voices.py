@@ -75,7 +75,7 @@ def test_the_output_says_how_the_voiceprint_came_about(conversation: Json) -> No
     output = conversation["output"]
     assert set(output) == {
         "voiceprint", "model", "dimension", "audioSeconds", "speechSeconds", "netSpeechSeconds", "dominantSpeaker",
-        "segments", "speakers", "diarization", "timings", "quality", "calibrated",
+        "segments", "speakers", "diarization", "timings", "quality", "channels", "calibrated",
     }  # fmt: skip
     found = Voiceprint.decode(output["voiceprint"])
     assert (found.model_id, len(found.vector)) == (output["model"], output["dimension"])

@@ -19,12 +19,12 @@ from scipy.optimize import minimize
 
 from models import registry
 from models.vad import SileroVad
-from shared.domain.audio import Waveform, total_s
+from shared.domain.audio import total_s
 from shared.domain.calibration import NUM_FEATURES, Calibration, confidence, features
 from shared.domain.quality import Condition
 from tests.eval import metrics
-from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, read_manifest
-from tests.support.sounds import read_waveform
+from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, listen, read_manifest, through
+from tests.support.sounds import read_unconditioned
 from worker.voices.voiceprint import Nets
 
 #: Channels to fit on, clean first. Two levels of noise also cover those between and beyond; more would lower the weight
@@ -77,15 +77,15 @@ Halves = tuple[dict[str, Heard], dict[str, Heard]]
 
 def _halves(row: Row, nets: Nets) -> Halves | None:
     """Embed both halves of a recording through each channel to fit on; None if there is too little speech."""
-    samples = read_waveform(row.path).samples
-    speech = nets.vad.speech_segments(samples)
+    samples = read_unconditioned(row.path)
+    speech = nets.vad.speech_segments(through("clean", samples).samples)
     if total_s(speech) < 6.0:
         return None
     middle = round(first(speech, total_s(speech) / 2)[-1].end_s * RATE_HZ)
     heard = ({}, {})
     for part, half in zip((samples[:middle], samples[middle:]), heard, strict=True):
         for name, limit_s in product(_FITTED, _LIMITS_S):
-            if found := listen(row.speaker, Waveform(CHANNELS[name](part), RATE_HZ), nets, limit_s):
+            if found := listen(row.speaker, through(name, part), nets, limit_s):
                 half[f"{name} {limit_s}"] = found
     return heard
 
@@ -159,7 +159,7 @@ def report(calibration: Calibration, rows: list[Row], nets: Nets) -> None:
 
 
 def _through(row: Row, channel: str, nets: Nets) -> Heard | None:
-    return listen(row.speaker, Waveform(CHANNELS[channel](read_waveform(row.path).samples), RATE_HZ), nets)
+    return listen(row.speaker, through(channel, read_unconditioned(row.path)), nets)
 
 
 def _scored(calibration: Calibration, enrolled: list, tried: list) -> tuple[np.ndarray, np.ndarray]:

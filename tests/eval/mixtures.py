@@ -11,6 +11,7 @@ from shared.domain.diarization import Diarization
 from shared.domain.errors import JobFailure
 from tests.eval.recordings import Heard, Row
 from tests.support.sounds import read_waveform
+from worker.voices.level import evened
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
 
@@ -66,7 +67,8 @@ def _enrolments(heard: dict[str, Heard]) -> dict[str, np.ndarray]:
 def _outcome(row: Row, enrolments: dict[str, np.ndarray], nets: Nets) -> Outcome:
     whole = read_waveform(row.path)
     # The service's limit; recordings of the set are a little longer.
-    waveform = Waveform(whole.samples[: round(_MAX_S * whole.sample_rate_hz)], whole.sample_rate_hz)
+    most = round(_MAX_S * whole.sample_rate_hz)
+    waveform = Waveform(whole.samples[:most], whole.sample_rate_hz, whole.track)
     reference = _reference(row.path.with_suffix(".rttm"), waveform.duration_s)
     dominant = row.note.get("dominant", row.speaker)
     among = {s: enrolments[s] / np.linalg.norm(enrolments[s]) for s in row.speaker.split(";") if s in enrolments}
@@ -154,7 +156,7 @@ def _purity(reference: list[tuple[Segment, str]], dominant: str, used: list[Segm
 
 def _to_undivided(waveform: Waveform, vector: np.ndarray, nets: Nets) -> float:
     speech = nets.vad.speech_segments(waveform.samples)
-    return float(nets.embedder.embed(waveform.join(speech)) @ vector)
+    return float(nets.embedder.embed(evened(waveform.join(speech))) @ vector)
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, object]:

@@ -11,6 +11,8 @@ import scipy.signal
 
 from shared.domain.audio import Samples, Segment, Waveform, total_s
 from shared.domain.voiceprints import Voiceprint
+from worker.recordings.conditioning import condition
+from worker.voices.level import evened
 from worker.voices.voiceprint import Nets, measure
 
 RATE_HZ = 16_000
@@ -47,6 +49,11 @@ def read_manifest(path: Path) -> list[Row]:
                 row.get("kind") or "single", dict(p.split("=", 1) for p in (row.get("note") or "").split() if "=" in p))
             for row in csv.DictReader(file)
         ]  # fmt: skip
+
+
+def through(channel: str, samples: Samples) -> Waveform:
+    """Return a recording through a channel, as the worker would hear it; `samples` are not conditioned yet."""
+    return Waveform(condition([CHANNELS[channel](samples)[None]]), RATE_HZ)
 
 
 def clean(samples: Samples) -> Samples:
@@ -89,7 +96,7 @@ def hear(speaker: str, waveform: Waveform, speech: list[Segment], nets: Nets) ->
         return None
     # Any speech beyond these segments would count as noise.
     waveform = Waveform(waveform.samples[: round(speech[-1].end_s * waveform.sample_rate_hz)], waveform.sample_rate_hz)
-    vector = nets.embedder.embed(waveform.join(speech))
+    vector = nets.embedder.embed(evened(waveform.join(speech)))
     capture = measure(waveform, speech, total_s(speech))
     return Heard(speaker, Voiceprint(nets.embedder.card.model_id, vector, capture))
 

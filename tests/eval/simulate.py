@@ -15,7 +15,7 @@ import soundfile
 from models.vad import SileroVad
 from shared.domain.audio import Samples, Waveform
 from tests.eval.recordings import CHANNELS, RATE_HZ, Row, read_manifest
-from tests.support.sounds import read_waveform
+from tests.support.sounds import read_unconditioned
 
 #: Share of the speech of each speaker, the dominant one first.
 _PLANS = ((0.65, 0.35), (0.55, 0.45), (0.50, 0.28, 0.22), (1.0,))
@@ -67,7 +67,7 @@ def _voices(rows: list[Row]) -> dict[str, Samples]:
     vad = SileroVad()
     speech = defaultdict(list)
     for row in rows:
-        samples = read_waveform(row.path).samples
+        samples = read_unconditioned(row.path)
         speech[row.speaker] += [Waveform(samples, RATE_HZ).crop(s) for s in vad.speech_segments(samples, threshold=0.5)]
     joined = {speaker: np.concatenate(stretches) for speaker, stretches in speech.items() if stretches}
     return {speaker: samples for speaker, samples in joined.items() if len(samples) >= _LEAST_S * RATE_HZ}

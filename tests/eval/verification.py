@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.domain.audio import Waveform, total_s
+from shared.domain.audio import total_s
 from shared.domain.calibration import Calibration
 from tests.eval import metrics
-from tests.eval.recordings import CHANNELS, RATE_HZ, Heard, Row, first, hear
-from tests.support.sounds import read_waveform
+from tests.eval.recordings import CHANNELS, Heard, Row, first, hear, through
+from tests.support.sounds import read_unconditioned
 from worker.voices.voiceprint import Nets
 
 DURATIONS_S = (10.0, 5.0, 3.0, 1.6)
@@ -62,9 +62,9 @@ def hear_all(rows: list[Row], nets: Nets) -> dict[str, dict[str, Heard]]:
     """Return the voiceprint of each file, by condition and file; durations are of clean speech."""
     heard: dict[str, dict[str, Heard]] = {name: {} for name in [*CHANNELS, *(f"{s:g} s" for s in DURATIONS_S)]}
     for row in rows:
-        samples = read_waveform(row.path).samples
-        for name, alter in CHANNELS.items():
-            waveform = Waveform(alter(samples), RATE_HZ)
+        samples = read_unconditioned(row.path)
+        for name in CHANNELS:
+            waveform = through(name, samples)
             speech = nets.vad.speech_segments(waveform.samples)
             limits = {name: np.inf} | (_durations(total_s(speech)) if name == "clean" else {})
             for condition, most_s in limits.items():

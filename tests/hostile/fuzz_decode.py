@@ -5,6 +5,7 @@ Every file is made from its number, so that a bad one can be made again: `python
 
 import json
 import random
+import struct
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from pydub import AudioSegment
 
 from tests.support import sounds
 from tests.support.origins import ok, origin, says
@@ -44,9 +46,36 @@ class Figures:
 
 
 def corpus() -> list[bytes]:
-    """Return good files, one of each codec."""
+    """Return good files, one of each codec, and some as the field has them."""
     clip = sounds.read(sounds.DATA / "3080-5032-0003.flac")[:1500]
-    return [sounds.encode(clip, codec) for codec in sounds.CODECS]
+    return [*(sounds.encode(clip, codec) for codec in sounds.CODECS), *odd(clip)]
+
+
+def odd(clip: AudioSegment) -> list[bytes]:
+    """Return joined files, files behind tags, and files with odd WAV headers."""
+    codecs = ("wav", "flac", "mp3", "m4a", "ogg-opus", "webm", "amr")
+    one = {codec: sounds.encode(clip, codec) for codec in codecs}
+    samples = one["wav"][44:]
+    extensible = struct.pack("<HHIIHHHHI", 0xFFFE, 1, 16_000, 64_000, 4, 32, 22, 24, 0)
+    extensible += bytes.fromhex("0100000000001000800000aa00389b71")
+    sizes = struct.pack("<QQQI", len(samples) + 80, len(samples), len(samples) // 2, 0)
+    return [
+        *(content * 2 for content in one.values()),
+        *(b"ID3\4\0\x10\0\0\x20\0" + bytes(4106) + content for content in one.values()),
+        one["ogg-opus"] + sounds.encode(clip, "ogg-vorbis"),
+        one["wav"] + sounds.encode(clip, "wav-mulaw"),
+        wav(b"RIFF", "<", extensible, samples),
+        wav(b"RIFX", ">", struct.pack(">HHIIHH", 1, 1, 16_000, 32_000, 2, 16), samples),
+        wav(b"RF64", "<", struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16), samples, b"ds64\x1c\0\0\0" + sizes),
+        sounds.two_tracks(clip),
+    ]
+
+
+def wav(riff: bytes, order: str, form: bytes, samples: bytes, before: bytes = b"") -> bytes:
+    """Return a WAV file with this format chunk, and these chunks before it."""
+    size = struct.Struct(f"{order}I").pack
+    chunks = before + b"fmt " + size(len(form)) + form + b"data" + size(len(samples)) + samples
+    return riff + size(len(chunks) + 4) + b"WAVE" + chunks
 
 
 def scripts(canary: Path, url: str) -> list[bytes]:

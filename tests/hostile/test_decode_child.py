@@ -22,6 +22,7 @@ from tests.support import sounds
 from tests.support.client import eventually
 from tests.support.origins import ok, origin, says
 from worker.recordings.decoder import ProcessDecoder
+from worker.recordings.decoder_protocol import Refusal
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
 #: Has a secret in memory, forks, and the child writes, as JSON, what it still managed to do when it was confined; then
@@ -331,3 +332,37 @@ def test_five_hundred_damaged_files_harm_nobody():
     assert figures.over_wall == 0
     assert figures.foreign == figures.canary_hits == 0
     assert figures.max_rss_mib <= 300
+
+
+def test_a_film_with_subtitles_is_heard(decoder):
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        sound = output.add_stream("flac", rate=16_000, layout="mono")
+        output.add_stream("vorbis", rate=16_000, layout="stereo", options={"strict": "experimental"})
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        frame.pts = 0
+        output.mux([*sound.encode(frame), *sound.encode(None)])
+    film = bytearray(file.getvalue())
+    # The second track becomes one of subtitles: its codec, and its type (RFC 9559, 5.1.4.1.3).
+    at = film.index(b"A_VORBIS")
+    film[at : at + 8] = b"S_VOBSUB"
+    kind = max(film.rfind(b"\x83\x81\x02", 0, at), film.find(b"\x83\x81\x02", at))
+    film[kind + 2] = 0x11
+    with av.open(io.BytesIO(bytes(film))) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "subtitle"]
+    assert decode(decoder, bytes(film)).duration_s == pytest.approx(1.0, abs=0.05)
+
+
+@on_linux
+def test_a_file_that_takes_too_much_memory_is_told_so(tmp_path):
+    path = tmp_path / "long.wav"
+    path.write_bytes(sounds.encode(sounds.lasting(sounds.read(CLIP), 120.0), "wav"))
+    # The limit of a whole recording is far away, so a nearer one is set.
+    code = (
+        "import os, sys; from worker.recordings import decoder_child, sandbox; decoder_child._warm_up();"
+        "sandbox.MEMORY_BYTES = 1 << 22; file = os.open(sys.argv[1], os.O_RDONLY);"
+        "decoder_child._work(file, os.open(os.devnull, os.O_WRONLY), 3600.0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert ended.returncode == Refusal.MEMORY

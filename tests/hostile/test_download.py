@@ -180,7 +180,7 @@ def test_a_host_may_say_when_to_try_again(write, downloader):
 FOR_LONG = ["11", "3600", "9" * 400, email.utils.formatdate(time.time() + 7200, usegmt=True)]
 
 
-@pytest.mark.parametrize("wait", FOR_LONG)
+@pytest.mark.parametrize("wait", FOR_LONG, ids=["11 s", "an hour", "for ever", "a date"])
 def test_a_host_that_wants_to_be_left_alone_for_long_is_not_asked_again(wait, downloader):
     with origin(says(status(503, f"Retry-After: {wait}"))) as host:
         with pytest.raises(DownloadFailed, match="status 503"):

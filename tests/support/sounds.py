@@ -11,9 +11,12 @@ import av
 import numpy as np
 from pydub import AudioSegment
 
-from shared.domain.audio import Waveform
-from worker.recordings.av_reader import write_sound
-from worker.recordings.decoder_protocol import HEADER, SAMPLE_RATE_HZ
+from shared.domain.audio import Samples, Waveform
+from worker.recordings.av_reader import open_sound
+from worker.recordings.decoder_protocol import SAMPLE_RATE_HZ, TRACK, unpack_track
+from worker.recordings.part import Notes
+from worker.recordings.resampling import Planar
+from worker.recordings.sound import write_sound
 
 DATA = Path(__file__).parents[1] / "data"
 RATE = 16_000
@@ -48,7 +51,16 @@ CODECS = {
     "mov": ("mov", "pcm_s16le", 16_000),
     "mkv": ("matroska", "libopus", 48_000),
     "w64": ("w64", "pcm_s16le", 16_000),
+    "mp2": ("mp2", "mp2", 44_100),
+    "wma": ("asf", "wmav2", 44_100),
+    "avi": ("avi", "libmp3lame", 44_100),
+    "flv": ("flv", "libmp3lame", 44_100),
+    "mpegts": ("mpegts", "aac", 48_000),
+    "ac3": ("ac3", "ac3", 48_000),
+    "eac3": ("eac3", "eac3", 48_000),
 }
+#: Encoders whose own choice is the least there is, or none: what telephones and recorders choose.
+BIT_RATES = {"libopencore_amrnb": 12_200, "wmav2": 64_000}
 
 
 def read(path: Path) -> AudioSegment:
@@ -65,7 +77,21 @@ def read_waveform(path: Path, max_s: float = 3600.0) -> Waveform:
     sound = io.BytesIO()
     with path.open("rb") as file:
         write_sound(file, sound, max_s)
-    return Waveform(np.frombuffer(sound.getvalue(), np.float32, offset=HEADER.size), SAMPLE_RATE_HZ)
+    track = unpack_track(sound.getvalue()[: TRACK.size])
+    return Waveform(np.frombuffer(sound.getvalue(), np.float32, offset=TRACK.size), SAMPLE_RATE_HZ, track)
+
+
+def read_unconditioned(path: Path) -> Samples:
+    """Return the mean of a recording's channels at 16 kHz, as it stands in the file."""
+    return heard(path.read_bytes())[0]
+
+
+def heard(content: bytes, max_s: float = 3600.0, track: int = 0) -> tuple[Planar, Notes]:
+    """Return a file's sound, the channels mixed, and the notes on it."""
+    notes = Notes()
+    sound = open_sound(io.BytesIO(content), max_s)
+    mixed = [block.mean(axis=0) for block in sound.blocks(sound.tracks[track], notes)]
+    return np.concatenate(mixed), notes
 
 
 def join(clips: list[AudioSegment], gap_ms: int = 300) -> AudioSegment:
@@ -91,11 +117,31 @@ def encode(sound: AudioSegment, codec: str) -> bytes:
         # libav's own Vorbis encoder knows stereo only, and calls itself experimental.
         layout = "stereo" if encoder == "vorbis" else "mono"
         stream = container.add_stream(encoder, rate=rate, layout=layout, options={"strict": "experimental"})
-        if encoder == "libopencore_amrnb":
-            stream.bit_rate = 12_200  # as telephones do; its own choice is the least there is
-        for frame in [_frame(sound), None]:
-            container.mux(stream.encode(frame))
+        if encoder in BIT_RATES:
+            stream.bit_rate = BIT_RATES[encoder]
+        packets = [packet for frame in (_frame(sound), None) for packet in stream.encode(frame)]
+        if encoder == "vorbis":
+            _count_out(packets)
+        container.mux(packets)
     return file.getvalue()
+
+
+def two_tracks(sound: AudioSegment) -> bytes:
+    """Return a movie of two tracks, the first of them silent."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        streams = [container.add_stream("aac", rate=44_100, layout="mono") for _ in range(2)]
+        for stream, track in zip(streams, (sound - 200, sound), strict=True):
+            container.mux([*stream.encode(_frame(track)), *stream.encode(None)])
+    return file.getvalue()
+
+
+def _count_out(packets: list[av.Packet]) -> None:
+    """Give packets the times that their lengths add up to; libav's Vorbis encoder gives none."""
+    at = 0
+    for packet in packets:
+        packet.pts = packet.dts = at
+        at += packet.duration
 
 
 def _frame(sound: AudioSegment) -> av.AudioFrame:

@@ -29,7 +29,7 @@ OUTPUTS = {
         "speakers": [{"speaker": "SPEAKER_00", "seconds": 2.25}],
         "diarization": [{"speaker": "SPEAKER_00", "start": 1.0, "end": 3.25}],
         "quality": {"snrDb": 31.3, "narrowband": False, "speakerCount": 1, "dominantShare": 1.0, "consistency": 0.9},
-        "calibrated": True, "timings": {"decode": 0.01},
+        "channels": {"number": 1, "used": [0]}, "calibrated": True, "timings": {"decode": 0.01},
     },
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from worker.voices.clustering import centroids
 CLEAN = Capture(net_speech_s=20.0, snr_db=30.0, narrowband=False)
 THRESHOLDS = ClusteringThresholds(
     windows_s=(1.5, 1.0), hop_s=0.5, max_speakers=4, split_gate=0.1, split_gate_s=0.5, split_penalty=0.02,
-    switch_cost_s=0.01, min_speaker_s=1.0, merge_cosine=0.9, link_cosine=0.8,
+    switch_cost_s=0.01, min_speaker_s=1.0, merge_cosine=0.9, link_cosine=0.8, repeat_cosine=1.1,
 )  # fmt: skip
 CARD = ModelCard(
     handle="toy", revision="1", architecture="toy", dimension=16, sample_rate_hz=16_000, min_speech_s=1.0,

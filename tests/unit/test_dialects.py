@@ -11,7 +11,7 @@ import pytest
 from api.schemas.jobs import JobState
 from api.schemas.recordings import JobCreated
 from shared.domain.addresses import HttpUrl
-from shared.domain.audio import Segment
+from shared.domain.audio import Channels, Segment, Track
 from shared.domain.commands import CreateVoiceprint, from_record, to_record
 from shared.domain.diarization import Diarization, Turn
 from shared.domain.errors import AudioTooLong
@@ -44,6 +44,7 @@ VOICE = VoiceprintResult(
     calibrated=True,
     speech_s=2.75,
     audio_s=4.0,
+    track=Track(duration_s=4.0, channels=Channels(number=2, used=(1,)), lost_s=0.31),
     timings_s={"decode": 0.01234567},
 )
 
@@ -99,9 +100,11 @@ def test_a_voiceprint_result_looks_the_same_for_ever():
             "dominantShare": 0.818,
             "consistency": 0.9,
         },
+        "channels": {"number": 2, "used": [1]},
         "calibrated": True,
         "timings": {"decode": 0.0123},
-        "warning": "This result is less certain than usual: the speaker talks for 2.2 s only.",
+        "warning": "This result is less certain than usual: the speaker talks for 2.2 s only. "
+        "The file is damaged or cut off: 0.3 s of its sound could not be read.",
     }
 
 
@@ -111,7 +114,7 @@ SURE = [
 ]
 RECORDING = RecordingDiarization(
     diarization=Diarization(TURNS), exclusive=None, frame_confidence=None, voices={}, speech_s=2.75, audio_s=4.00049,
-    warning=None, timings_s={"decode": 0.01234567},
+    track=Track(), warning=None, timings_s={"decode": 0.01234567},
 )  # fmt: skip
 FULL = replace(
     RECORDING,
@@ -131,7 +134,7 @@ RESULTS = {
         comparison=Comparison(score=0.87654, llr=5.0), operating_point=OperatingPoint.STRICT, voice=VOICE
     ),
 }
-#: As the release wrote them that first had these outputs.
+#: As the release wrote them that first had these outputs; `channels` was added since.
 GOLDEN = json.loads((Path(__file__).parent / "golden_outputs.json").read_text())
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from worker.voices.clustering import (
     by_appearance,
     cluster,
     diarize_speech,
+    first_heard,
     merge_alike,
     reassign_short_speakers,
     resegment,
@@ -120,3 +123,19 @@ def test_a_recording_is_diarized_on_its_own_clock():
     assert found[0].segment.end_s == pytest.approx(4.0, abs=0.5)
     assert found[1].segment.end_s == 7.0
     assert found[2].segment == Segment(10.0, 14.0)
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_a_sentence_that_is_repeated_counts_once(times):
+    # Sounds of one voice: alike, but no two the same.
+    sentence = voices(*[3] * 8, noise=0.2, seed=1)
+    again = np.concatenate([sentence] * times)
+    thresholds = replace(THRESHOLDS, repeat_cosine=0.99)
+    assert first_heard(again, thresholds).tolist() == [*range(8)] * times
+    assert cluster(again, thresholds).tolist() == cluster(sentence, thresholds).tolist() * times
+
+
+def test_neighbours_that_share_their_sound_are_no_repetition():
+    sound = voices(0, 0, 0, 0, noise=0.0)
+    # Windows of 1.5 s at every 0.5 s share their sound with the two after them.
+    assert first_heard(sound, replace(THRESHOLDS, repeat_cosine=0.99)).tolist() == [0, 1, 2, 0]

@@ -1,6 +1,5 @@
 """Decoding of recordings in a sandboxed child process, so that a hostile file does no harm."""
 
-import math
 import os
 import select
 import signal
@@ -19,7 +18,16 @@ import structlog
 
 from shared.domain.audio import Samples, Stream, Waveform
 from shared.domain.errors import AudioTooLong, JobFailure, NotAudio
-from worker.recordings.decoder_protocol import HEADER, ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, Refusal
+from worker.recordings.decoder_protocol import (
+    ISOLATED,
+    LEAST_SPEED,
+    REPORT,
+    REQUEST,
+    SAMPLE_RATE_HZ,
+    TRACK,
+    Refusal,
+    unpack_track,
+)
 
 #: Longest wait for a block of sound, in seconds of wall clock.
 WALL_S = 15.0
@@ -31,12 +39,28 @@ _CHUNK_BYTES = 1 << 16
 _SAMPLE_BYTES = np.dtype(np.float32).itemsize
 _BLOCK_BYTES = round(BLOCK_S * SAMPLE_RATE_HZ) * _SAMPLE_BYTES
 
+_ACCEPTED = (
+    "wav, flac, mp3, mp2, m4a/aac, mp4/mov/3gp, ogg/opus, webm/mkv, wma/asf, avi, flv, mpegts, ac3, eac3, amr, aiff, "
+    "au, caf, w64"
+)
 _SENTENCES: dict[int, str] = {
-    Refusal.NOT_AUDIO: "The file is not audio in a format that is accepted: wav, flac, mp3, m4a/aac, mp4/mov/3gp, "
-    "ogg/opus, webm/mkv, amr, aiff, au, caf, w64.",
+    Refusal.NOT_AUDIO: f"The file is not audio in a format that is accepted: {_ACCEPTED}.",
+    Refusal.OTHER_FORMAT: f"The file's format is not accepted; convert it to one of these: {_ACCEPTED}.",
+    Refusal.MEMORY: "The file takes too much memory to decode; send it with one channel, as flac or wav, or in parts.",
     Refusal.NO_SOUND: "The file is a video without sound; send one that has an audio track.",
     Refusal.OUT_OF_RANGE: "The recording's sample rate must be 4 to 192 kHz, with at most 8 channels.",
     Refusal.DAMAGED: "The file is damaged or cut off before any sound; send it again, whole.",
+    Refusal.CODING: "The file's sound is encrypted, or in a coding that cannot be read; send it as flac or wav.",
+    Refusal.WAV_CODING: "This WAV holds sound in a coding that cannot be read; send PCM of 8 to 32 bits, or flac.",
+    Refusal.WEB_PAGE: "The file is a web page, perhaps of a login or an error; send the address of the recording "
+    f"itself: {_ACCEPTED}.",
+    Refusal.JSON: f"The file is JSON, perhaps an error of the server that holds it; send the recording: {_ACCEPTED}.",
+    Refusal.TEXT: f"The file is text or a playlist, not a recording; send the recording itself: {_ACCEPTED}.",
+    Refusal.MULTIPART: "The file is a multipart form; send the recording's bytes alone, without the form round them.",
+    Refusal.ZIP: "The file is a zip archive or a document; unpack it, and send the recording in it.",
+    Refusal.COMPRESSED: "The file is compressed (gzip or the like) or an archive; unpack it, and send the recording.",
+    Refusal.PDF: f"The file is a PDF document; send a recording: {_ACCEPTED}.",
+    Refusal.IMAGE: f"The file is an image; send a recording: {_ACCEPTED}.",
 }
 
 log = structlog.get_logger()
@@ -61,23 +85,25 @@ class ProcessDecoder:
             self._idle = None
 
     def decode(self, file: BinaryIO, max_s: float) -> Waveform:
-        """Return the whole first audio stream of `file`, an open file of the system; raises what `stream` raises."""
+        """Return the whole sound of `file`, an open file of the system; raises what `stream` raises."""
         with self.stream(file, max_s) as stream:
-            return Waveform(np.concatenate([np.empty(0, np.float32), *stream.blocks]), SAMPLE_RATE_HZ)
+            samples = np.concatenate([np.empty(0, np.float32), *stream.blocks])
+            return Waveform(samples, SAMPLE_RATE_HZ, stream.track)
 
     @contextmanager
     def stream(self, file: BinaryIO, max_s: float) -> Iterator[Stream]:
-        """Open the first audio stream of `file`, an open file of the system.
+        """Open the sound of `file`, an open file of the system.
 
-        The file is decoded as the blocks are read. Leaving the context early kills the process that decodes.
+        The whole file has been measured by then; a long one is decoded anew as the blocks are read. Leaving the context
+        early kills the process that decodes.
 
         Raises
         ------
         NotAudio
             The file has no accepted format or no audio stream, is damaged, or was made to harm.
         AudioTooLong
-            The sound lasts longer than `max_s` seconds, whatever the header says. Both errors may come as late as in
-            place of the last block.
+            The sound lasts longer than `max_s` seconds, whatever the header says. Both errors come in place of the
+            first block.
         """
         if os.fstat(file.fileno()).st_size == 0:
             raise NotAudio("The file is empty; there is nothing to hear.")
@@ -87,7 +113,7 @@ class ProcessDecoder:
         self._idle = None
         try:
             with helper.decoding(file, max_s, self._wall_s) as decoding:
-                yield Stream(_blocks(decoding, max_s), decoding.claimed_s)
+                yield Stream(_blocks(decoding, max_s), decoding.track)
         finally:
             self._take_back(helper)
 
@@ -202,13 +228,16 @@ class Decoding:
         self._helper = helper
         self._pipe = pipe
         self._wall_s = wall_s
-        self._left_bytes = round(max_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES + HEADER.size
-        #: Length in the file's header, in seconds; None if it has none, or the file is not audio.
-        self.claimed_s = _claimed(self.read(HEADER.size))
+        self._left_bytes = round(max_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES + TRACK.size
+        # The whole file is read before.
+        self.track = unpack_track(bytes(self._read(TRACK.size, wall_s + max_s / LEAST_SPEED)))
 
     def read(self, count: int) -> bytearray:
         """Return the next `count` bytes of float32 samples, fewer only at the end."""
-        ends_at = time.monotonic() + self._wall_s
+        return self._read(count, self._wall_s)
+
+    def _read(self, count: int, wall_s: float) -> bytearray:
+        ends_at = time.monotonic() + wall_s
         found = bytearray()
         while len(found) < count and (chunk := self._next(count - len(found), ends_at)):
             found += chunk
@@ -229,11 +258,6 @@ class Decoding:
         if not ready:
             raise Overrun
         return os.read(self._pipe, min(most, _CHUNK_BYTES))
-
-
-def _claimed(header: bytearray) -> float | None:
-    (seconds,) = HEADER.unpack(header) if len(header) == HEADER.size else (math.nan,)
-    return seconds if 0.0 < seconds < math.inf else None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ settings, no secrets and no network. For each file the worker sends the longest 
 over the socket FD. The child writes samples to the pipe, and the program answers with the child's exit status.
 """
 
+import importlib
 import io
 import math
 import os
@@ -14,16 +15,25 @@ import wave
 from contextlib import suppress
 from typing import NoReturn
 
-from worker.recordings.av_reader import Refused, write_sound
-from worker.recordings.decoder_protocol import ISOLATED, REPORT, REQUEST, SAMPLE_RATE_HZ, SHARED
+from worker.recordings.decoder_protocol import (
+    ISOLATED,
+    LEAST_SPEED,
+    REPORT,
+    REQUEST,
+    SAMPLE_RATE_HZ,
+    SHARED,
+    Refusal,
+    Refused,
+)
 from worker.recordings.sandbox import CPU_S, confine, leave_network
+from worker.recordings.sound import write_sound
 
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 _BUFFER_BYTES = 1 << 16
 #: Exit status of a child that ended with an unexpected exception.
 UNEXPECTED = 99
-#: Least speed of decoding, in seconds of sound per second of processor time; it sets the limit beyond `CPU_S`.
-_LEAST_SPEED = 20
+#: A long file is read twice, see `worker/recordings/sound.py`.
+_READINGS = 2
 
 
 def serve(control: socket.socket) -> None:
@@ -59,12 +69,14 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
         nothing = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nothing, stream.fileno())
-        confine(CPU_S + math.ceil(max_s / _LEAST_SPEED))
+        confine(CPU_S + math.ceil(_READINGS * max_s / LEAST_SPEED))
         opened.seek(0)
         write_sound(opened, sound, max_s)
         status = 0
     except Refused as refused:
         status = refused.refusal
+    except MemoryError:
+        status = Refusal.MEMORY
     finally:
         # sys.exit would flush and close what this process inherited from its parent.
         os._exit(status)
@@ -72,14 +84,27 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
 
 def _warm_up() -> None:
     """Decode once, so that libraries load all their files: a child in the sandbox can open none."""
+    # PyAV loads the part for a kind of stream when it first meets one.
+    for kind in ("audio", "video", "subtitles"):
+        importlib.import_module(f"av.{kind}.codeccontext")
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
-        sound.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
+        # Another rate than ours takes libav's filters, and samples behind their named end our own arithmetic.
+        sound.setparams((2, 2, SAMPLE_RATE_HZ // 2, 0, "NONE", ""))
         sound.writeframes(bytes(3200))
-    write_sound(io.BytesIO(file.getvalue()), io.BytesIO(), 1.0)
-    for bad in (b"", b"RIFF"):
+    file.write(bytes(1 << 14))
+    for content in (
+        file.getvalue() + b"\1",
+        file.getvalue() * 2,
+        b"",
+        b"RIFF",
+        b"fLaC",
+        b"{}",
+        b"<html>",
+        b"\xff\xfbx",
+    ):
         with suppress(Refused):
-            write_sound(io.BytesIO(bad), io.BytesIO(), 1.0)
+            write_sound(io.BytesIO(content), io.BytesIO(), 1.0)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
 """Protocol between the worker and `decoder_child`; a module of its own, because the worker never loads libav."""
 
+import math
 import struct
 from enum import IntEnum
+
+from shared.domain.audio import Channels, Track
 
 SAMPLE_RATE_HZ = 16_000
 #: Request, sent with the open file and the pipe: the longest allowed recording, in seconds.
 REQUEST = struct.Struct("<d")
-#: Start of the pipe, before the samples: the length in the file's header, in seconds; not-a-number for none.
-HEADER = struct.Struct("<d")
+#: Start of the pipe, before the samples: the fields of `Track` in their order. Channels that are used are bits.
+TRACK = struct.Struct("<dBB??dQ??")
+#: Least speed of a reading, in seconds of sound per second of processor time.
+LEAST_SPEED = 20
 #: Answer: exit status of the child, or the negative signal number, and its peak resident memory in bytes.
 REPORT = struct.Struct("<iQ")
 #: First byte from the child, once it is ready: with a network namespace of its own, or without.
@@ -24,3 +29,63 @@ class Refusal(IntEnum):
     DAMAGED = 13
     #: Pictures without an audio stream.
     NO_SOUND = 14
+    #: A stream in a coding that libav does not know, or an encrypted one.
+    CODING = 15
+    #: The same in a WAV file.
+    WAV_CODING = 16
+    #: A format of sound that libav knows, but that is not accepted.
+    OTHER_FORMAT = 17
+    WEB_PAGE = 18
+    JSON = 19
+    TEXT = 20
+    MULTIPART = 21
+    ZIP = 22
+    COMPRESSED = 23
+    PDF = 24
+    IMAGE = 25
+    #: More memory is needed than the sandbox allows.
+    MEMORY = 26
+
+
+class Refused(Exception):
+    """A file that cannot be decoded, with the reason."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.name)
+        self.refusal = refusal
+
+
+def pack_track(track: Track) -> bytes:
+    """Return a track as the child writes it."""
+    return TRACK.pack(
+        track.duration_s,
+        track.channels.number,
+        sum(1 << channel for channel in track.channels.used),
+        track.two_people,
+        track.clipped,
+        track.lost_s,
+        track.unread_bytes,
+        track.named_less,
+        track.clock_broken,
+    )
+
+
+def unpack_track(raw: bytes) -> Track:
+    """Return the track that `raw` holds; nothing in it is believed, since a file may have taken over the child."""
+    if len(raw) < TRACK.size:
+        return Track()
+    duration_s, number, used, two_people, clipped, lost_s, unread_bytes, named_less, clock_broken = TRACK.unpack(raw)
+    return Track(
+        duration_s=_seconds(duration_s),
+        channels=Channels(number=number, used=tuple(channel for channel in range(8) if used >> channel & 1)),
+        two_people=two_people,
+        clipped=clipped,
+        lost_s=_seconds(lost_s),
+        unread_bytes=unread_bytes,
+        named_less=named_less,
+        clock_broken=clock_broken,
+    )
+
+
+def _seconds(value: float) -> float:
+    return value if 0.0 <= value < math.inf else 0.0

@@ -21,6 +21,7 @@ from worker.voices.clustering import (
     turns,
     without_short_turns,
 )
+from worker.voices.level import evened
 from worker.voices.progress import Steps
 
 #: Most speakers looked for in a chunk of a longer recording. The models' own number was tuned on 30 s, which is too low
@@ -112,7 +113,7 @@ def _hops(chunk: Chunk, embedder: Embedder, steps: Steps, hints: SpeakerHints) -
     if not chunk.speech:
         return np.empty((0, embedder.card.dimension * len(thresholds.windows_s)), np.float32), np.empty(0, np.intp)
     with steps("encode"):
-        frames = embedder.encode(chunk.join(chunk.speech))
+        frames = embedder.encode(evened(chunk.join(chunk.speech)))
     with steps("diarize"):
         embeddings = embed_hops(frames, total_s(chunk.speech), embedder)
         return embeddings, by_appearance(cluster(embeddings, thresholds, hints))
@@ -153,7 +154,7 @@ def _voiceprints(chunk: Chunk, segments: Sequence[Sequence[Segment]], embedder: 
     return [
         Voiceprint(
             embedder.card.model_id,
-            embedder.embed(chunk.join(own)),
+            embedder.embed(evened(chunk.join(own))),
             Capture(net_speech_s=total_s(own), snr_db=snr, narrowband=narrowband),
         )
         for own in segments

@@ -9,6 +9,7 @@
 Doubtful cases are split: a false split hardly changes a voiceprint, but two people merged into one spoil it.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -73,7 +74,29 @@ def windows(speech_s: float, length_s: float, hop_s: float) -> list[Segment]:
 
 
 def cluster(embeddings: Embeddings, thresholds: ClusteringThresholds, hints: SpeakerHints = ANY_NUMBER) -> Labels:
-    """Return the speaker of each hop, (num_hops,), from the hops' embeddings."""
+    """Return the speaker of each hop, (num_hops,), from the hops' embeddings.
+
+    Speech that is repeated, such as a sentence played in a loop, counts once. Its copies are nearer to each other than
+    one voice is to itself, so each part of the sentence would look like a speaker.
+    """
+    first = first_heard(embeddings, thresholds)
+    different = np.unique(first)
+    labels = _cluster(embeddings[different], thresholds, hints)
+    return labels[np.searchsorted(different, first)]
+
+
+def first_heard(embeddings: Embeddings, thresholds: ClusteringThresholds) -> NDArray[np.intp]:
+    """Return, for each hop, the earliest hop that it repeats, or else its own index, (num_hops,)."""
+    first = np.arange(len(embeddings))
+    apart = math.ceil(max(thresholds.windows_s) / thresholds.hop_s)
+    for i in range(apart, len(embeddings)):
+        alike = embeddings[: i - apart + 1] @ embeddings[i] >= thresholds.repeat_cosine
+        if alike.any():
+            first[i] = first[alike.argmax()]
+    return first
+
+
+def _cluster(embeddings: Embeddings, thresholds: ClusteringThresholds, hints: SpeakerHints) -> Labels:
     cosines = embeddings @ embeddings.T
     gate = thresholds.split_gate + thresholds.split_gate_s / (len(embeddings) * thresholds.hop_s)
     least = hints.min_speakers

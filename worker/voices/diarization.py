@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shared.domain.audio import Chunk, Samples, Stream, total_s
 from shared.domain.diarization import Diarization, SpeakerHints, Turn, label
 from shared.domain.quality import Capture
-from shared.domain.results import FrameConfidence, RecordingDiarization
+from shared.domain.results import FrameConfidence, RecordingDiarization, sentences
 from shared.domain.voiceprints import Voiceprint
 from worker.voices.chunks import DiarizedChunk, diarize_chunk
 from worker.voices.clustering import Embeddings, Labels
@@ -37,8 +37,8 @@ def diarize_recording(
     steps.progress(0.0)
     for chunk in _chunks(stream, nets, steps):
         chunks.append(diarize_chunk(chunk, nets.embedder, steps, hints, voices))
-        if stream.claimed_s:
-            steps.progress(min(1.0, chunk.segment.end_s / stream.claimed_s))
+        if stream.track.duration_s:
+            steps.progress(min(1.0, chunk.segment.end_s / stream.track.duration_s))
     with steps("link"):
         labels = link(chunks, nets.embedder.card.clustering, hints)
         speakers = directions(chunks, labels)
@@ -50,7 +50,8 @@ def diarize_recording(
         voices={label(k): _voiceprint(chunks, labels, k) for k in range(len(speakers))} if voices else {},
         speech_s=sum(total_s(chunk.speech) for chunk in chunks),
         audio_s=chunks[-1].segment.end_s,
-        warning=_warning(len(speakers), hints),
+        track=stream.track,
+        warning=sentences(_warning(len(speakers), hints), stream.track.warning),
         timings_s=steps.seconds,
     )
 

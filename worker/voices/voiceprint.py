@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Segment, Waveform, total_s
+from shared.domain.audio import Segment, Track, Waveform, total_s
 from shared.domain.diarization import Diarization
 from shared.domain.errors import NoSpeech, TooLittleSpeech
-from shared.domain.quality import Capture, Quality, is_clipped, is_narrowband, snr_db
-from shared.domain.results import VoiceprintResult
+from shared.domain.quality import Capture, Quality, is_narrowband, snr_db
+from shared.domain.results import VoiceprintResult, sentences
 from shared.domain.voiceprints import Voiceprint
 from shared.networks import Embedder, Frames, SpeechDetector
 from worker.voices.clustering import diarize_speech
+from worker.voices.level import evened
 from worker.voices.progress import Steps
 
 
@@ -38,24 +39,26 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
     with steps("vad"):
         speech = nets.vad.speech_segments(waveform.samples)
     if not speech:
-        raise NoSpeech("Nobody speaks in the recording; send one in which a voice can be heard.")
+        none = "Nobody speaks in the recording; send one in which a voice can be heard."
+        raise NoSpeech(sentences(none, waveform.track.warning))
     with steps("encode"):
-        frames = nets.embedder.encode(waveform.join(speech))
+        frames = nets.embedder.encode(evened(waveform.join(speech)))
     with steps("diarize"):
         diarization = diarize_speech(frames, speech, nets.embedder)
     speaker = diarization.dominant_speaker()
     capture = measure(waveform, speech, diarization.seconds()[speaker])
-    require_speech(capture.net_speech_s, nets.embedder.card.min_speech_s)
+    require_speech(capture.net_speech_s, nets.embedder.card.min_speech_s, waveform.track)
     with steps("embed"):
         vector = _embed(waveform, diarization, speaker, frames, nets.embedder)
     return VoiceprintResult(
         voiceprint=Voiceprint(nets.embedder.card.model_id, vector, capture),
         diarization=diarization,
         dominant_speaker=speaker,
-        quality=judge(capture, diarization, speaker, is_clipped(waveform)),
+        quality=judge(capture, diarization, speaker, waveform.track.clipped),
         calibrated=nets.embedder.card.calibration is not None,
         speech_s=total_s(speech),
         audio_s=waveform.duration_s,
+        track=waveform.track,
         timings_s=steps.seconds,
     )
 
@@ -80,17 +83,16 @@ def judge(capture: Capture, diarization: Diarization, speaker: str, clipped: boo
     )
 
 
-def require_speech(net_s: float, least_s: float) -> None:
-    """Refuse to make a voiceprint of too little speech.
+def require_speech(net_s: float, least_s: float, track: Track) -> None:
+    """Refuse to make a voiceprint of too little speech, and say what was odd about the track.
 
     Raises
     ------
     TooLittleSpeech
     """
     if net_s < least_s:
-        raise TooLittleSpeech(
-            f"The recording's main speaker talks for {net_s:.1f} s; at least {least_s:g} s of speech are needed."
-        )
+        little = f"The recording's main speaker talks for {net_s:.1f} s; at least {least_s:g} s of speech are needed."
+        raise TooLittleSpeech(sentences(little, track.warning))
 
 
 def _embed(
@@ -99,4 +101,4 @@ def _embed(
     if len(diarization.speakers) == 1:
         whole = Segment(0.0, sum(diarization.seconds().values()))
         return embedder.pool(frames, [whole])[0]
-    return embedder.embed(waveform.join(diarization.segments(speaker)))
+    return embedder.embed(evened(waveform.join(diarization.segments(speaker))))

@@ -48,6 +48,17 @@ class SpeakerTime(Body):
     seconds = Rounded(3, required=True)
 
 
+class Channels(Body):
+    """Channels of the recording, and those of them that were heard."""
+
+    number = fields.Integer(required=True, metadata={"description": "How many there are."})
+    used = fields.List(
+        fields.Integer(),
+        required=True,
+        metadata={"description": "Those that were heard, counted from 0, the left one; several were mixed."},
+    )
+
+
 class RecordingQuality(Body):
     """Quality of a recording: how far a voiceprint can be trusted."""
 
@@ -106,11 +117,10 @@ class VoiceprintOutput(Body):
         metadata={"description": "Who speaks when."},
     )
     quality = fields.Nested(RecordingQuality, required=True)
+    channels = fields.Nested(Channels, required=True, attribute="track.channels")
     calibrated = _calibrated("calibrated")
     timings = _timings()
-    warning = fields.String(
-        attribute="quality.warning", metadata={"description": "Why the voiceprint is shaky, if it is."}
-    )
+    warning = fields.String(metadata={"description": "Why the voiceprint is shaky, if it is."})
 
 
 class Confidence(Body):
@@ -145,6 +155,7 @@ class DiarizationOutput(Body):
     audioSeconds = _seconds("audio_s", "Length of the recording.")
     speechSeconds = _seconds("speech_s", "Length of all speech in it.")
     speakers = fields.List(fields.Nested(SpeakerTime), required=True, attribute="diarization.speaker_times")
+    channels = fields.Nested(Channels, required=True, attribute="track.channels")
     timings = _timings()
     warning = fields.String(metadata={"description": "What is not quite as it was asked for."})
 
@@ -227,6 +238,7 @@ class VerificationOutput(Body):
     netSpeechSeconds = _seconds("voice.voiceprint.capture.net_speech_s", "How long the dominant speaker talks.")
     dominantSpeaker = fields.String(required=True, attribute="voice.dominant_speaker")
     quality = fields.Nested(RecordingQuality, required=True, attribute="voice.quality")
+    channels = fields.Nested(Channels, required=True, attribute="voice.track.channels")
     timings = _timings()
     warning = fields.String(metadata={"description": "Why the result is shaky, if it is."})
 

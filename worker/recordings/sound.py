@@ -1,0 +1,92 @@
+"""Sound of a file: surveyed as a whole, then conditioned and written."""
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from shared.domain.audio import Channels, Track
+from worker.recordings.av_reader import Sound, open_sound
+from worker.recordings.conditioning import Conditioner, Mix, Survey
+from worker.recordings.decoder_protocol import SAMPLE_RATE_HZ, pack_track
+from worker.recordings.part import Notes
+from worker.recordings.resampling import Planar
+
+#: Most sound that is kept in memory, summed over its channels: 60 s of stereo. A longer recording is read twice.
+_KEPT_SAMPLES = 120 * SAMPLE_RATE_HZ
+#: Most tracks that are heard in search of one in which something sounds: each costs a reading of the whole file.
+_MOST_TRACKS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """Track that has been read once."""
+
+    number: int
+    num_samples: int
+    mixes: dict[int, Mix]
+    notes: Notes
+    #: All its blocks; None if they are too many.
+    kept: list[Planar] | None
+
+    @property
+    def mix(self) -> Mix:
+        """Plan for the greatest part of the track."""
+        return next(iter(self.mixes.values()))
+
+    def described(self) -> Track:
+        """Return the track as the worker is told."""
+        return Track(
+            duration_s=self.num_samples / SAMPLE_RATE_HZ,
+            channels=Channels(number=len(self.mix.weights), used=self.mix.used),
+            two_people=any(mix.two_people for mix in self.mixes.values()),
+            clipped=self.mix.clipped,
+            lost_s=self.notes.lost_s,
+            unread_bytes=self.notes.unread_bytes,
+            named_less=self.notes.named_less,
+            clock_broken=self.notes.clock_broken,
+        )
+
+
+def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float) -> None:
+    """Write the track to `pipe`, then its samples, float32, mono at 16 kHz, conditioned.
+
+    Of several tracks the default one is taken, or else the first in which more sounds than noise. `max_s` limits the
+    length, whatever the file's header says.
+
+    Raises
+    ------
+    Refused
+    """
+    sound = open_sound(file, max_s)
+    heard = _heard(sound)
+    pipe.write(pack_track(heard.described()))
+    conditioner = Conditioner(heard.mixes)
+    for block in heard.kept or sound.blocks(heard.number, Notes()):
+        pipe.write(conditioner(block).tobytes())
+    pipe.flush()
+
+
+def _heard(sound: Sound) -> _Heard:
+    """Return the first track with more than noise, or else with sound, or else the first one."""
+    first, *others = sound.tracks[:_MOST_TRACKS]
+    best = _survey(sound, first)
+    for track in others:
+        if best.mix.may_speak:
+            break
+        heard = _survey(sound, track)
+        if heard.mix.may_speak or (heard.mix.sounds and not best.mix.sounds):
+            best = heard
+    return best
+
+
+def _survey(sound: Sound, track: int) -> _Heard:
+    notes = Notes()
+    survey = Survey()
+    num_samples = 0
+    kept: list[Planar] = []
+    for block in sound.blocks(track, notes):
+        survey.add(block)
+        num_samples += block.shape[1]
+        if num_samples * len(block) <= _KEPT_SAMPLES:
+            kept.append(block)
+    whole = sum(block.shape[1] for block in kept) == num_samples
+    return _Heard(track, num_samples, survey.mixes(), notes, kept if whole else None)
