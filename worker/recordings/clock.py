@@ -88,8 +88,8 @@ def _end_s(file: BinaryIO, part: Part, kind: str | None, stream: av.AudioStream)
     """Return the end in the container's time that its header or its last packets name; 0 for none."""
     container = cast("av.container.InputContainer", stream.container)
     start_s = (container.start_time or 0) / av.time_base
-    if kind == "mov" and stream.duration and stream.time_base:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    if kind == "mov" and (end_s := _stream_end_s(stream)):
+        return end_s
     if kind == "mpegts" and container.duration:
         return start_s + container.duration / av.time_base
     length_s = _matroska_s(part.open(file).read(sniff.HEAD_BYTES)) if kind == "matroska" else 0.0
@@ -106,11 +106,11 @@ def frame_time(frame: av.AudioFrame) -> float | None:
 
 def named_s(file: BinaryIO, part: Part, kind: str | None, stream: av.AudioStream, heard_s: float) -> float:
     """Return the end of the sound that the header names, 0 for none; an estimate of libav's is none."""
-    head = part.open(file).read(sniff.HEAD_BYTES)
     if part.named_s is not None or part.format:
         return part.named_s or 0.0
-    if kind in _NAMING and stream.duration and stream.time_base:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    if kind in _NAMING and (end_s := _stream_end_s(stream)):
+        return end_s
+    head = part.open(file).read(sniff.HEAD_BYTES)
     if kind == "flv":
         # libav takes it from the metadata, or else from the last tag.
         return max(0, cast("av.container.InputContainer", stream.container).duration or 0) / av.time_base
@@ -121,6 +121,13 @@ def named_s(file: BinaryIO, part: Part, kind: str | None, stream: av.AudioStream
     if kind in ("caf", "w64"):
         return heard_s * sniff.named_part(file, kind, part.start, part.end)
     return _xing_frames(head) * _frame_s(stream) if kind == "mp3" else 0.0
+
+
+def _stream_end_s(stream: av.AudioStream) -> float:
+    """Return the end of a stream in the container's time, 0 if it names no length."""
+    if not (stream.duration and stream.time_base):
+        return 0.0
+    return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
 
 
 def _frame_s(stream: av.AudioStream) -> float:

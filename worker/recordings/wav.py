@@ -99,13 +99,13 @@ def _raw_parts(reader: "_Reader", form: _Format, data: _Data) -> list[Part]:
     assert form.raw
     block = form.raw_block_bytes
     options = {"sample_rate": str(form.rate_hz), "ch_layout": f"{form.channels}c"}
-    named_end = reader.end if data.named is None else min(reader.end, data.at + data.named)
+    named_end = reader.named_end(data)
     rest = reader.rest(named_end)
     if rest == named_end:
         # A size that is wrong may end within a sample.
         rest = named_end = data.at + (named_end - data.at) // block * block
     sound = reader.end - rest >= _REST_BYTES and _is_sound(reader, form, rest)
-    unread = 0 if sound or reader.end - rest < _REST_BYTES or reader.is_empty(rest) else reader.end - rest
+    unread = 0 if sound else reader.unread(rest)
     ends = reader.end if sound and rest == named_end else named_end
     named_s = None if data.named is None else data.named / (block * form.rate_hz)
     found = [Part(data.at, ends, form.raw, options, b"", named_s, sound, unread)]
@@ -116,9 +116,8 @@ def _raw_parts(reader: "_Reader", form: _Format, data: _Data) -> list[Part]:
 
 def _coded_part(reader: "_Reader", form: _Format, data: _Data) -> Part:
     """Return samples of a codec behind a header that libav reads without doubt."""
-    ends = reader.end if data.named is None else min(reader.end, data.at + data.named)
-    rest = reader.rest(ends)
-    unread = 0 if reader.end - rest < _REST_BYTES or reader.is_empty(rest) else reader.end - rest
+    ends = reader.named_end(data)
+    unread = reader.unread(reader.rest(ends))
     named_s = data.named / form.byte_rate if data.named and form.byte_rate else None
     chunk = struct.pack(
         "<HHIIHHH", form.tag, form.channels, form.rate_hz, form.byte_rate, form.block_bytes, form.bits, len(form.extra)
@@ -160,8 +159,15 @@ class _Reader:
             at = min(self.end, start + size)
         return at
 
-    def is_empty(self, at: int) -> bool:
-        """Return whether there is nothing but equal bytes from `at` to the end."""
+    def named_end(self, data: _Data) -> int:
+        """Return where the samples end, as far as their chunk names it."""
+        return self.end if data.named is None else min(self.end, data.at + data.named)
+
+    def unread(self, at: int) -> int:
+        """Return the bytes from `at` to the end, 0 if they are few or nothing but padding."""
+        return 0 if self.end - at < _REST_BYTES or self._is_empty(at) else self.end - at
+
+    def _is_empty(self, at: int) -> bool:
         first = self._read(at, 1)
         return all(not chunk.strip(first) for chunk in self.pieces(at))
 
