@@ -52,8 +52,8 @@ class JobStore(Protocol):
     def finish(self, claim: Claim, ending: Ending) -> bool:
         """End a claimed job; False, and nothing written, when the claim was lost."""
 
-    def release(self, claim: Claim) -> bool:
-        """Hand the job back, its attempt not counted; False when the claim was lost."""
+    def release(self, claim: Claim, *, counted: bool = False) -> bool:
+        """Hand the job back, its attempt not counted unless `counted`; False when the claim was lost."""
 
     def end(self, job: UnfinishedJob, ending: Ending) -> bool:
         """End a job that its worker does not; False when it had ended, or is not that claim's any more."""

@@ -22,6 +22,7 @@ from shared.ports import MediaStore
 from shared.settings import Settings
 from worker.egress import Egress
 from worker.jobs.handlers import Handlers
+from worker.jobs.heartbeat import Hand
 from worker.jobs.runner import Runner
 from worker.recordings.decoder import ProcessDecoder
 from worker.recordings.fetch import SourceFetcher
@@ -108,10 +109,10 @@ def _card(settings: Settings) -> ModelCard:
     return registry.installed_card(settings.model, weights) if settings.model else registry.default_card(weights)
 
 
-def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Callable[[], bool]) -> Runner:
+def make_runner(settings: Settings, hand: Hand, stopping: Callable[[], bool]) -> Runner:
     """Return a runner with its networks loaded.
 
-    `interrupt` must make a job whose lease is lost stop; `stopping` says that jobs must be handed back.
+    `hand` makes a job stop whose lease is lost; `stopping` says that jobs must be handed back.
     """
     decoder = ProcessDecoder()
     # It gets ready while the networks are loaded.
@@ -128,6 +129,6 @@ def make_runner(settings: Settings, interrupt: Callable[[], None], stopping: Cal
         service=service,
         handle=handlers.handle,
         beat_s=settings.lease_s / 3,
-        interrupt=interrupt,
+        hand=hand,
         stopping=stopping,
     )

@@ -4,14 +4,14 @@ import os
 import signal
 import sys
 from multiprocessing.sharedctypes import RawValue
-from types import FrameType
 
 from celery import Celery
 
 from shared.names import TaskNames
 from shared.settings import Settings
 from worker.bootstrap import make_runner
-from worker.jobs.runner import LeaseLostError, Runner
+from worker.jobs.heartbeat import Hand, LeaseLostError
+from worker.jobs.runner import Runner
 
 #: Signal that interrupts a job whose lease is lost. Celery uses SIGUSR1 itself.
 _INTERRUPT = signal.SIGUSR2
@@ -20,16 +20,17 @@ _INTERRUPT = signal.SIGUSR2
 #: would stay locked if a child were killed while it reads.
 _hand_back = RawValue("b", 0)
 
+_hand = Hand(interrupt=lambda: os.kill(os.getpid(), _INTERRUPT))
 _runner: Runner | None = None
-_working = False
 
 
 def load_runner(settings: Settings) -> None:
     """Load the networks of this child process, after the fork, which they would not survive."""
     global _runner
-    signal.signal(_INTERRUPT, _interrupt_job)
+    # The main thread may be in a slow download, say.
+    signal.signal(_INTERRUPT, lambda *_: _hand.break_off())
     sys.unraisablehook = report_unraisable
-    _runner = make_runner(settings, lambda: os.kill(os.getpid(), _INTERRUPT), lambda: bool(_hand_back.value))
+    _runner = make_runner(settings, _hand, lambda: bool(_hand_back.value))
 
 
 def hand_back() -> None:
@@ -39,27 +40,15 @@ def hand_back() -> None:
 
 def run_job(job_id: str) -> None:
     """Run a job."""
-    global _working
     assert _runner is not None, "the child was not initialised"
-    _working = True
-    try:
-        _runner.run(job_id)
-    except LeaseLostError:
-        # The signal came between the last step and the end.
-        pass
-    finally:
-        _working = False
-
-
-def _interrupt_job(_signal: int, _frame: FrameType | None) -> None:
-    """Raise in the main thread, which may be in a slow download, say."""
-    if _working:
-        raise LeaseLostError
+    _runner.run(job_id)
 
 
 def report_unraisable(failure: "sys.UnraisableHookArgs") -> None:
     """Report an exception in a finalizer, unless it is the interrupt, which the next heartbeat sends again."""
-    if not isinstance(failure.exc_value, LeaseLostError):
+    if isinstance(failure.exc_value, LeaseLostError):
+        _hand.break_off_again()
+    else:
         sys.__unraisablehook__(failure)
 
 

@@ -219,9 +219,9 @@ class RedisJobs:
         """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
         return self._end(job.job_id, _ANYBODY if job.fence is None else job.fence, ending)
 
-    def release(self, claim: Claim) -> bool:
-        """Hand the job back, its attempt not counted; False when the claim was lost."""
-        return bool(self._scripts("release", claim.job_id, claim.fence))
+    def release(self, claim: Claim, *, counted: bool = False) -> bool:
+        """Hand the job back, its attempt not counted unless `counted`; False when the claim was lost."""
+        return bool(self._scripts("release", claim.job_id, claim.fence, "1" if counted else ""))
 
     def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
         """Withdraw a client's job from everybody, to delete it; None when another call has it, or nobody.

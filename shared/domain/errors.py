@@ -6,7 +6,7 @@
     |   |-- NotAudio, AudioTooLong, NoSpeech, TooLittleSpeech
     |   |-- ModelNotAvailable, InvalidVoiceprint, NotCalibrated
     |   |-- Canceled, DeadlineExceeded
-    |   `-- WorkerLost, InternalError
+    |   `-- WorkerLost, WorkerUnavailable, InternalError
     |-- RequestError            refuses what a client asks for; api/errors.py adds those that only HTTP knows
     |   |-- NotFound, JobEnded, IdempotencyMismatch, TooManyJobs
     |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
@@ -35,6 +35,9 @@ class TimbreError(Exception):
 
 class JobFailure(TimbreError):
     """Work on a job cannot succeed; the message becomes `output.error`."""
+
+    #: Whether the fault is the service's own and may pass: the job is handed back, as long as it has attempts left.
+    passing: ClassVar[bool] = False
 
 
 class DownloadFailed(JobFailure):
@@ -132,9 +135,18 @@ class DeadlineExceeded(JobFailure):
 
 
 class WorkerLost(JobFailure):
-    """The job's worker died each time it was tried."""
+    """The job's worker, or its decoder, died each time it was tried."""
 
     code = "worker_lost"
+    passing = True
+
+
+class WorkerUnavailable(JobFailure):
+    """The worker lacks something that the job needs: disk, memory, processes, or the store of uploads."""
+
+    code = "worker_unavailable"
+    retryable = True
+    passing = True
 
 
 class InternalError(JobFailure):

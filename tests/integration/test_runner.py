@@ -1,14 +1,16 @@
 """A job in a worker, with the record in a real Redis and toys for sound and networks."""
 
+import errno
 import io
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from shared.domain.audio import Segment, Waveform
-from shared.domain.errors import MediaNotFound
+from shared.domain.errors import MediaNotFound, WorkerLost
 from shared.domain.jobs import Status, new_job_id
 from shared.domain.limits import Limits
 from shared.domain.voiceprints import Voiceprint
@@ -16,6 +18,7 @@ from tests.support.client import eventually
 from tests.support.records import LEASE_S, finish, job_service, output, submission
 from tests.support.toys import ToyEmbedder, voices
 from worker.jobs.handlers import Handlers
+from worker.jobs.heartbeat import Hand
 from worker.jobs.runner import Runner
 from worker.voices.voiceprint import Nets
 
@@ -28,6 +31,12 @@ class ToyFetcher:
             raise MediaNotFound("It is gone.")
         if source.key == "bug":
             raise ZeroDivisionError
+        if source.key == "disk":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if source.key == "memory":
+            raise MemoryError
+        if source.key == "decoder":
+            raise WorkerLost("The process that decodes was killed.")
         return io.BytesIO()
 
 
@@ -145,7 +154,7 @@ def test_a_step_longer_than_the_lease_keeps_its_job(jobs, runner, decoder, redis
 
 def test_a_worker_that_must_stop_hands_its_job_back_uncounted(jobs, runner, decoder):
     interrupted = threading.Event()
-    stopping = replace(runner, stopping=lambda: True, interrupt=interrupted.set)
+    stopping = replace(runner, stopping=lambda: True, hand=Hand(interrupted.set))
     job_id = submit(jobs)
     thread = held_up(stopping, job_id, decoder)
     assert interrupted.wait(30)
@@ -159,7 +168,7 @@ def test_a_worker_that_must_stop_hands_its_job_back_uncounted(jobs, runner, deco
 
 def test_a_worker_that_must_stop_stops_even_if_the_job_is_gone(jobs, runner, decoder):
     interrupted = threading.Event()
-    stopping = replace(runner, stopping=lambda: True, interrupt=interrupted.set)
+    stopping = replace(runner, stopping=lambda: True, hand=Hand(interrupted.set))
     job_id = submit(jobs)
     thread = held_up(stopping, job_id, decoder)
     assert decoder.entered.wait(30)
@@ -180,3 +189,115 @@ def test_a_worker_that_lost_its_job_writes_nothing(jobs, runner, decoder, clock)
     thread.join()
     assert jobs.find("c", job_id).status is Status.RUNNING
     assert finish(jobs, fresh, Status.SUCCEEDED, {"by": "the other"})
+
+
+#: Ways in which Redis refuses writes: settings that make it so, and settings that end it.
+REFUSALS = {
+    "OOM": (("maxmemory", 1), ("maxmemory", 0)),
+    "NOREPLICAS": (("min-replicas-to-write", 1), ("min-replicas-to-write", 0)),
+    "READONLY": (("replicaof", "127.0.0.1 1"), ("replicaof", "no one")),
+}
+
+
+def set_redis(redis, name, value):
+    if name == "replicaof":
+        redis.execute_command("REPLICAOF", *value.split())
+    else:
+        redis.config_set(name, value)
+
+
+@contextmanager
+def refusing(redis, refusal):
+    """Let Redis refuse writes until the end of the block."""
+    begin, end = REFUSALS[refusal]
+    set_redis(redis, *begin)
+    try:
+        yield
+    finally:
+        set_redis(redis, *end)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_redis_that_refuses_heartbeats_between_steps_ends_no_job(jobs, runner, redis, refusal):
+    job_id = submit(jobs)
+
+    def handle(client_id, command, steps):
+        with refusing(redis, refusal):
+            for _ in range(3):
+                with steps("download"):
+                    pass
+        return runner.handle(client_id, command, steps)
+
+    replace(runner, handle=handle, beat_s=60.0).run(job_id)
+    assert jobs.find("c", job_id).status is Status.SUCCEEDED
+
+
+def test_a_redis_without_room_still_renews_leases(jobs, redis, clock):
+    job_id = submit(jobs)
+    claim = jobs.claim(job_id)
+    clock.pass_s(LEASE_S - 1)
+    with refusing(redis, "OOM"):
+        assert jobs.beat(claim, "decode", 50)
+    assert redis.zscore("timbre:running", job_id) == clock.now + LEASE_S * 1000
+    assert jobs.find("c", job_id).progress == 50
+
+
+@pytest.mark.parametrize("refusal", ["NOREPLICAS", "READONLY"])
+def test_a_job_whose_end_cannot_be_written_runs_again_when_its_lease_is_over(jobs, runner, redis, clock, refusal):
+    job_id = submit(jobs)
+
+    def handle(*given):
+        set_redis(redis, *REFUSALS[refusal][0])
+        return runner.handle(*given)
+
+    try:
+        replace(runner, handle=handle).run(job_id)
+    finally:
+        set_redis(redis, *REFUSALS[refusal][1])
+    assert jobs.find("c", job_id).status is Status.RUNNING
+    clock.pass_s(LEASE_S)
+    assert jobs.reap().silent == [job_id]
+    runner.run(job_id)
+    assert jobs.find("c", job_id).status is Status.SUCCEEDED
+
+
+def test_a_result_is_kept_while_redis_refuses_it_for_a_moment(jobs, runner, redis):
+    job_id = submit(jobs)
+
+    def handle(*given):
+        result = runner.handle(*given)
+        set_redis(redis, *REFUSALS["NOREPLICAS"][0])
+        return result
+
+    redis.config_resetstat()
+    thread = threading.Thread(target=replace(runner, handle=handle, beat_s=5.0).run, args=[job_id])
+    thread.start()
+    try:
+        eventually(lambda: "errorstat_NOREPLICAS" in redis.info("errorstats"))
+    finally:
+        set_redis(redis, *REFUSALS["NOREPLICAS"][1])
+        thread.join()
+    assert jobs.find("c", job_id).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("media://disk", "worker_unavailable"),
+        ("media://memory", "worker_unavailable"),
+        ("media://decoder", "worker_lost"),
+    ],
+)
+def test_what_the_worker_lacks_hands_the_job_back_until_its_attempts_are_used_up(jobs, runner, clock, url, code):
+    job_id = submit(jobs, url)
+    for _ in range(2):
+        runner.run(job_id)
+        assert jobs.find("c", job_id).status is Status.CREATED
+        # Not at once: the disk of this very moment is still full.
+        assert jobs.reap().silent == []
+        clock.pass_s(LEASE_S)
+        assert jobs.reap().silent == [job_id]
+    runner.run(job_id)
+    job = jobs.find("c", job_id)
+    assert (job.status, output(job)["code"]) == (Status.FAILED, code)
+    assert output(job)["error"].endswith(".")

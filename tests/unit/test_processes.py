@@ -21,7 +21,7 @@ def test_the_worker_loads_neither_nemo_nor_torch_nor_what_reads_hostile_files():
 
 def test_a_lost_lease_that_breaks_into_a_finalizer_is_not_reported_and_a_bug_there_is():
     code = (
-        "import sys; from worker.jobs.runner import LeaseLostError; from worker.tasks import report_unraisable\n"
+        "import sys; from worker.jobs.heartbeat import LeaseLostError; from worker.tasks import report_unraisable\n"
         "sys.unraisablehook = report_unraisable\n"
         "class Held:\n"
         "    def __init__(self, error): self.error = error\n"
