@@ -32,6 +32,18 @@ def test_a_job_whose_process_is_killed_is_done_by_the_next(
     assert host.hits[f"/gated/{NAME}"] == 2
 
 
+def test_a_job_after_the_death_of_an_idle_decoder_succeeds(
+    small: Client, small_stack: Stack, host: AudioHost, children_of: Callable[[int], set[int]]
+) -> None:
+    host.gate.set()
+    for _ in range(3):
+        voiceprint(small.run(gated(host)))
+        # The one child of the worker has one child itself, which decodes.
+        (decoder,) = {helper for child in children_of(worker_of(small_stack).pid) for helper in children_of(child)}
+        os.kill(decoder, signal.SIGKILL)
+    voiceprint(small.run(gated(host)))
+
+
 def test_a_job_posted_while_no_worker_runs_is_done_by_the_next(small: Client, small_stack: Stack) -> None:
     worker_of(small_stack).stop()
     job_id = small.submit("media://nothing")

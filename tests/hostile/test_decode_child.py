@@ -16,11 +16,12 @@ import av
 import numpy as np
 import pytest
 
-from shared.domain.errors import AudioTooLong, NotAudio
+from shared.domain.errors import AudioTooLong, NotAudio, WorkerLost
 from tests.hostile import fuzz_decode
 from tests.support import sounds
 from tests.support.client import eventually
 from tests.support.origins import ok, origin, says
+from worker.recordings import decoder as decoder_module
 from worker.recordings.decoder import ProcessDecoder
 from worker.recordings.decoder_protocol import Refusal
 
@@ -278,16 +279,69 @@ def group_lives(group):
     return True
 
 
-def test_when_the_helper_itself_dies_the_file_is_not_blamed_and_the_next_one_is_decoded():
+def new_helper(before):
+    """Return the process of the one helper that was started since."""
+    (helper,) = set(children()) - set(before)
+    return int(helper.name)
+
+
+def test_an_idle_helper_that_was_killed_is_replaced_and_no_file_notices():
+    before = children()
+    decoder = ProcessDecoder()
+    clip = sounds.encode(sounds.read(CLIP)[:500], "wav")
+    for _ in range(3):
+        assert decode(decoder, clip).duration_s > 0.4
+        helper = new_helper(before)
+        os.kill(helper, signal.SIGKILL)
+        eventually(lambda helper=helper: not alive(helper))
+    decoder.stop()
+    assert children() == before
+
+
+@pytest.mark.parametrize("whom", ["helper", "child"])
+def test_when_a_decoder_is_killed_the_file_is_not_blamed_and_the_next_one_is_decoded(whom, tmp_path):
+    before = children()
     decoder = ProcessDecoder()
     clip = sounds.encode(sounds.read(CLIP)[:500], "wav")
     decode(decoder, clip)
-    (newest,) = [path for path in children() if path.name == max((p.name for p in children()), key=int)]
-    os.kill(int(newest.name), signal.SIGKILL)
-    with pytest.raises(OSError):
-        decode(decoder, clip)
+    victim = helper = new_helper(before)
+    path = tmp_path / "long.flac"
+    path.write_bytes(silence(600, 16_000, "flac", "flac"))
+    # What the pipe holds is still read.
+    with path.open("rb") as file, pytest.raises(WorkerLost), decoder.stream(file, 7200.0) as stream:
+        next(stream.blocks)
+        if whom == "child":
+            (victim,) = map(int, Path(f"/proc/{helper}/task/{helper}/children").read_text().split())
+        os.kill(victim, signal.SIGKILL)
+        list(stream.blocks)
     assert decode(decoder, clip).duration_s > 0.4
     decoder.stop()
+
+
+#: Decodes "files" that compute for ever and crash, in children whose limit of processor time is a second.
+OWN_FAULTS = """
+import ctypes, math, os, socket
+from worker.recordings import decoder_child, sandbox
+from worker.recordings.decoder_protocol import REPORT
+def write_sound(*_):
+    crash and ctypes.string_at(0)
+    while True:
+        pass
+decoder_child.CPU_S = 1
+decoder_child.write_sound = write_sound
+for crash in (False, True):
+    files = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY)
+    print(*REPORT.unpack(decoder_child._decode(socket.socket(), *files, 0.0)))
+"""
+
+
+@on_linux
+def test_what_a_file_does_to_its_decoder_is_told_from_what_others_do():
+    done = subprocess.run([sys.executable, "-c", OWN_FAULTS], capture_output=True, text=True, check=True)
+    ends = [int(line.split()[0]) for line in done.stdout.splitlines()]
+    assert ends == [-signal.SIGXCPU, -signal.SIGSEGV]
+    assert all(isinstance(decoder_module._failure(end, 30.0), NotAudio) for end in ends)
+    assert isinstance(decoder_module._failure(-signal.SIGKILL, 30.0), WorkerLost)
 
 
 def test_a_helper_ends_with_the_process_that_started_it():

@@ -17,7 +17,8 @@ import numpy as np
 import structlog
 
 from shared.domain.audio import Samples, Stream, Waveform
-from shared.domain.errors import AudioTooLong, JobFailure, NotAudio
+from shared.domain.errors import AudioTooLong, JobFailure, NotAudio, WorkerLost
+from shared.domain.jobs import MAX_ATTEMPTS
 from worker.recordings.decoder_protocol import (
     ISOLATED,
     LEAST_SPEED,
@@ -63,6 +64,13 @@ _SENTENCES: dict[int, str] = {
     Refusal.IMAGE: f"The file is an image; send a recording: {_ACCEPTED}.",
 }
 
+#: Signals that end a decoder from outside; a file may cause all others.
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP)
+_KILLED = (
+    "The process that decodes the recording was killed, perhaps because memory ran out. "
+    f"The job was tried {MAX_ATTEMPTS} times; send the recording in parts, or as wav."
+)
+
 log = structlog.get_logger()
 
 
@@ -75,7 +83,10 @@ class ProcessDecoder:
         self._idle: DecodeHelper | None = None
 
     def start(self) -> None:
-        """Start the helper process for the first file, without waiting until it is ready."""
+        """Start the helper process for the next file, without waiting until it is ready."""
+        if self._idle and not self._idle.alive:
+            log.warning("an idle decoder was killed")
+            self.stop()
         self._idle = self._idle or DecodeHelper()
 
     def stop(self) -> None:
@@ -104,6 +115,8 @@ class ProcessDecoder:
         AudioTooLong
             The sound lasts longer than `max_s` seconds, whatever the header says. Both errors come in place of the
             first block.
+        WorkerLost
+            The process that decodes was killed by others than the file.
         """
         if os.fstat(file.fileno()).st_size == 0:
             raise NotAudio("The file is empty; there is nothing to hear.")
@@ -114,6 +127,9 @@ class ProcessDecoder:
         try:
             with helper.decoding(file, max_s, self._wall_s) as decoding:
                 yield Stream(_blocks(decoding, max_s), decoding.track)
+        except ConnectionError:
+            log.warning("a decoder was killed")
+            raise WorkerLost(_KILLED) from None
         finally:
             self._take_back(helper)
 
@@ -136,6 +152,9 @@ def _blocks(decoding: "Decoding", max_s: float) -> Iterator[Samples]:
 def _failure(status: int, max_s: float) -> JobFailure:
     if status == Refusal.TOO_LONG:
         return AudioTooLong(f"The recording is longer than {max_s:g} seconds; send a part of it.")
+    if status in _FROM_OUTSIDE:
+        log.warning("the process that decoded a file was killed", status=status)
+        return WorkerLost(_KILLED)
     if status not in _SENTENCES:
         log.warning("a file ended its decoder", status=status)
     return NotAudio(_SENTENCES.get(status, _SENTENCES[Refusal.NOT_AUDIO]))
@@ -177,6 +196,11 @@ class DecodeHelper:
         self.isolated: bool | None = None
         #: Whether it decodes no file and has sent every report.
         self.idle = True
+
+    @property
+    def alive(self) -> bool:
+        """True while the process runs."""
+        return self._process.poll() is None
 
     @contextmanager
     def decoding(self, file: BinaryIO, max_s: float, wall_s: float) -> Iterator["Decoding"]:

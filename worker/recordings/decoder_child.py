@@ -9,6 +9,7 @@ import importlib
 import io
 import math
 import os
+import signal
 import socket
 import sys
 import wave
@@ -56,8 +57,17 @@ def _decode(control: socket.socket, file: int, pipe: int, max_s: float) -> bytes
         _work(file, pipe, max_s)
     os.close(file)
     os.close(pipe)
-    _, status, usage = os.wait4(child, 0)
-    return REPORT.pack(os.waitstatus_to_exitcode(status), usage.ru_maxrss * _MAXRSS_BYTES)
+    _, ended, usage = os.wait4(child, 0)
+    status = os.waitstatus_to_exitcode(ended)
+    # The kernel kills at the limit of processor time as others do when memory runs out; that is no fault of the file.
+    if status == -signal.SIGKILL and usage.ru_utime + usage.ru_stime > _cpu_s(max_s) - 1:
+        status = -signal.SIGXCPU
+    return REPORT.pack(status, usage.ru_maxrss * _MAXRSS_BYTES)
+
+
+def _cpu_s(max_s: float) -> int:
+    """Return the most seconds of processor time for a file."""
+    return CPU_S + math.ceil(_READINGS * max_s / LEAST_SPEED)
 
 
 def _work(file: int, pipe: int, max_s: float) -> NoReturn:
@@ -69,7 +79,7 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
         nothing = os.open(os.devnull, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nothing, stream.fileno())
-        confine(CPU_S + math.ceil(_READINGS * max_s / LEAST_SPEED))
+        confine(_cpu_s(max_s))
         opened.seek(0)
         write_sound(opened, sound, max_s)
         status = 0
