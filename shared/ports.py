@@ -110,7 +110,7 @@ class MediaStore(Protocol):
         """Store a file that the server itself received, whole or not at all; raises Unavailable."""
 
     def open_upload(self, client_id: str, key: str) -> BinaryIO:
-        """Open an upload for reading; raises MediaNotFound."""
+        """Open an upload for reading; raises MediaNotFound, or Unavailable."""
 
     def contains(self, client_id: str, key: str) -> bool:
         """Tell whether there is such an upload."""
@@ -129,7 +129,7 @@ class Buckets(Protocol):
     """Recordings in an operator's own buckets."""
 
     def open_object(self, source: S3Url) -> BinaryIO:
-        """Open an object for reading; raises a JobFailure."""
+        """Open an object for reading; raises a JobFailure, or Unavailable."""
 
 
 class MediaAddresses(Protocol):

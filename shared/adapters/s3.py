@@ -6,7 +6,6 @@ clients see presigned addresses.
 
 import base64
 import hashlib
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from shared.adapters.scratch import scratch_file
 from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
 from shared.domain.media import ADDRESS_LIFE_S, MediaPage, Upload
 from shared.domain.sources import S3Url
@@ -86,7 +86,7 @@ class S3Media:
         ------
         Unavailable
         """
-        with _scratch_file(self._scratch) as file:
+        with scratch_file(self._scratch) as file:
             for chunk in chunks:
                 file.write(chunk)
             file.seek(0)
@@ -180,7 +180,7 @@ class S3Sources:
 
         Raises
         ------
-        UrlNotAllowed, DownloadFailed, FileTooLarge
+        UrlNotAllowed, DownloadFailed, FileTooLarge, Unavailable
         """
         if source.bucket not in self._buckets:
             raise UrlNotAllowed(f"Bucket {source.bucket} is not one that this service reads.")
@@ -191,13 +191,13 @@ class S3Sources:
                 f"Bucket {source.bucket} answered with {_code(error)}; check the key and the rights."
             ) from None
         except BotoCoreError:
-            raise DownloadFailed(f"Bucket {source.bucket} does not answer.") from None
+            raise Unavailable(f"Bucket {source.bucket} does not answer.") from None
 
 
 def _read(client: "S3Client", bucket: str, key: str, max_bytes: int, scratch: Path) -> BinaryIO:
     """Return an object as an open file without a name, so that it is gone when the worker dies."""
     found = client.get_object(Bucket=bucket, Key=key)
-    file = _scratch_file(scratch)
+    file = scratch_file(scratch)
     try:
         if found["ContentLength"] > max_bytes:
             raise FileTooLarge(f"The recording's file is larger than {max_bytes / 2**20:.0f} MiB.")
@@ -210,11 +210,6 @@ def _read(client: "S3Client", bucket: str, key: str, max_bytes: int, scratch: Pa
         found["Body"].close()
     file.seek(0)
     return file
-
-
-def _scratch_file(folder: Path) -> BinaryIO:
-    folder.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)
 
 
 @contextmanager

@@ -3,11 +3,16 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
+from shared.domain.jobs import MAX_ATTEMPTS
 from shared.local.stack import Process, Stack
 from tests.support.answers import failure
 from tests.support.client import Client, eventually, voiceprint
+from tests.support.disks import ROOM_BYTES, small_disk
 from tests.support.servers import NAME, AudioHost, gated
+from tests.support.sounds import DATA
+from tests.support.stacks import LOOPBACK, bugs, first_client, running
 
 
 def worker_of(stack: Stack) -> Process:
@@ -80,3 +85,18 @@ def test_a_worker_that_is_told_to_stop_many_times_at_once_stops(small_stack: Sta
     for _ in range(100):
         os.kill(worker.pid, signal.SIGTERM)
     eventually(lambda: not worker.alive)
+
+
+def test_a_job_that_finds_the_disk_full_is_handed_back_and_done_when_there_is_room(
+    host: AudioHost, tmp_path: Path
+) -> None:
+    url = host.serve(NAME, (DATA / NAME).read_bytes())
+    with small_disk(tmp_path / "scratch") as scratch, running(tmp_path, worker_processes=1, **LOOPBACK) as stack:
+        client = first_client(stack)
+        (scratch / "filler").write_bytes(bytes(2 * ROOM_BYTES))
+        failure(client.run(url), "worker_unavailable", "512 MiB", "Try again")
+        job_id = client.submit(url)
+        eventually(lambda: host.hits[f"/file/{NAME}"] > MAX_ATTEMPTS)
+        (scratch / "filler").unlink()
+        voiceprint(client.wait(job_id))
+        assert not bugs(stack)

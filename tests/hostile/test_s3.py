@@ -14,10 +14,18 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from shared.adapters.media import open_media, open_sources
-from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
+from shared.domain.errors import (
+    DownloadFailed,
+    FileTooLarge,
+    MediaNotFound,
+    Unavailable,
+    UrlNotAllowed,
+    WorkerUnavailable,
+)
 from shared.domain.sources import S3Url, parse_source
 from shared.settings import Settings
 from tests.support.client import put, voiceprint
+from tests.support.disks import ROOM_BYTES, small_disk
 from tests.support.origins import origin, says
 from tests.support.readme import ROOT, block
 from tests.support.receiver import receiving, wait_for
@@ -169,12 +177,24 @@ def test_a_store_that_is_away_is_said_to_be_so(settings):
             action()
 
 
-def test_a_job_whose_store_is_away_fails_as_a_download_does(settings, tmp_path):
-    away = open_media(replace(settings, s3_endpoint_url="http://127.0.0.1:9"))
-    with pytest.raises(DownloadFailed, match=r"does not answer\. Try again later"):
-        SourceFetcher(Egress(), away, None, tmp_path).fetch(
-            "a", parse_source("media://k"), settings.voiceprint_limits()
-        )
+@pytest.mark.parametrize("url", ["media://k", "s3://calls/k"])
+def test_a_job_whose_store_is_away_may_be_handed_back(url, settings, tmp_path):
+    away = replace(settings, s3_endpoint_url="http://127.0.0.1:9")
+    fetcher = SourceFetcher(Egress(), open_media(away), open_sources(away), tmp_path)
+    with pytest.raises(WorkerUnavailable, match=r"does not answer\. Try again later") as caught:
+        fetcher.fetch("a", parse_source(url), settings.voiceprint_limits())
+    assert caught.value.passing
+
+
+def test_what_is_read_from_a_bucket_leaves_the_reserve_of_the_disk_free(settings, s3, tmp_path):
+    s3.put_object(Bucket="calls", Key="large.wav", Body=bytes(ROOM_BYTES + (1 << 20)))
+    with small_disk(tmp_path / "small") as folder:
+        sources = open_sources(replace(settings, data_dir=folder, max_file_bytes=10**8))
+        with pytest.raises(Unavailable, match="TIMBRE_DATA_DIR"):
+            sources.open_object(S3Url("calls", "large.wav"))
+        s3.put_object(Bucket="calls", Key="small.wav", Body=b"a call")
+        with sources.open_object(S3Url("calls", "small.wav")) as file:
+            assert file.read() == b"a call"
 
 
 def test_a_source_is_read_from_a_listed_bucket_and_from_no_other(settings, s3):

@@ -1,13 +1,13 @@
 """Fetch a job's recording: from a client's address, an upload, or a listed bucket."""
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from shared.adapters.scratch import scratch_file
 from shared.domain.addresses import HttpUrl
-from shared.domain.errors import DownloadFailed, FileTooLarge, Unavailable, UrlNotAllowed
+from shared.domain.errors import FileTooLarge, Unavailable, UrlNotAllowed, WorkerUnavailable
 from shared.domain.limits import Limits
 from shared.domain.sources import MediaUrl, S3Url, Source
 from shared.ports import Buckets, MediaStore
@@ -32,11 +32,13 @@ class SourceFetcher:
         Raises
         ------
         MediaNotFound, UrlNotAllowed, DownloadFailed, DownloadTimeout, FileTooLarge, NotAudio
+        WorkerUnavailable
+            The disk is nearly full, or the store of uploads is away.
         """
         try:
             return self._fetch(client_id, source, limits)
         except Unavailable as error:
-            raise DownloadFailed(f"{error} Try again later.") from None
+            raise WorkerUnavailable(f"{error} Try again later.") from None
 
     def _fetch(self, client_id: str, source: Source, limits: Limits) -> BinaryIO:
         match source:
@@ -51,8 +53,7 @@ class SourceFetcher:
 
     def _download(self, url: HttpUrl, limits: Limits) -> BinaryIO:
         downloader = Downloader(egress=self.egress, max_bytes=limits.max_bytes, timeout_s=limits.download_timeout_s)
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=self.scratch)  # noqa: SIM115 - the caller closes it
+        file = scratch_file(self.scratch)
         try:
             downloader.download(url, file)
         except BaseException:
