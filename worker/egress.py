@@ -8,7 +8,7 @@ nothing. Each redirect is judged again.
     |-- EgressTimeout       the wall clock ran out
     |-- TooManyRedirects
     |-- BadCertificate      the host cannot prove its name
-    `-- ConnectionBroken    no such host, nobody answers, or the line broke off
+    `-- ConnectionBroken    the name leads to no public address, nobody answers, or the line broke off
 """
 
 import http.client
@@ -38,7 +38,16 @@ from urllib3.exceptions import (
 )
 from urllib3.util import Timeout
 
-from shared.domain.addresses import HOST_REFUSED, HTTP_REFUSED, PORT_REFUSED, AddressRules, HttpUrl, InvalidAddress
+from shared.domain.addresses import (
+    HOST_REFUSED,
+    HTTP_REFUSED,
+    NAME_REFUSED,
+    PORT_REFUSED,
+    AddressRules,
+    HttpUrl,
+    InvalidAddress,
+    is_literal,
+)
 
 #: Redirects that a GET may follow, and those that keep the method and the body of a POST.
 GET_REDIRECTS = (301, 302, 303, 307, 308)
@@ -252,12 +261,13 @@ class Egress:
             addresses = _within(min(_RESOLVE_TIMEOUT_S, deadline.left_s), self.resolve, host)
         except (OSError, UnicodeError):
             addresses = []
-        if not addresses:
-            deadline.check()
-            raise ConnectionBroken(f"The host of the address, {host}, cannot be found.")
-        if not self.rules.allow(host, addresses):
+        if addresses and self.rules.allow(host, addresses):
+            return addresses
+        deadline.check()
+        if is_literal(host):
             raise AddressRefused(HOST_REFUSED.format(host))
-        return addresses
+        # A name server that is away looks the same, so another try may fare better.
+        raise ConnectionBroken(NAME_REFUSED.format(host))
 
     @contextmanager
     def _exchange(

@@ -1,4 +1,4 @@
-"""Scratch files: recordings on their way, without a name on the disk, so that they are gone when the process dies."""
+"""Scratch files of recordings on their way; they have no name on the disk and are gone with the process."""
 
 import io
 import os

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -11,6 +12,11 @@ from shared.domain.errors import SettingsError
 #: Refusals of an address: its host, its port, and http for a webhook.
 HOST_REFUSED = (
     "The host of the address, {}, is not on the public internet; the setting TIMBRE_ALLOWED_HOSTS can allow it."
+)
+#: Of a name, one sentence whether it leads to a private address or nowhere: names of an inner network stay its own.
+NAME_REFUSED = (
+    "The host of the address, {}, leads to no address on the public internet; check the name. "
+    "The setting TIMBRE_ALLOWED_HOSTS can allow private ones."
 )
 PORT_REFUSED = "Port {} is not allowed in an address; the setting TIMBRE_ALLOWED_PORTS can allow it."
 HTTP_REFUSED = "The address must be https://; the setting TIMBRE_ALLOW_HTTP_WEBHOOKS allows http:// for webhooks."
@@ -148,6 +154,17 @@ def is_public(address: str) -> bool:
         each.is_global and not each.is_multicast and not any(each in network for network in _NOT_GLOBAL)
         for each in _with_embedded(address)
     )
+
+
+def is_literal(host: str) -> bool:
+    """Say whether `host` is an address itself, in any spelling, or `localhost` (RFC 6761, 6.3): no name to look up."""
+    name = host.rstrip(".")
+    try:
+        # It knows 127.1 and 0x7f000001 too.
+        socket.inet_aton(name)
+    except OSError:
+        return ":" in name or name == "localhost" or name.endswith(".localhost")
+    return True
 
 
 def _with_embedded(address: str) -> list[_Ip]:

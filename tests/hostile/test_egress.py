@@ -85,7 +85,7 @@ def test_no_way_of_writing_an_address_reaches_inside(shape, canaries):
         with pytest.raises(EgressError) as caught:
             fetch(egress, shape.replace("{P}", str(canary.port)))
         # Nobody was dialled: the address was refused, or has no host that could be.
-        assert isinstance(caught.value, AddressRefused) or "cannot be found" in str(caught.value)
+        assert isinstance(caught.value, AddressRefused) or "no address on the public" in str(caught.value)
     assert hits(canaries) == 0
 
 
@@ -121,7 +121,10 @@ def test_a_name_that_rebinds_between_two_hops_is_judged_again(canaries):
     answers = iter([["127.0.0.1"], ["::1"]])
     rules = AddressRules.parse("1-65535", "127.0.0.1")
     egress = Egress(rules=rules, resolve=lambda _: next(answers))
-    with origin(redirects_to(f"http://rebind.example:{canaries[1].port}/")) as host, pytest.raises(AddressRefused):
+    with (
+        origin(redirects_to(f"http://rebind.example:{canaries[1].port}/")) as host,
+        pytest.raises(EgressError, match=r"rebind\.example, leads to no address"),
+    ):
         fetch(egress, f"http://rebind.example:{host.port}/")
     assert hits(canaries) == 0
 
@@ -132,10 +135,25 @@ def test_other_ports_than_the_listed_are_refused(port):
         fetch(Egress(), f"http://8.8.8.8:{port}/")
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1", "private.example", "[::1]"])
+@pytest.mark.parametrize("host", ["10.0.0.1", "127.1", "0x7f000001", "[::1]", "localhost", "a.localhost."])
 def test_a_refused_host_is_named_with_the_setting_that_allows_it(host):
     with pytest.raises(AddressRefused, match=f"{re.escape(host.strip('[]'))}, .*TIMBRE_ALLOWED_HOSTS"):
         fetch(Egress(resolve=resolver), f"http://{host}/")
+
+
+def told(host):
+    """Return the kind of error that a host gives, and its sentence without the host."""
+    with pytest.raises(EgressError) as caught:
+        fetch(Egress(resolve=resolver), f"http://{host}/")
+    return type(caught.value), str(caught.value).replace(host, "HOST")
+
+
+@pytest.mark.parametrize("name", ["private.example", "loopback.example", "mixed.example", "zoned.example"])
+def test_a_name_that_leads_inside_is_told_as_one_that_leads_nowhere(name):
+    kind, sentence = told(name)
+    assert (kind, sentence) == told("nothing.example") == told("no-such-host.invalid")
+    assert kind is ConnectionBroken
+    assert "TIMBRE_ALLOWED_HOSTS" in sentence
 
 
 def test_a_listed_host_may_be_private_and_another_name_of_it_may_not(canaries):

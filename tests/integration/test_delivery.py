@@ -16,7 +16,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
 from shared.dialects.signatures import new_secret, vendor_signature
-from shared.domain.addresses import AddressRules
+from shared.domain.addresses import NAME_REFUSED, AddressRules
 from shared.domain.delivery import DeliveryLog, DeliveryState
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 from shared.domain.jobs import Status, new_job_id
@@ -85,7 +85,7 @@ def hasty(redis):
 SCHEDULE = [0, 0, 60, 300]
 HTTP, TIMEOUT, CONNECTION, UNKNOWN = "http_error", "http_timeout", "connection_failed", "unknown_error"
 REFUSED = "address_not_allowed"
-NO_HOST = "The host of the address, no-such-host.invalid, cannot be found."
+NO_HOST = NAME_REFUSED.format("no-such-host.invalid")
 SCRIPTS = {
     "well": (["200"], [(200, None)], "delivered", [0]),
     "no content": (["204"], [(204, None)], "delivered", [0]),
