@@ -380,7 +380,8 @@ def test_the_channels_stay_apart():
 
 
 def test_a_hostile_gap_costs_no_more_than_the_limit():
-    content = muxed("matroska", "libopus", 48_000, lambda at: at + 100_000.0 * (at > 2))
+    # This container's times are not sought, so the sound is heard up to the limit.
+    content = muxed("mpegts", "aac", 48_000, lambda at: at + 50_000.0 * (at > 2))
     count = 0
     with pytest.raises(Refused) as refused:
         for block in open_sound(io.BytesIO(content), 20.0).blocks(0, sounds.Notes()):
@@ -404,3 +405,49 @@ def test_a_place_behind_the_end_holds_nothing(offset):
     assert window.read(4) == b""
     window.seek(-1, io.SEEK_END)
     assert window.read(4) == b"\0"
+
+
+#: Containers whose length is known before any of it is heard.
+FORETOLD = ["wav", "wav-float", "wav-alaw", "flac", "m4a", "alac", "3gp", "mov", "mkv", "webm", "wma", "aiff", "au"]
+
+
+@pytest.mark.parametrize("codec", FORETOLD)
+def test_what_goes_on_behind_the_limit_is_refused_before_it_is_heard(codec):
+    content = sounds.encode(TWELVE, codec)
+    with pytest.raises(Refused) as refused:
+        open_sound(io.BytesIO(content), 8.0)
+    assert refused.value.refusal is Refusal.TOO_LONG
+    assert open_sound(io.BytesIO(content), 12.0).tracks == [0]
+
+
+def claiming_hours(codec):
+    """Return a clip of four seconds whose header names 12 hours."""
+    content = bytearray(sounds.encode(CLIP, codec))
+    seconds = 12 * 3600
+    if codec == "flac":
+        # STREAMINFO's 36-bit count of samples.
+        content[21] = content[21] & 0xF0
+        content[22:26] = (seconds * RATE).to_bytes(4, "big")
+    elif codec == "wav":
+        content[40:44] = (seconds * RATE * 2).to_bytes(4, "little")
+    elif codec == "au":
+        content[8:12] = (seconds * RATE * 2).to_bytes(4, "big")
+    elif codec == "mkv":
+        at = content.index(b"\x44\x89\x88") + 3
+        content[at : at + 8] = struct.pack(">d", seconds * 1000.0)
+    elif codec == "m4a":
+        at = content.index(b"mdhd") + 20
+        content[at : at + 4] = (seconds * 44_100 % 2**32).to_bytes(4, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("codec", ["flac", "wav", "au", "mkv", "m4a"])
+def test_a_header_that_names_hours_refuses_no_short_recording(codec):
+    samples, _ = sounds.heard(claiming_hours(codec), max_s=8.0)
+    assert len(samples) == pytest.approx(4 * RATE, abs=RATE)
+
+
+@pytest.mark.parametrize("codec", ["flac", "wav", "mkv"])
+def test_such_a_header_is_seen_where_it_does_not_lie(codec):
+    with pytest.raises(Refused):
+        open_sound(io.BytesIO(claiming_hours(codec)), 2.0)

@@ -42,6 +42,11 @@ _SEARCHED = {"matroska", "flv"}
 #: Containers whose named length counts from 0, even if the sound begins later.
 _LATE = {"matroska", "flv", "asf"}
 _MOST_BETWEEN_BYTES = 4096
+#: Containers in which a time can be sought and is the packets' own, not an estimate; likewise raw samples.
+_SOUGHT = {"flac", "mov", "matroska", "asf", "aiff", "au"}
+#: Sound that must be found behind the limit, and most packets that are looked at for it.
+_SOUGHT_S = 1.0
+_MOST_SOUGHT = 500
 #: Containers of bare frames: bytes between two of them are damaged.
 _BARE = {"mp3", "aac", "amr", "ac3"}
 #: Tolerance for the length that a header names.
@@ -108,6 +113,8 @@ class Sound:
         self._parts = parts
         #: Tracks that can be decoded, as `blocks` takes them: the default ones first.
         self.tracks = self._inspect()
+        if _goes_on_behind(file, parts[0], self._kind, max_s + CODEC_PADDING_S):
+            raise Refused(Refusal.TOO_LONG)
 
     def _inspect(self) -> list[int]:
         """Return the tracks of the first part that can be opened."""
@@ -167,6 +174,30 @@ def _opened(file: BinaryIO, part: Part) -> Iterator[tuple[av.container.InputCont
         raise Refused(Refusal.DAMAGED) from None
     with container:
         yield container, window
+
+
+def _goes_on_behind(file: BinaryIO, part: Part, kind: str | None, limit_s: float) -> bool:
+    """Say whether the first track names a length beyond the limit, and sound is found there.
+
+    So hours need not be heard to be refused, and a header that lies refuses nothing.
+    """
+    if kind not in _SOUGHT and part.format in (None, "wav"):
+        return False
+    try:
+        with _opened(file, part) as (container, _):
+            stream = _candidates(container, kind)[0]
+            if named_s(file, part, kind, stream, 0.0) <= limit_s:
+                return False
+            starts_s = (container.start_time or 0) / av.time_base
+            container.seek(round((starts_s + limit_s) * av.time_base))
+            _set_plain_layout(stream.codec_context)
+            stream.codec_context.thread_count = 1
+            packets = islice(container.demux(stream), _MOST_SOUGHT)
+            frames = (frame for packet in packets for frame in stream.codec_context.decode(packet))
+            behind = (frame for frame in frames if (frame_time(frame) or 0.0) >= starts_s + limit_s)
+            return sum(frame.samples / frame.sample_rate for frame in behind) > _SOUGHT_S
+    except (Refused, *_ERRORS):
+        return False
 
 
 def _candidates(container: av.container.InputContainer, kind: str | None) -> list[av.AudioStream]:
