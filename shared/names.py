@@ -16,6 +16,6 @@ class TaskNames:
     RUN_JOB = "run_job"
 
 
-def alive_file(data_dir: Path, role: str) -> Path:
-    """Return the file that this machine's worker or courier, by `role`, touches while it reaches Redis."""
-    return data_dir / "alive" / f"{role}-{socket.gethostname()}"
+def alive_file(data_dir: Path, role: str, pid: int) -> Path:
+    """Return the file that a worker or courier of this machine, by `role`, touches while it reaches Redis."""
+    return data_dir / "alive" / role / socket.gethostname() / str(pid)

@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from shared import logs
 from shared.adapters.celery_queue import celery_app
@@ -37,11 +37,12 @@ app.conf.update(
 )
 tasks.register(app)
 _publish_models = make_model_list(settings)
+_sign = alive.Sign(settings.data_dir, "worker")
 _stopping = False
 
 
 def _mark_alive() -> None:
-    alive.mark(settings.data_dir, "worker")
+    _sign.mark()
     _publish_models()
 
 
@@ -67,6 +68,11 @@ def _load(**_: Any) -> None:
 def _ready(**_: Any) -> None:
     _housekeeping.start()
     log.info("worker ready", processes=settings.worker_processes)
+
+
+@worker_shutdown.connect
+def _ended(**_: Any) -> None:
+    _sign.remove()
 
 
 @worker_shutting_down.connect

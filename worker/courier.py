@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import structlog
 
@@ -89,16 +88,18 @@ def main() -> None:
     courier = Courier(service.deliveries, make_deliverer(settings, service))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: courier.stop())
+    sign = alive.Sign(settings.data_dir, "courier")
     housekeeping = Housekeeping(
         service,
         forget=make_forgetting(settings),
-        mark_alive=partial(alive.mark, settings.data_dir, "courier"),
+        mark_alive=sign.mark,
         lease_s=settings.lease_s,
     )
     housekeeping.start()
     log.info("courier ready")
     courier.run()
     housekeeping.stop()
+    sign.remove()
 
 
 if __name__ == "__main__":

@@ -244,14 +244,11 @@ class Stack:
                 self._adopt(server)
             server.wait()
             self.settings = replace(self.settings, redis_url=server.url)
-        # It may be there from a run before.
-        worker_alive = alive_file(self.settings.data_dir, "worker")
-        worker_alive.unlink(missing_ok=True)
         api = self.start_api()
         worker = self.start_worker()
         _poll(api, lambda: _answers(f"{self.url}/readyz"), URLError, ConnectionError)
         self.start_courier()
-        _poll(worker, worker_alive.exists)
+        _poll(worker, alive_file(self.settings.data_dir, "worker", worker.pid).exists)
 
     def start_api(self) -> Process:
         """Start the API."""

@@ -131,10 +131,11 @@ def test_the_printed_lines_make_a_voiceprint_and_ctrl_c_leaves_nothing_behind(tm
 
 @pytest.mark.parametrize("level", ["warning", "error"])
 def test_it_is_ready_whatever_is_logged_and_not_by_the_sign_of_a_run_before(level: str, tmp_path: Path) -> None:
-    alive.mark(tmp_path, "worker")
+    alive.Sign(tmp_path, "worker").mark()
     started = time.time()
     with greeted(tmp_path, TIMBRE_LOG_LEVEL=level):
-        assert alive_file(tmp_path, "worker").stat().st_mtime > started
+        signs = alive_file(tmp_path, "worker", os.getpid()).parent.iterdir()
+        assert any(sign.stat().st_mtime > started for sign in signs)
         assert "worker ready" not in (tmp_path / "logs" / "worker.log").read_text()
 
 
