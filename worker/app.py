@@ -15,6 +15,7 @@ from worker import tasks
 from worker.bootstrap import make_forgetting, make_model_list, make_service, require_model
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
+from worker.pool import SteadyPool
 
 settings = Settings.from_env()
 log = structlog.get_logger()
@@ -25,7 +26,7 @@ except ModelInstallError as error:
 
 app = celery_app(settings.redis_url)
 app.conf.update(
-    worker_pool="prefork",
+    worker_pool=SteadyPool,
     worker_concurrency=settings.worker_processes,
     # A reserved job would wait behind a long one while another worker idles.
     worker_prefetch_multiplier=1,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from shared.domain.jobs import MAX_ATTEMPTS
 from shared.local.stack import Process, Stack
+from shared.names import alive_file
 from tests.support.answers import failure
 from tests.support.client import Client, eventually, voiceprint
 from tests.support.disks import ROOM_BYTES, small_disk
@@ -47,6 +48,24 @@ def test_a_job_after_the_death_of_an_idle_decoder_succeeds(
         (decoder,) = {helper for child in children_of(worker_of(small_stack).pid) for helper in children_of(child)}
         os.kill(decoder, signal.SIGKILL)
     voiceprint(small.run(gated(host)))
+
+
+def test_a_child_killed_before_its_worker_is_ready_is_replaced(
+    small: Client, small_stack: Stack, host: AudioHost, children_of: Callable[[int], set[int]]
+) -> None:
+    before = worker_of(small_stack)
+    worker = small_stack.start_worker("shaken.log")
+    (child,) = eventually(lambda: children_of(worker.pid))
+    os.kill(child, signal.SIGKILL)
+    eventually(lambda: "worker ready" in worker.log.read_text())
+    eventually(lambda: children_of(worker.pid) - {child})
+    before.stop()
+    host.gate.set()
+    voiceprint(small.run(gated(host)))
+    assert worker.alive
+    # Of those who end as they should, no sign is left.
+    signs = [alive_file(small_stack.settings.data_dir, "worker", process.pid).exists() for process in (worker, before)]
+    assert signs == [True, False]
 
 
 def test_a_job_posted_while_no_worker_runs_is_done_by_the_next(small: Client, small_stack: Stack) -> None:
