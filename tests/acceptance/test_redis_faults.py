@@ -6,20 +6,23 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
 from redis import Redis
 
 from shared.local.stack import Process, RedisServer, Stack
-from tests.support.client import Client, Json, eventually
-from tests.support.servers import Link, link
+from tests.support.client import Client, Json, eventually, voiceprint
+from tests.support.servers import NAME, AudioHost, Link, gated, link
 from tests.support.stacks import LOOPBACK, first_client, running
 
 pytestmark = pytest.mark.alone
 
 ANSWER_WITHIN_S = 5.0
 WORK_WITHIN_S = 15.0
+#: Longer than a worker tries to tell Redis of a step.
+AWAY_S = 20.0
 #: The best counts: the machine itself may stand still for a moment.
 ROUNDS = 3
 ROUTES = [
@@ -159,6 +162,28 @@ def test_a_redis_with_no_room_on_its_disk_ends_no_worker(service: Stack, redis: 
         refusal(client, "POST", "/v1/voiceprint", {"url": "media://x"})
     seconds_to_work(client)
     assert all(process.alive for process in service.processes)
+
+
+def test_a_redis_that_is_away_for_longer_than_a_worker_tries_fails_no_job(host: AudioHost, tmp_path: Path) -> None:
+    # Within so long a lease nobody else takes the job.
+    with running(tmp_path, worker_processes=1, lease_s=60.0, **LOOPBACK) as service:
+        client = first_client(service)
+        redis = service.processes[0]
+        job_id = client.submit(gated(host))
+        eventually(lambda: host.hits[f"/gated/{NAME}"] >= 1)
+        redis.kill()
+        # The next steps of the job are told to nobody.
+        host.gate.set()
+        time.sleep(AWAY_S)
+        redis.start()
+        voiceprint(eventually(lambda: ended(client, job_id), 120.0))
+
+
+def ended(client: Client, job_id: str) -> Json | None:
+    """Return a job that has ended; None before, and while the service is away."""
+    answer = client.send("GET", f"/v1/jobs/{job_id}")
+    job: Json = answer.json()
+    return job if answer.status_code == 200 and job["status"] not in ("created", "running") else None
 
 
 def test_requests_that_need_no_redis_are_answered_without_it(service: Stack, redis: Process) -> None:
