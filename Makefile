@@ -6,7 +6,7 @@ LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-has
 LITE = --extra api --extra worker --extra postgres --extra local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run keys models eval calibrate bench check test-unit test chaos fuzz fuzz-api lock
+.PHONY: help demo run keys models eval calibrate bench check test-unit test load soak chaos fuzz fuzz-api lock
 
 ##@ Use it
 demo:    ## Start everything, make voiceprints of real recordings, compare them, stop
@@ -25,6 +25,10 @@ calibrate: ## Fit a model's confidence: make calibrate MANIFEST=... FIT=dataset 
 	@$(LOCAL) calibrate $(MANIFEST) --fit $(FIT) --test $(TEST) $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$(DATA)")
 bench:   ## Time a full-size TitaNet against NeMo: make bench [ARGS="--threads 2 --repeats 5"]
 	@$(LOCAL) bench $(ARGS)
+load:    ## Measure rates against bare Flask and raw Celery, polling under overload, the cost of a queue: make load
+	@$(LOCAL) load
+soak:    ## Run a mixed load, and see whether memory or keys grow: make soak [MINUTES=30]
+	@$(LOCAL) soak $(if $(MINUTES),--minutes $(MINUTES))
 
 ##@ Work on it
 check:   ## Lint, formatting, types and import rules; sets up the light `dev` set of packages

@@ -1,6 +1,8 @@
 """Signed addresses of uploads in the local media store, which the API serves itself."""
 
+import re
 from collections.abc import Callable
+from ipaddress import ip_address
 
 from flask import request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -11,11 +13,15 @@ from shared.domain.media import ADDRESS_LIFE_S
 
 
 class ServedAddresses:
-    """`MediaAddresses` that the API serves itself, valid while their client `may_call`."""
+    """`MediaAddresses` that the API serves itself, valid while their client `may_call`.
 
-    def __init__(self, secret: bytes, public_url: str | None, may_call: Callable[[str], bool]) -> None:
+    Without a `public_url` they lead to the host of the request, if that is loopback or the one of `bind`.
+    """
+
+    def __init__(self, secret: bytes, public_url: str | None, bind: str, may_call: Callable[[str], bool]) -> None:
         self._signer = URLSafeTimedSerializer(secret, salt="media")
         self._public_url = public_url
+        self._bound_host = _without_port(bind)
         self._may_call = may_call
 
     def put_address(self, client_id: str, key: str) -> str:
@@ -45,7 +51,27 @@ class ServedAddresses:
         return client_id, key
 
     def _address(self, purpose: str, client_id: str, key: str) -> str:
-        if not self._public_url and not request.host:
-            raise InvalidRequest(("Host", "The request does not say where it was sent to."))
-        base = self._public_url or request.host_url
-        return f"{base.rstrip('/')}/v1/media/{purpose}/{self._signer.dumps([purpose, client_id, key])}"
+        base = (self._public_url or self._called_url()).rstrip("/")
+        return f"{base}/v1/media/{purpose}/{self._signer.dumps([purpose, client_id, key])}"
+
+    def _called_url(self) -> str:
+        """Return the URL that the request was sent to, if that is surely the API's own."""
+        host = _without_port(request.host)
+        if host != self._bound_host and not _is_loopback(host):
+            raise InvalidRequest(
+                ("Host", "The service does not know this host as its own; its operator sets TIMBRE_PUBLIC_URL.")
+            )
+        return request.host_url
+
+
+def _without_port(address: str) -> str:
+    return re.sub(r":\d+$", "", address).strip("[]").lower()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -59,6 +59,7 @@ def create_app(services: Services) -> Flask:
     for path in ("/", "/docs/"):
         app.add_url_rule(path, f"lead to docs from {path}", lambda: redirect(url_for("docs.get_docs")))
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
+    docs.prepare(app)
     return app
 
 
@@ -112,6 +113,8 @@ def _refuse_chunked_json() -> None:
 
 def _close_request(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
+    # Whatever a client has stored, no browser may take it for something else.
+    response.headers["X-Content-Type-Options"] = "nosniff"
     # The rule, not the path: an upload's path is its authorization.
     rule = request.url_rule.rule if request.url_rule else None
     ms = round((time.perf_counter() - g.started) * 1000, 1)

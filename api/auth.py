@@ -28,14 +28,19 @@ def authenticate() -> None:
 
 
 def limit() -> None:
-    """Count the request for its client.
+    """Count the request for the client of its API key; raises RateLimited."""
+    count(g.client.id)
+
+
+def count(client_id: str) -> None:
+    """Count the request for a client.
 
     Raises
     ------
     RateLimited
         The client has used up its limit for this minute.
     """
-    passed, g.standing = services().rates.count(g.client.id, request.method, str(request.endpoint))
+    passed, g.standing = services().rates.count(client_id, request.method, str(request.endpoint))
     if not passed:
         # The path as the description has it: jobs or uploads are counted together, whatever their names.
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(request.url_rule))

@@ -12,12 +12,13 @@ from flask_smorest import Blueprint
 from marshmallow import Schema
 from werkzeug.routing import Rule
 
-from api.auth import authenticate
+from api.auth import authenticate, tell
 from api.errors import (
     STATUS,
     InvalidRequest,
     LengthRequired,
     RateLimited,
+    RequestTimeout,
     RequestTooLarge,
     Unauthorized,
     UnsupportedMediaType,
@@ -30,6 +31,7 @@ from shared.dialects.pyannoteai.outputs import WebhookBody
 from shared.domain.delivery import FINAL_REASONS, MAX_RETRY_AFTER_S, Reason
 from shared.domain.errors import (
     InternalError,
+    MediaQuotaExceeded,
     NotFound,
     RequestError,
     TimbreError,
@@ -50,6 +52,11 @@ _HEADERS: dict[str, Json] = {
         "schema": {"type": "string", "format": "uuid"},
         "required": True,
     },
+    "X-Content-Type-Options": {
+        "description": "`nosniff`: no browser takes the body for another type.",
+        "schema": {"const": "nosniff"},
+        "required": True,
+    },
     "X-RateLimit-Limit": {
         "description": "Requests that this client may send to this address in a minute.",
         "schema": _NUMBER,
@@ -59,14 +66,17 @@ _HEADERS: dict[str, Json] = {
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": _NUMBER, "required": True},
     "WWW-Authenticate": {"description": "`Bearer`.", "schema": _STRING, "required": True},
 }
+_ALWAYS = ("X-Request-Id", "X-Content-Type-Options")
 _COUNTED = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _HEADERS_OF: dict[type[TimbreError], tuple[str, ...]] = {
     Unauthorized: ("WWW-Authenticate",),
     LengthRequired: (),
+    RequestTimeout: (),
     InternalError: (),
     Unavailable: ("Retry-After",),
     RateLimited: ("Retry-After", *_COUNTED),
     TooManyJobs: ("Retry-After", *_COUNTED),
+    MediaQuotaExceeded: ("Retry-After", *_COUNTED),
 }
 
 
@@ -104,22 +114,24 @@ class Operations(BasePlugin):
     def operation_helper(self, path: str | None = None, operations: Json | None = None, **kwargs: Any) -> None:
         """Complete the operations of one rule."""
         rule: Rule = kwargs["rule"]
-        guarded = authenticate in self._app.before_request_funcs.get(rule.endpoint.rpartition(".")[0], ())
+        blueprint = rule.endpoint.rpartition(".")[0]
+        guarded = authenticate in self._app.before_request_funcs.get(blueprint, ())
+        counted = tell in self._app.after_request_funcs.get(blueprint, ())
         for method, operation in (operations or {}).items():
             operation["operationId"] = rule.endpoint.rpartition(".")[2]
-            errors = {*_inherent_errors(rule, method, operation, guarded), *operation.pop("errors", ())}
-            answers = self._successes(operation, guarded)
+            errors = {*_inherent_errors(rule, method, operation, guarded, counted), *operation.pop("errors", ())}
+            answers = self._successes(operation, counted)
             operation["responses"] = dict(sorted((answers | dict(self._refusals(errors))).items()))
             self._add_examples(operation.get("requestBody", {}))
             if not guarded:
                 operation["security"] = []
 
-    def _successes(self, operation: Json, guarded: bool) -> dict[int, Any]:
+    def _successes(self, operation: Json, counted: bool) -> dict[int, Any]:
         """Return the responses that decorators describe, by status, with headers, examples and links."""
         answers = {int(status): answer for status, answer in operation["responses"].items() if type(answer) is dict}
         shown = operation.pop("shown", ())
         for answer in answers.values():
-            answer["headers"] = _header_refs(_COUNTED if guarded else ()) | answer.get("headers", {})
+            answer["headers"] = _header_refs(_COUNTED if counted else ()) | answer.get("headers", {})
             self._add_examples(answer, shown)
         if output := operation.pop("output", None):
             answers[200]["links"] = _job_link(output)
@@ -144,12 +156,16 @@ class Operations(BasePlugin):
             yield status, name
 
 
-def _inherent_errors(rule: Rule, method: str, operation: Json, guarded: bool) -> Iterator[type[TimbreError]]:
+def _inherent_errors(
+    rule: Rule, method: str, operation: Json, guarded: bool, counted: bool
+) -> Iterator[type[TimbreError]]:
     """Yield the errors that an operation has by its method, path and body, apart from its view."""
-    # The first two answer malformed HTTP.
-    yield from (InvalidRequest, RequestTooLarge, InternalError)
+    # The first three answer malformed or slow HTTP.
+    yield from (InvalidRequest, RequestTimeout, RequestTooLarge, InternalError)
     if guarded:
-        yield from (Unauthorized, RateLimited)
+        yield Unauthorized
+    if counted:
+        yield RateLimited
     if guarded or rule.arguments:
         yield Unavailable
     if rule.arguments:
@@ -198,7 +214,7 @@ def _job_link(output: str) -> Json:
 
 
 def _header_refs(names: Iterable[str]) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*_ALWAYS, *names)}
 
 
 def one_of(self: Any, field: Any, **_: Any) -> Json:

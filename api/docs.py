@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Response, current_app, jsonify, render_template, request
+from flask import Flask, Response, current_app, render_template
 from flask_smorest import Blueprint
 from markupsafe import Markup, escape
 
 from api.errors import STATUS
 from api.examples import example, meaning, schema_name
 from api.samples import json_text, samples
+from api.services import services
 from shared.domain.errors import InternalError, JobFailure, RequestError, TimbreError, concrete_errors
 
 Json = dict[str, Any]
@@ -21,6 +22,9 @@ Json = dict[str, Any]
 _TEMPLATES = Path(__file__).parent / "templates"
 _STYLE = (_TEMPLATES / "docs.css").read_text()
 _SCRIPT = (_TEMPLATES / "docs.js").read_text()
+#: Names of what is made once, in the application's extensions.
+_OPENAPI = "timbre openapi"
+_PAGE = "timbre docs"
 _METHODS = ("get", "post", "put", "delete")
 
 
@@ -42,16 +46,27 @@ blueprint = Blueprint("docs", __name__, template_folder="templates", description
 @blueprint.response(200, {"type": "object", "examples": [{"openapi": "3.1.1", "paths": {}}]})
 def get_description() -> Response:
     """Get this API as OpenAPI 3.1."""
-    return jsonify(_description())
+    return Response(current_app.extensions[_OPENAPI], mimetype="application/json")
 
 
 @blueprint.route("/docs")
 @blueprint.response(200, {"type": "string", "examples": ["<!doctype html>..."]}, content_type="text/html")
 def get_docs() -> Response:
     """Read this API as a page."""
-    description = _description()
+    return Response(current_app.extensions[_PAGE], headers={"Content-Security-Policy": _POLICY})
+
+
+def prepare(app: Flask) -> None:
+    """Render the page and serialise the document, once: both are the same for every request."""
+    description: Json = app.extensions["flask-smorest"]["apis"][""]["ext_obj"].spec.to_dict()
+    with app.app_context():
+        app.extensions[_OPENAPI] = app.json.dumps(description).encode()
+        app.extensions[_PAGE] = _page(description).encode()
+
+
+def _page(description: Json) -> str:
     schemas = description["components"]["schemas"]
-    page = render_template(
+    return render_template(
         "docs.html",
         api=description,
         sections=list(_sections(description)),
@@ -60,23 +75,17 @@ def get_docs() -> Response:
         style=Markup(_STYLE),
         script=Markup(_SCRIPT),
         prose=lambda text: _prose(text, schemas),
-        samples=lambda operation: samples(operation, _server(description), schemas),
+        samples=lambda operation: samples(operation, _server(), schemas),
         example=lambda schema: example(schema, schemas),
         name=schema_name,
         json_text=json_text,
     )
-    return Response(page, headers={"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"})
 
 
-def _description() -> Json:
-    description: Json = current_app.extensions["flask-smorest"]["apis"][""]["ext_obj"].spec.to_dict()
-    return description
-
-
-def _server(description: Json) -> str:
-    """Return the absolute URL of the API: that of the document, or where this request was sent to."""
-    url: str = description["servers"][0]["url"]
-    return request.url_root if url == "/" else url
+def _server() -> str:
+    """Return the URL of the API, for samples; a request's Host could be anything."""
+    settings = services().settings
+    return settings.public_url or f"http://{settings.bind}"
 
 
 def _sections(description: Json) -> Iterator[tuple[Json, list[Json]]]:

@@ -13,7 +13,7 @@ from api.errors import InvalidRequest
 from api.services import services
 from shared.domain.addresses import HOST_REFUSED, HTTP_REFUSED, PORT_REFUSED
 from shared.domain.commands import Command, Identify, Verify
-from shared.domain.errors import IdempotencyMismatch, InvalidVoiceprint, TooManyJobs
+from shared.domain.errors import IdempotencyMismatch, InvalidVoiceprint, JobQuotaExceeded, TooManyJobs
 from shared.domain.jobs import IdempotencyKey, JobSubmission, Webhook
 from shared.domain.models import ListedModel
 from shared.domain.sources import S3Url, Source
@@ -27,7 +27,7 @@ _KEY_HEADER = {
 }
 
 #: Decorates the views that end in `submit`, which reads a header and has errors of its own.
-submits_job = Blueprint.doc(parameters=[_KEY_HEADER], errors=(IdempotencyMismatch, TooManyJobs))
+submits_job = Blueprint.doc(parameters=[_KEY_HEADER], errors=(IdempotencyMismatch, TooManyJobs, JobQuotaExceeded))
 
 
 def submit(submission: JobSubmission) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def submit(submission: JobSubmission) -> dict[str, Any]:
 
     Raises
     ------
-    InvalidRequest, IdempotencyMismatch, TooManyJobs
+    InvalidRequest, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
     """
     key = _idempotency_key()
     # What a key was used for stays as it was answered, whatever the service has been set up to since.
@@ -43,7 +43,7 @@ def submit(submission: JobSubmission) -> dict[str, Any]:
         _require_allowed_webhook(submission.webhook)
         _require_listed_bucket(submission.command.source)
         _require_served_model(submission.command)
-    job = services().jobs.submit(g.client.id, replace(submission, idempotency_key=key))
+    job = services().jobs.submit(g.client.id, replace(submission, idempotency_key=key, weight=g.client.weight))
     return {"id": job.id, "status": job.status, "warning": submission.warning}
 
 
@@ -78,7 +78,7 @@ def _require_listed_bucket(source: Source) -> None:
 
 def _require_served_model(command: Command) -> None:
     """Refuse a model that no worker runs, and voiceprints of another, as far as workers have said which they run."""
-    served = [model for model in services().models.all() if model.default and model.installed]
+    served = [model for model in services().models.recent() if model.default and model.installed]
     if served:
         wrong = [*_wrong_model(command, served), *_wrong_voiceprints(command, served)]
         if wrong:

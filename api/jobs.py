@@ -35,9 +35,15 @@ cursor_blueprint = guarded("job-list", "List jobs.", version=2)
 @blueprint.arguments(OffsetQuery, location="query")
 @blueprint.response(200, JobPage)
 def list_jobs(query: dict[str, Any]) -> dict[str, Any]:
-    """List jobs, newest first, by offset: skip some, take some."""
+    """List jobs, newest first, by offset: skip some, take some.
+
+    A request looks at the newest 10,000 jobs at most. Where that ends it before the page is full, and more jobs follow,
+    the answer has a `nextCursor`. It leads on from there as the `cursor` of `GET /v2/jobs`.
+    """
     which = PageQuery(take=query["take"], skip=query["skip"])
-    return {"jobs": services().jobs.page(g.client.id, query.get("status"), which).jobs}
+    page = services().jobs.page(g.client.id, query.get("status"), which)
+    cut_short = page.cursor is not None and len(page.jobs) < query["take"]
+    return {"jobs": page.jobs} | ({"cursor": page.cursor} if cut_short else {})
 
 
 @cursor_blueprint.route("/jobs")

@@ -12,7 +12,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
 from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
-from shared.domain.keys import MAX_OVERLAP_S
+from shared.domain.keys import MAX_OVERLAP_S, MAX_WEIGHT
 from shared.settings import Settings, write_private
 
 FIRST_KEY_FILE = "first-api-key"
@@ -99,7 +99,8 @@ def show(administration: Administration) -> None:
     for entry in administration.entries():
         times = _at("made", entry.created_at) + _at("ends", entry.ends_at)
         state = "live" if entry.live else "ended"
-        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {state}{times}  client {entry.client_id}")
+        weight = f"  weight {entry.weight}" if entry.weight > 1 else ""
+        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {state}{times}  client {entry.client_id}{weight}")
 
 
 @main.command()
@@ -115,7 +116,7 @@ def rotate(administration: Administration, key_id: str, overlap_s: int) -> None:
 @click.argument("key_id")
 @click.pass_obj
 def revoke(administration: Administration, key_id: str) -> None:
-    """End the API key with this id at once."""
+    """End the API key with this id; the API notices within 5 s."""
     administration.revoke_key(key_id)
 
 
@@ -123,8 +124,17 @@ def revoke(administration: Administration, key_id: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def revoke_client(administration: Administration, name: str) -> None:
-    """End the client NAME and all its keys at once; `create` brings it back."""
+    """End the client NAME and all its keys; the API notices within 5 s. `create` brings it back."""
     administration.revoke_client(name)
+
+
+@main.command()
+@click.argument("name")
+@click.argument("turns", type=click.IntRange(1, MAX_WEIGHT))
+@click.pass_obj
+def weight(administration: Administration, name: str, turns: int) -> None:
+    """Give the client NAME so many TURNS each time that every other client has one; a new client has one."""
+    administration.weigh(name, turns)
 
 
 @main.command()

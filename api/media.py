@@ -4,20 +4,20 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from flask import Response, g, request
 from flask_smorest import Blueprint
 from werkzeug.datastructures import Range
 from werkzeug.wsgi import wrap_file
 
-from api.auth import guarded
+from api.auth import count, guarded, tell
 from api.description import raises
 from api.errors import InvalidRequest, RangeNotSatisfiable, RequestTooLarge, UnsupportedMediaType
 from api.schemas.media import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
 from api.services import services
 from shared.domain.codings import compression
-from shared.domain.errors import NotFound
+from shared.domain.errors import MediaQuotaExceeded, NotFound
 from shared.domain.media import MediaPage
 from shared.domain.sources import MediaUrl
 
@@ -48,8 +48,8 @@ _TYPES = {
     ".wav": "audio/wav",
     ".webm": "video/webm",
 }
-#: Whatever a client has stored, no browser may take it for a page of ours.
-_HARMLESS = {"Content-Disposition": "attachment; filename=recording", "X-Content-Type-Options": "nosniff"}
+#: Whatever a client has stored, no browser may show it as a page of ours.
+_HARMLESS = {"Content-Disposition": "attachment; filename=recording"}
 _FILE = {kind: {"schema": _BYTES} for kind in (_ANY_TYPE, "audio/*", "video/*")}
 _RANGE_HEADER = {
     "in": "header",
@@ -61,11 +61,13 @@ _RANGE_HEADER = {
 blueprint = guarded("media", "Store recordings.")
 #: The signed addresses that the API serves itself: the signature stands in for a key.
 signed_blueprint = Blueprint("signed", __name__, url_prefix="/v1/media", description="Signed addresses.")
+signed_blueprint.after_request(tell)
 
 
 @blueprint.route("/media/input", methods=["POST"])
 @blueprint.arguments(MediaRequest)
 @blueprint.response(201, MediaAddress)
+@raises(MediaQuotaExceeded)
 def create_media_input(body: dict[str, MediaUrl]) -> dict[str, str]:
     """Get an address to PUT a recording to; afterwards its media:// name can be used as a job's url."""
     return {"url": services().addresses.put_address(g.client.id, body["url"].key)}
@@ -86,8 +88,11 @@ def create_media_output(body: dict[str, MediaUrl]) -> dict[str, str]:
 @blueprint.arguments(MediaQuery, location="query")
 @blueprint.response(200, MediaList)
 def list_media(query: dict[str, Any]) -> MediaPage:
-    """List stored recordings, page by page: `nextCursor` leads from one to the next."""
-    return services().jobs.list_media(g.client.id, query["cursor"], query["limit"])
+    """List stored recordings, page by page, in no order: `nextCursor` leads from one to the next."""
+    try:
+        return services().jobs.list_media(g.client.id, query["cursor"], query["limit"])
+    except ValueError as error:
+        raise InvalidRequest(("cursor", str(error))) from None
 
 
 # Two slashes in a key are two: with one of them it would be another recording's.
@@ -101,12 +106,17 @@ def delete_media(key: str) -> dict[str, Any]:
 @signed_blueprint.route("/upload/<string:token>", methods=["PUT"])
 @signed_blueprint.response(200)
 @signed_blueprint.doc(requestBody={"content": {"application/octet-stream": {"schema": _BYTES}}})
-@raises(UnsupportedMediaType)
+@raises(UnsupportedMediaType, MediaQuotaExceeded)
 def put_media(token: str) -> Response:
     """Store the body of the request, a bare file, under the name that its signed address stands for."""
     client_id, key = services().signed_media.read("upload", token)
+    count(client_id)
     _require_bare_file()
-    services().jobs.save_media(client_id, key, _limited_body(services().settings.max_upload_bytes()))
+    limit = services().settings.max_upload_bytes()
+    announced = request.content_length or 0
+    if announced > limit:
+        raise _too_large(limit)
+    services().jobs.save_media(client_id, key, _limited_body(limit), announced)
     return Response(status=200)
 
 
@@ -118,15 +128,24 @@ def put_media(token: str) -> Response:
 def get_media(token: str) -> Response:
     """Give the file that the signed address stands for, or a part of it."""
     client_id, key = services().signed_media.read("download", token)
+    count(client_id)
     file = services().jobs.open_media(client_id, key)
     size = os.fstat(file.fileno()).st_size
     kind = _TYPES.get(PurePosixPath(key).suffix.lower(), _ANY_TYPE)
-    response = Response(wrap_file(request.environ, file), mimetype=kind, headers=_HARMLESS)
+    response = Response(mimetype=kind, headers=_HARMLESS)
     response.content_length = size
     response.cache_control.private = True
     response.accept_ranges = "bytes"
     if request.method == "GET" and _asks_for_a_part(request.range, size):
         response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
+    return _with_file(response, file)
+
+
+def _with_file(response: Response, file: BinaryIO) -> Response:
+    """Give the part of the file that the headers announce; the server sends it from the disk, not through memory."""
+    file.seek(response.content_range.start or 0)
+    response.response = wrap_file(request.environ, file)
+    response.direct_passthrough = True
     return response
 
 
@@ -155,6 +174,10 @@ def _form() -> UnsupportedMediaType:
     )
 
 
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The file is larger than {limit} bytes.")
+
+
 def _limited_body(limit: int) -> Iterator[bytes]:
     """Yield the request's body, no form, counting: the framework cuts a chunked body at its limit without a word."""
     request.max_content_length = limit + 1
@@ -164,7 +187,7 @@ def _limited_body(limit: int) -> Iterator[bytes]:
             raise _form()
         received += len(chunk)
         if received > limit:
-            raise RequestTooLarge(f"The file is larger than {limit} bytes.")
+            raise _too_large(limit)
         yield chunk
     if request.content_length is not None and received < request.content_length:
         raise InvalidRequest(("body", f"Only {received} of {request.content_length} bytes arrived; send it again."))

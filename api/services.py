@@ -23,6 +23,8 @@ from shared.job_service import JobService
 from shared.ports import MediaAddresses
 from shared.settings import Settings
 
+#: A revoked key is refused after this many seconds at the latest; until then its client is not looked up again.
+REVOKED_WITHIN_S = 5.0
 #: Longest that counting a request may take, in seconds; each process then counts for itself.
 RATES_TRY_S = 0.5
 
@@ -49,13 +51,13 @@ class Services:
         secret = settings.secret_bytes()
         redis = connect(settings.redis_url)
         engine = open_database(settings.sql_url())
-        clients = SqlClients(engine, secret)
-        signed_media = ServedAddresses(secret, settings.public_url, clients.may_call)
+        clients = SqlClients(engine, secret, remember_s=REVOKED_WITHIN_S)
+        signed_media = ServedAddresses(secret, settings.public_url, settings.bind, clients.may_call)
         bucket = open_bucket(settings)
         jobs = JobService(
             jobs=open_jobs(redis, settings),
             deliveries=RedisDeliveries(redis, Envelope(secret)),
-            queue=CeleryQueue(celery_app(settings.redis_url)),
+            queue=CeleryQueue(celery_app(settings.redis_url), redis),
             media=bucket or open_folder(settings),
             dialects=speak(settings.webhook_signature_encoding),
         )

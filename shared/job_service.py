@@ -63,12 +63,12 @@ class JobService:
 
         Raises
         ------
-        IdempotencyMismatch, TooManyJobs
+        IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
         """
         job_id = new_job_id()
         job = self.jobs.create(job_id, client_id, submission)
         if job.id == job_id:
-            self._ring(job.id)
+            self.queue.ring()
         return job
 
     def repeats(self, client_id: str, key: IdempotencyKey) -> bool:
@@ -99,7 +99,7 @@ class JobService:
         self.jobs.stop_waiting()
 
     def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
-        """Return a page of a client's jobs, newest first."""
+        """Return a page of a client's jobs, newest first; with a cursor it may be short, or empty."""
         return self.jobs.page(client_id, status, which)
 
     def backlog(self) -> Backlog:
@@ -182,7 +182,7 @@ class JobService:
             raise _unknown_media(key)
 
     def list_media(self, client_id: str, after: str, most: int) -> MediaPage:
-        """Return a client's uploads behind the cursor `after`, at most `most`."""
+        """Return a client's uploads behind the cursor `after`, at most `most`; raises ValueError for a wrong one."""
         return self.media.list(client_id, after, most)
 
     def remove_media(self, client_id: str, key: str) -> str:
@@ -192,9 +192,14 @@ class JobService:
             raise _unknown_media(key)
         return digest
 
-    def save_media(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
-        """Store a file that the server received, whole or not at all; raises Unavailable."""
-        self.media.save(client_id, key, chunks)
+    def save_media(self, client_id: str, key: str, chunks: Iterable[bytes], announced: int) -> None:
+        """Store a file that the server received, whole or not at all; `announced` bytes are to come.
+
+        Raises
+        ------
+        MediaQuotaExceeded, Unavailable
+        """
+        self.media.save(client_id, key, chunks, announced)
 
     def open_media(self, client_id: str, key: str) -> BinaryIO:
         """Open an upload for reading; raises NotFound."""
@@ -214,8 +219,8 @@ class JobService:
             self._end(job, WorkerLost(_LOST))
         for job in (job for job in found.late if self.speaks(job.reply.dialect)):
             self._end(job, DeadlineExceeded(_LATE))
-        for job_id in found.silent:
-            self._ring(job_id)
+        for _ in range(found.rings):
+            self.queue.ring()
 
     def _end(self, job: UnfinishedJob, failure: JobFailure) -> bool:
         return self.jobs.end(job, self._ending(job.job_id, job.reply, failure))
@@ -226,13 +231,6 @@ class JobService:
 
     def _ending(self, job_id: str, reply: Reply, outcome: Result | JobFailure) -> Ending:
         return self.dialects[reply.dialect].ending(job_id, reply, outcome)
-
-    def _ring(self, job_id: str) -> None:
-        """Ring for a job; a broken doorbell is logged, never raised, for the record already stands."""
-        try:
-            self.queue.ring(job_id)
-        except Exception as error:
-            log.warning("doorbell failed", job_id=job_id, error=type(error).__name__)
 
 
 def _existing(job: Job | None) -> Job:

@@ -13,6 +13,8 @@ class QueueNames:
 class TaskNames:
     """Celery tasks, by the names they are sent under."""
 
+    WORK = "work"
+    #: A release without turns sends each job by name.
     RUN_JOB = "run_job"
 
 

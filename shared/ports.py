@@ -1,9 +1,10 @@
 """Ports: what use cases ask of the outside; `shared/adapters` answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Protocol
 
-from shared.domain.delivery import Delivery, DeliveryLog, LogEntry, Next
+from shared.domain.commands import Lane
+from shared.domain.delivery import Delivery, DeliveryLog, LogEntry, Next, Senders
 from shared.domain.jobs import (
     Backlog,
     Claim,
@@ -41,10 +42,13 @@ class JobStore(Protocol):
         """Tell whether a client has used an idempotency key, for whatever."""
 
     def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
-        """Return a page of a client's jobs, newest first."""
+        """Return a page of a client's jobs, newest first; with a cursor it may be short, or empty."""
 
-    def claim(self, job_id: str) -> Claim | None:
-        """Lease a created job to the caller; None when there is nothing to do (a repeated doorbell, say)."""
+    def claim(self, lanes: Sequence[Lane], worker: str, most_long: int) -> Claim | None:
+        """Claim the job whose turn it is, of the first lane that has one; None when there is none.
+
+        `most_long` is the number of long jobs that a worker of that name may have at once.
+        """
 
     def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
         """Renew the lease and note step and progress (%); False when the claim was lost and work must stop."""
@@ -52,8 +56,8 @@ class JobStore(Protocol):
     def finish(self, claim: Claim, ending: Ending) -> bool:
         """End a claimed job; False, and nothing written, when the claim was lost."""
 
-    def release(self, claim: Claim, *, counted: bool = False) -> bool:
-        """Hand the job back, its attempt not counted unless `counted`; False when the claim was lost."""
+    def release(self, claim: Claim, *, rest_s: float = 0.0, counted: bool = False) -> bool:
+        """Hand the job back, for others to take after `rest_s`; False when the claim was lost."""
 
     def end(self, job: UnfinishedJob, ending: Ending) -> bool:
         """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
@@ -71,23 +75,27 @@ class JobStore(Protocol):
         """Remove what is left of a withdrawn job; False when another call has taken it over."""
 
     def reap(self) -> Reaped:
-        """Requeue jobs whose lease ran out, and return those that need a doorbell or an end."""
+        """Requeue jobs whose lease ran out; return those that need an end, and how often to ring."""
 
     def backlog(self) -> Backlog:
         """Count unfinished jobs."""
 
 
-class DeliveryStore(Protocol):
-    """Webhooks on their way; the step that ends a job puts them there."""
-
-    def take(self, most: int) -> list[Delivery]:
-        """Take up to `most` due webhooks to send."""
+class DeliveryOutcomes(Protocol):
+    """Outcomes of tries to deliver a webhook."""
 
     def settle(self, delivery: Delivery, entry: LogEntry, then: Next) -> None:
         """Log a try and note what follows."""
 
     def put_off(self, delivery: Delivery, delay_s: float) -> None:
         """Give back a try that was not made, and make the webhook due again after a while."""
+
+
+class DeliveryStore(DeliveryOutcomes, Protocol):
+    """Webhooks on their way; the step that ends a job puts them there."""
+
+    def take(self, most: int, free: Senders) -> list[Delivery]:
+        """Take up to `most` due webhooks of each lane to send, as far as a courier has free senders."""
 
     def log(self, client_id: str, job_id: str) -> DeliveryLog:
         """Return the delivery log of a job's webhook; raises NoWebhook."""
@@ -97,17 +105,22 @@ class DeliveryStore(Protocol):
 
 
 class Queue(Protocol):
-    """The doorbell: it tells workers that a job may be waiting, and may lose or repeat itself."""
+    """The doorbell: it tells a worker that jobs wait, and may lose or repeat itself."""
 
-    def ring(self, job_id: str) -> None:
-        """Announce a job."""
+    def ring(self) -> None:
+        """Ring for a worker, whose process then works until no job waits; never fails, and waits for nothing."""
 
 
 class MediaStore(Protocol):
     """Uploads, each under its client."""
 
-    def save(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
-        """Store a file that the server itself received, whole or not at all; raises Unavailable."""
+    def save(self, client_id: str, key: str, chunks: Iterable[bytes], announced: int = 0) -> None:
+        """Store a file that the server itself received, whole or not at all; `announced` bytes are to come.
+
+        Raises
+        ------
+        MediaQuotaExceeded, Unavailable
+        """
 
     def open_upload(self, client_id: str, key: str) -> BinaryIO:
         """Open an upload for reading; raises MediaNotFound, or Unavailable."""
@@ -116,7 +129,7 @@ class MediaStore(Protocol):
         """Tell whether there is such an upload."""
 
     def list(self, client_id: str, after: str, most: int) -> MediaPage:
-        """Return a client's uploads behind the cursor `after`, at most `most`."""
+        """Return a client's uploads behind the cursor `after`, at most `most`; raises ValueError for a wrong one."""
 
     def remove(self, client_id: str, key: str) -> str | None:
         """Remove an upload; returns the hexadecimal SHA-256 of what was removed, None when there was nothing."""
@@ -136,7 +149,7 @@ class MediaAddresses(Protocol):
     """Signed addresses of uploads, each good for an hour."""
 
     def put_address(self, client_id: str, key: str) -> str:
-        """Return the address to PUT the upload to."""
+        """Return the address to PUT the upload to; raises MediaQuotaExceeded where the PUT itself is not judged."""
 
     def get_address(self, client_id: str, key: str) -> str:
         """Return the address to GET the upload from."""

@@ -43,6 +43,8 @@ _CUT_SHORT = {
 }
 #: Settings that may hold a port. The database's is left to its driver, which may take several hosts.
 _WITH_PORT = {f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")}
+#: Types of settings that may be unset -> those of their values.
+_REQUIRED: dict[Any, Any] = {str | None: str, int | None: int}
 #: A worker that pauses for a moment must not lose its job.
 _LEAST = {f"{PREFIX}LEASE_S": 1}
 #: TitaNet hears ten minutes at once, see models/export.py.
@@ -77,11 +79,19 @@ class Settings:
 
     bind: str = _setting("Address the API listens on.", default="127.0.0.1:8000")
     public_url: str | None = _setting(
-        "The API's own address as clients see it. Unset: taken from each request.", default=None
+        "The API's own address as clients see it. Unset: they must call it by the host of `TIMBRE_BIND` or as "
+        "localhost, to get addresses for uploads.",
+        default=None,
     )
-    api_threads: int = _setting("Threads of the API process.", default=16)
+    api_processes: int = _setting(
+        "Processes of the API; each has the threads, waits and uploads below, and some 120 MB of memory.", default=1
+    )
+    api_threads: int = _setting("Threads of each API process.", default=16)
     wait_share: float = _setting(
         "Share of the API's threads that requests may wait on for a job's end; above 0, at most 1.", default=0.5
+    )
+    api_uploads: int = _setting(
+        "Uploads of 64 KiB and more that each API process takes at once, on threads of their own.", default=32
     )
     cors_origins: str | None = _setting(
         "Origins whose web pages may call the API, `https://app.example.org,http://localhost:3000`, or `*` for all. "
@@ -95,6 +105,11 @@ class Settings:
     )
 
     worker_processes: int = _setting("Jobs worked on at once; processes x threads should not exceed cores.", default=2)
+    long_processes: int | None = _setting(
+        "Of them, how many may run long jobs (diarize, identify) at once. Unset: all but one, so that short jobs never "
+        "wait for long ones. Where it is all of them, each takes turns.",
+        default=None,
+    )
     inference_threads: int = _setting("Threads of each worker process's neural networks.", default=1)
     device: str = _setting(
         "Where the speaker network runs: `cpu`, or `cuda` with an onnxruntime that has it.", default="cpu"
@@ -145,9 +160,15 @@ class Settings:
     )
     result_ttl_s: int = _setting("Seconds a finished job and its result are kept.", default=24 * 3600)
     media_ttl_s: int = _setting("Seconds an upload is kept.", default=36 * 3600)
+    max_media_bytes: int = _setting(
+        "Bytes of uploads that one client may keep, those under way included.", default=20 * 1024**3
+    )
 
     job_deadline_s: int = _setting("Seconds after which a job that nobody finished fails.", default=3600)
     max_unfinished_jobs: int = _setting("Unfinished jobs that one client may have.", default=1000)
+    max_job_bytes: int = _setting(
+        "Bytes in Redis of one client's unfinished jobs and kept results, as they are stored.", default=256 * 1024**2
+    )
     allow_http_webhooks: bool = _setting(
         "Let webhooks go to `http://` addresses too. For development only.", default=False
     )
@@ -214,6 +235,10 @@ class Settings:
     def max_upload_bytes(self) -> int:
         """Return the size of the largest upload, which may be for either kind of job."""
         return max(self.max_file_bytes, self.max_diarize_bytes)
+
+    def most_long_jobs(self) -> int:
+        """Return the number of long jobs that a worker may run at once."""
+        return min(self.worker_processes, self.long_processes or max(1, self.worker_processes - 1))
 
     def source_buckets(self) -> frozenset[str]:
         """Return the buckets that `s3://` addresses may name."""
@@ -295,7 +320,7 @@ def _long_enough(secret: str, where: str) -> str:
 
 
 def _parse(name: str, text: str, setting: Field[Any]) -> Any:
-    kind = str if setting.type in (str, str | None) else setting.type
+    kind = _REQUIRED.get(setting.type, setting.type)
     if name == f"{PREFIX}SECRET":
         return _long_enough(text.strip(), name)
     if kind is bool:
@@ -304,7 +329,7 @@ def _parse(name: str, text: str, setting: Field[Any]) -> Any:
         return _BOOLEANS[text.lower()]
     if kind in (int, float):
         return _number(name, text, kind)
-    return kind(_well_formed(name, text))  # type: ignore[operator]
+    return kind(_well_formed(name, text))
 
 
 def _well_formed(name: str, text: str) -> str:

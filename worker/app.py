@@ -86,6 +86,7 @@ def _stop(**_: Any) -> None:
     if _stopping:
         return
     _stopping = True
+    tasks.take_no_more()
     _housekeeping.stop()
     patience = threading.Timer(settings.grace_s, tasks.hand_back)
     patience.daemon = True

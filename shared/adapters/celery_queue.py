@@ -1,13 +1,27 @@
-"""The doorbell: a Celery message that carries nothing but a job's id."""
+"""The doorbell: a Celery message that carries nothing; the job record decides which job is next."""
 
+import threading
+import time
+from contextlib import suppress
+from queue import Full, Queue
 from typing import Any
 
+import structlog
 from celery import Celery
 from celery.app.amqp import AMQP
 from kombu.connection import Connection
+from redis import Redis
 
 from shared.adapters.redis_client import BROKER_OPTIONS, broker_url
 from shared.names import QueueNames, TaskNames
+
+#: While so many messages wait, all processes work, and each goes on until no job waits: another would wake nobody.
+MOST_MESSAGES = 64
+
+#: Pause between two messages. The first process that wakes takes the next jobs too, so others may follow slowly.
+_PAUSE_S = 0.005
+
+log = structlog.get_logger()
 
 
 class _SteadyConnection(Connection):
@@ -43,11 +57,40 @@ def celery_app(redis_url: str) -> Celery:
 
 
 class CeleryQueue:
-    """`Queue` on Celery."""
+    """`Queue` on Celery, with a thread that sends: nobody waits for a broker that does not answer.
 
-    def __init__(self, app: Celery) -> None:
+    What was not sent yet when the process ends is lost, as any message may be.
+
+    Parameters
+    ----------
+    redis : client of the broker.
+    """
+
+    def __init__(self, app: Celery, redis: Redis) -> None:
         self._app = app
+        self._redis = redis
+        self._wanted = Queue[None](MOST_MESSAGES)
+        self._lock = threading.Lock()
+        self._sender: threading.Thread | None = None
 
-    def ring(self, job_id: str) -> None:
-        """Send the job's id to the workers, one of which receives it."""
-        self._app.send_task(TaskNames.RUN_JOB, [job_id], queue=QueueNames.JOBS, ignore_result=True)
+    def ring(self) -> None:
+        """Ring for a worker, whose process then works until no job waits."""
+        with suppress(Full):
+            self._wanted.put_nowait(None)
+        with self._lock:
+            if self._sender is None:
+                self._sender = threading.Thread(target=self._send_all, name="doorbell", daemon=True)
+                self._sender.start()
+
+    def _send_all(self) -> None:
+        while True:
+            self._wanted.get()
+            try:
+                self._send()
+            except Exception as error:
+                log.warning("doorbell failed", error=type(error).__name__)
+            time.sleep(_PAUSE_S)
+
+    def _send(self) -> None:
+        if int(self._redis.llen(QueueNames.JOBS)) < MOST_MESSAGES:
+            self._app.send_task(TaskNames.WORK, queue=QueueNames.JOBS, ignore_result=True)

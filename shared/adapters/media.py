@@ -17,7 +17,7 @@ def open_media(settings: Settings) -> "DirMedia | S3Media":
 
 def open_folder(settings: Settings) -> DirMedia:
     """Return the store of uploads in the data folder."""
-    return DirMedia(settings.data_dir / "media", ttl_s=settings.media_ttl_s)
+    return DirMedia(settings.data_dir / "media", ttl_s=settings.media_ttl_s, quota_bytes=settings.max_media_bytes)
 
 
 def open_bucket(settings: Settings) -> "S3Media | None":
@@ -32,6 +32,7 @@ def open_bucket(settings: Settings) -> "S3Media | None":
         signer=s3_client(settings, settings.s3_public_url),
         ttl_s=settings.media_ttl_s,
         max_bytes=settings.max_upload_bytes(),
+        quota_bytes=settings.max_media_bytes,
         scratch=settings.data_dir / "scratch",
     )
 

@@ -1,31 +1,46 @@
 """Job records in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
 
 ==============================  ===================================================================================
-`timbre:job:{id}`               hash: client, command, media, dialect, webhook, host, status_only, status, step,
-                                progress, attempt, fence, claimed_by, ended_by, created, updated, output; without client
-                                and status, but with withdrawn_from, withdrawn_by and withdrawn_until (ms), what is
-                                left of a job while it is being deleted
-`timbre:queued`                 waiting jobs, scored by the time (ms) of their last doorbell
+`timbre:job:{id}`               hash: client, command, media (keyed hash of the upload's key), media_key, dialect,
+                                webhook, host, status_only, lane, weight, bytes, bytes_until (ten minutes since 1970),
+                                status, step, progress, attempt, fence, worker, ended_by, created, updated, output;
+                                without client and status, but with withdrawn_from, withdrawn_by and withdrawn_until
+                                (ms), what is left of a job while it is being deleted
+`timbre:line:{lane}`            clients with jobs that wait, scored by the round of their next turn
+`timbre:round:{lane}`           hash: at, the round that the lane is in; came, that in which the last client came
+`timbre:queue:{lane}:{client}`  a client's waiting jobs, scored by the time (ms) they were created
+`timbre:resting`                jobs that were handed back, scored by the time (ms) they may be taken again
+`timbre:claim:{call}`           job that a call of `claim` took, kept for as long as the call may be repeated
+`timbre:long:{worker}`          long jobs that a worker runs
 `timbre:running`                leased jobs, scored by the time (ms) their lease ends
 `timbre:unfinished`             both, scored by the time (ms) they were created
 `timbre:unfinished:{client}`    the same of one client, as a set
 `timbre:jobs:{client}`          all of a client's jobs, scored by the time (ms) they were created
+`timbre:bytes:{client}`         hash: bytes of a client's unfinished jobs, and of its results by when they expire
+`timbre:ready`                  tiny value that is written to see whether Redis takes writes
+`timbre:rung`                   time (ms) at which the doorbell was last rung by a reaper
 `timbre:idempotency:{...}`      hash: job, fingerprint
 `timbre:leaving`                ended jobs, scored by the time (ms) their records must be gone, see `redis_file.py`;
                                 and `commands`, scored by the time the last one was removed from its record
 `timbre:forgetting`             when the last rewrite of Redis's file was begun, for as long as none may follow
 ==============================  ===================================================================================
 
+A job is taken by turns: each client in a lane's line gives its oldest job, then lines up again one round later, or a
+part of a round if it has more weight (start-time fair queueing, Goyal et al. 1996). A client that comes anew stands
+behind everybody who is in line, once.
+
 Repeated doorbells and workers that come back from the dead cannot harm a record: the write that ends a job carries the
 claim's fencing token and loses if it is stale. The script that ends a job also puts its webhook in the outbox, see
-`redis_deliveries.py`. Command, webhook and output are sealed (`sealing.py`), since they hold signed addresses and
-voices, and Redis writes everything to its disk. Scripts build keys from ids, which needs one Redis, not a cluster.
+`redis_deliveries.py`. Command, media_key, webhook and output are sealed (`sealing.py`), since they hold signed
+addresses, names and voices, and Redis writes everything to its disk. Scripts build keys from ids, which needs one
+Redis, not a cluster.
 """
 
 import hashlib
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -35,10 +50,11 @@ from shared.adapters.redis_endings import CHANNEL, RedisEndings
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 from shared.adapters.sealing import Envelope
 from shared.dialects import FIRST_DIALECT
-from shared.domain.commands import to_record
-from shared.domain.errors import IdempotencyMismatch, SealBroken, TooManyJobs
+from shared.domain.commands import Lane, to_record
+from shared.domain.errors import IdempotencyMismatch, JobQuotaExceeded, SealBroken, TooManyJobs
 from shared.domain.jobs import (
     MAX_ATTEMPTS,
+    MOST_LOOKED_AT,
     Backlog,
     Claim,
     Ending,
@@ -57,19 +73,20 @@ from shared.domain.jobs import (
     Withdrawal,
 )
 from shared.domain.sources import MediaUrl
-from shared.names import QueueNames
 from shared.settings import Settings
 
 #: Delivery logs are kept this long after the job's end, in seconds.
 LOG_TTL_S = 7 * 24 * 3600
-#: A doorbell that nobody heard is rung again after this long, in seconds, or after a lease where that is shorter.
-RING_AFTER_S = 5.0
+#: While jobs wait, the doorbell is rung again this often, in seconds: its messages may have been lost.
+RING_AFTER_S = 1.0
 _IDEMPOTENCY_S = 24 * 3600
 _JOB = "timbre:job:"
 #: Longest that a wait goes on without a look at the record: workers of an earlier release announce nothing.
 _LOOK_AGAIN_S = 5.0
 #: In place of a fence: whoever has the job, or nobody yet.
 _ANYBODY = "*"
+#: Most jobs that one script looks at, since it holds up everybody else.
+_LOOKED_AT_IN_A_SCRIPT = 1000
 #: The place before all others in a list of jobs.
 _NEWEST = ["+inf", ""]
 
@@ -85,6 +102,7 @@ class RedisJobs:
     ttl_s : seconds a finished job is kept.
     deadline_s : seconds after which an unfinished job fails.
     max_unfinished : most unfinished jobs of one client.
+    max_bytes : most bytes of one client's unfinished jobs and kept results.
     clock : for tests; Redis's own otherwise.
     """
 
@@ -97,6 +115,7 @@ class RedisJobs:
         ttl_s: float,
         deadline_s: float,
         max_unfinished: int,
+        max_bytes: int,
         clock: Clock = redis_clock,
     ) -> None:
         self._redis = redis
@@ -105,8 +124,8 @@ class RedisJobs:
         self._lease_ms = _ms(lease_s)
         self._ttl_ms = _ms(ttl_s)
         self._deadline_ms = _ms(deadline_s)
-        self._ring_after_ms = _ms(min(lease_s, RING_AFTER_S))
         self._max_unfinished = max_unfinished
+        self._max_bytes = max_bytes
         self._endings = RedisEndings(redis)
 
     def create(self, job_id: str, client_id: str, submission: JobSubmission) -> Job:
@@ -114,17 +133,18 @@ class RedisJobs:
 
         Raises
         ------
-        IdempotencyMismatch, TooManyJobs
+        IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
         """
         webhook = submission.webhook
         idempotency = submission.idempotency_key
         source = submission.command.source
+        media_key = source.key if isinstance(source, MediaUrl) else ""
         answer, *found = self._scripts(
             "create",
             job_id,
             client_id,
             self._envelope.seal(json.dumps(to_record(submission.command)), job_id),
-            source.key if isinstance(source, MediaUrl) else "",
+            self._envelope.tag(media_key, client_id) if media_key else "",
             self._envelope.seal(webhook.url.text, job_id) if webhook else "",
             webhook.url.receiver if webhook else "",
             "1" if webhook and webhook.status_only else "",
@@ -134,10 +154,19 @@ class RedisJobs:
             # The deadline is enforced by reapers, who may all be away for a while.
             2 * self._deadline_ms + self._ttl_ms,
             submission.dialect,
+            submission.command.lane,
+            submission.weight,
+            self._max_bytes,
+            self._envelope.seal(media_key, job_id) if media_key else "",
             keys=[_idempotency(client_id, idempotency) if idempotency else ""],
         )
         if answer == "full":
             raise TooManyJobs(f"You have {self._max_unfinished} unfinished jobs; wait until some have ended.")
+        if answer == "heavy":
+            raise JobQuotaExceeded(
+                f"Your jobs and their results take {self._max_bytes / 2**20:g} MiB (TIMBRE_MAX_JOB_BYTES); delete some "
+                "jobs, or wait until they expire."
+            )
         if answer == "repeated":
             job_id = _same_request(found, idempotency)
         now = _time(found[0]) if answer == "created" else datetime.now(UTC)
@@ -179,23 +208,32 @@ class RedisJobs:
         self._endings.stop()
 
     def page(self, client_id: str, status: Status | None, which: PageQuery) -> JobPage:
-        """Return a page of a client's jobs, newest first, however many others stand between them."""
+        """Return a page of a client's jobs, newest first; a short one where many others stand between them.
+
+        No more than `MOST_LOOKED_AT` jobs are looked at. A short page has a cursor too, unless it is the last.
+        """
         found: list[JobSummary] = []
         place = [str(which.cursor.created_ms), which.cursor.job_id] if which.cursor else _NEWEST
         skip = which.skip
         most = which.take + 1
-        while place and len(found) < most:
-            place, skip, rows = self._scripts("list", client_id, status or "", *place, skip, most - len(found))
+        for _ in range(MOST_LOOKED_AT // _LOOKED_AT_IN_A_SCRIPT):
+            if not place or len(found) == most:
+                break
+            place, skip, rows = self._scripts(
+                "list", client_id, status or "", *place, skip, most - len(found), _LOOKED_AT_IN_A_SCRIPT
+            )
             found += [JobSummary(job_id, Status(state), _time(created)) for job_id, state, created in rows]
         jobs = found[: which.take]
-        return JobPage(jobs, JobCursor.of(jobs[-1]) if len(found) == most else None)
+        if len(found) == most:
+            return JobPage(jobs, JobCursor.of(jobs[-1]))
+        return JobPage(jobs, JobCursor(int(place[0]), place[1]) if place else None)
 
-    def claim(self, job_id: str) -> Claim | None:
-        """Lease a created job to the caller; None when it is not waiting."""
-        found = self._scripts("claim", job_id, self._lease_ms, _call())
+    def claim(self, lanes: Sequence[Lane] = tuple(Lane), worker: str = "", most_long: int = 1) -> Claim | None:
+        """Claim the job whose turn it is, of the first lane that has one; None when there is none."""
+        found = self._scripts("claim", self._lease_ms, _call(), worker, most_long, *lanes)
         if not found:
             return None
-        (client_id, sealed, attempt, fence), reply = found
+        job_id, (client_id, sealed, attempt, fence, lane), reply = found
         return Claim(
             job_id=job_id,
             client_id=client_id,
@@ -203,6 +241,7 @@ class RedisJobs:
             reply=_reply(*reply),
             attempt=int(attempt),
             fence=int(fence),
+            lane=Lane(lane or Lane.SHORT),
         )
 
     def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
@@ -219,9 +258,12 @@ class RedisJobs:
         """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
         return self._end(job.job_id, _ANYBODY if job.fence is None else job.fence, ending)
 
-    def release(self, claim: Claim, *, counted: bool = False) -> bool:
-        """Hand the job back, its attempt not counted unless `counted`; False when the claim was lost."""
-        return bool(self._scripts("release", claim.job_id, claim.fence, "1" if counted else ""))
+    def release(self, claim: Claim, *, rest_s: float = 0.0, counted: bool = False) -> bool:
+        """Hand the job back, for others to take after `rest_s`; False when the claim was lost.
+
+        `counted` says whether the attempt counts.
+        """
+        return bool(self._scripts("release", claim.job_id, claim.fence, int(not counted), _ms(rest_s)))
 
     def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
         """Withdraw a client's job from everybody, to delete it; None when another call has it, or nobody.
@@ -229,15 +271,31 @@ class RedisJobs:
         The call has it for the length of a lease.
         """
         call = _call()
-        found = self._scripts("withdraw", job_id, client_id, call, self._lease_ms, self._ttl_ms, CHANNEL)
+        media_key = self._media_key(job_id)
+        media = [self._envelope.tag(media_key, client_id), media_key] if media_key else ["", ""]
+        found = self._scripts("withdraw", job_id, client_id, call, self._lease_ms, self._ttl_ms, CHANNEL, *media)
         if not found:
             return None
-        media, sealed, in_use = found
-        output = None
-        # What was sealed under another server secret can still be removed.
+        sealed, in_use = found
+        return Withdrawal(
+            job_id=job_id,
+            call=call,
+            media_key=media_key,
+            media_in_use=bool(in_use),
+            output=self._unsealed(sealed, job_id),
+        )
+
+    def _media_key(self, job_id: str) -> str | None:
+        """Return the key of the upload that a job is made from; records of the release before hold it bare."""
+        found: list[str | None] = self._redis.hmget(_JOB + job_id, "media", "media_key")  # type: ignore[assignment]
+        bare, sealed = found
+        return bare or None if sealed is None else self._unsealed(sealed, job_id)
+
+    def _unsealed(self, sealed: str, job_id: str) -> str | None:
+        # What was sealed under another server secret can still be removed, as far as it can be found.
         with suppress(SealBroken):
-            output = self._envelope.unseal(sealed, job_id) if sealed else None
-        return Withdrawal(job_id=job_id, call=call, media_key=media or None, media_in_use=bool(in_use), output=output)
+            return self._envelope.unseal(sealed, job_id) if sealed else None
+        return None
 
     def let_go(self, withdrawal: Withdrawal) -> None:
         """Leave a withdrawn job to the next call at once."""
@@ -248,12 +306,10 @@ class RedisJobs:
         return bool(self._scripts("delete", withdrawal.job_id, withdrawal.call))
 
     def reap(self) -> Reaped:
-        """Requeue jobs whose lease ran out, and return those that need a doorbell or an end."""
-        silent, lost, late = self._scripts(
-            "reap", self._ring_after_ms, MAX_ATTEMPTS, self._deadline_ms, keys=[QueueNames.JOBS]
-        )
+        """Requeue jobs whose lease ran out; return those that need an end, and how often to ring."""
+        rings, lost, late = self._scripts("reap", _ms(RING_AFTER_S), MAX_ATTEMPTS, self._deadline_ms)
         return Reaped(
-            silent=silent,
+            rings=rings,
             lost=[
                 UnfinishedJob(job_id=job_id, fence=int(fence), reply=_reply(*reply)) for job_id, fence, reply in lost
             ],
@@ -261,7 +317,7 @@ class RedisJobs:
         )
 
     def backlog(self) -> Backlog:
-        """Return how much is waiting."""
+        """Return how much is waiting; raises RedisError where jobs could not be recorded either."""
         waiting, running, oldest_ms = self._scripts("backlog")
         return Backlog(waiting, running, oldest_ms / 1000)
 
@@ -303,6 +359,7 @@ def open_jobs(redis: Redis, settings: Settings) -> RedisJobs:
         ttl_s=settings.result_ttl_s,
         deadline_s=settings.job_deadline_s,
         max_unfinished=settings.max_unfinished_jobs,
+        max_bytes=settings.max_job_bytes,
     )
 
 

@@ -5,17 +5,24 @@ from dataclasses import asdict, fields
 
 from redis import Redis
 
+from shared.adapters.remembering import remembered
 from shared.domain.models import ListedModel
 
 _KEY = "timbre:models"
+#: Seconds for which the list is not read again, since every job that is posted asks for it.
+_RECENT_S = 1.0
 
 
 class RedisModels:
-    """List of the workers' models; it expires `ttl_s` seconds after it was last published."""
+    """List of the workers' models; it expires `ttl_s` seconds after it was last published.
+
+    `recent` gives what `all` gave within the last second.
+    """
 
     def __init__(self, redis: Redis, *, ttl_s: float) -> None:
         self._redis = redis
         self._ttl_ms = round(ttl_s * 1000)
+        self.recent = remembered(self.all, _RECENT_S)
 
     def publish(self, models: list[ListedModel]) -> None:
         """Publish the list; all workers of a service publish the same one."""

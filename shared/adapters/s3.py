@@ -7,6 +7,7 @@ clients see presigned addresses.
 import base64
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -18,18 +19,28 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.adapters.scratch import scratch_file
-from shared.domain.errors import DownloadFailed, FileTooLarge, MediaNotFound, Unavailable, UrlNotAllowed
+from shared.domain.errors import (
+    DownloadFailed,
+    FileTooLarge,
+    MediaNotFound,
+    MediaQuotaExceeded,
+    Unavailable,
+    UrlNotAllowed,
+)
 from shared.domain.media import ADDRESS_LIFE_S, MediaPage, Upload
 from shared.domain.sources import S3Url
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 _PREFIX = "timbre/"
 _CHUNK_BYTES = 1 << 16
 #: A listing costs a request per thousand uploads, so it is not done with every round of housekeeping.
 _SWEEP_EVERY_S = 600.0
+#: So is one of a client's uploads: what it found holds this long, for the process that looked.
+_COUNT_EVERY_S = 30.0
 _UNKNOWN = ("404", "NoSuchKey", "NotFound", "NoSuchBucket")
 
 
@@ -57,11 +68,21 @@ class S3Media:
     signer : boto3's too, for the address at which clients see the server.
     ttl_s : seconds an upload is kept.
     max_bytes : largest upload that is read and kept; a presigned PUT cannot limit what is sent.
+    quota_bytes : most bytes that one client's uploads may hold, likewise: beyond it no address is given, and sweeps
+        remove what does not fit, the latest first.
     scratch : folder for what is being read.
     """
 
     def __init__(
-        self, client: "S3Client", bucket: str, *, signer: "S3Client", ttl_s: float, max_bytes: int, scratch: Path
+        self,
+        client: "S3Client",
+        bucket: str,
+        *,
+        signer: "S3Client",
+        ttl_s: float,
+        max_bytes: int,
+        quota_bytes: int,
+        scratch: Path,
     ) -> None:
         self._s3 = client
         self._bucket = bucket
@@ -69,23 +90,34 @@ class S3Media:
         self._scratch = scratch
         self._ttl_s = ttl_s
         self._max_bytes = max_bytes
+        self._quota_bytes = quota_bytes
         self._swept_at = 0.0
+        #: By client: bytes that its uploads held, and when that was.
+        self._counts: dict[str, tuple[int, float]] = {}
 
     def put_address(self, client_id: str, key: str) -> str:
-        """Return the address to PUT the upload to."""
+        """Return the address to PUT the upload to.
+
+        Raises
+        ------
+        MediaQuotaExceeded
+            The client's uploads have reached the quota: how much will be sent is not known yet.
+        """
+        self._require_room(client_id)
         return self._presigned("put_object", client_id, key)
 
     def get_address(self, client_id: str, key: str) -> str:
         """Return the address to GET the upload from."""
         return self._presigned("get_object", client_id, key)
 
-    def save(self, client_id: str, key: str, chunks: Iterable[bytes]) -> None:
+    def save(self, client_id: str, key: str, chunks: Iterable[bytes], announced: int = 0) -> None:
         """Store a file that the server received, whole or not at all; it replaces an earlier one.
 
         Raises
         ------
-        Unavailable
+        MediaQuotaExceeded, Unavailable
         """
+        self._require_room(client_id, announced)
         with scratch_file(self._scratch) as file:
             for chunk in chunks:
                 file.write(chunk)
@@ -129,6 +161,7 @@ class S3Media:
         What is over the limit counts as nothing: it goes unread, without a receipt.
         """
         name = _name(client_id, key)
+        self._counts.pop(client_id, None)
         try:
             with _answered(key):
                 digest = self._digest(name)
@@ -148,18 +181,32 @@ class S3Media:
         return digest.hexdigest()
 
     def sweep(self) -> int:
-        """Remove uploads that are past their time or too large, at most every ten minutes; return how many."""
+        """Remove uploads past their time, too large or beyond a quota, at most every ten minutes; return how many."""
         if time.monotonic() - self._swept_at < _SWEEP_EVERY_S and self._swept_at:
             return 0
         self._swept_at = time.monotonic()
         limit = datetime.fromtimestamp(time.time() - self._ttl_s, UTC)
         with _answered(""):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=_PREFIX)
-            objects = [o for page in pages for o in page.get("Contents", [])]
-            unwanted = [o["Key"] for o in objects if o["LastModified"] < limit or o["Size"] > self._max_bytes]
+            objects = list(self._objects(_PREFIX))
+            wanted = [o for o in objects if o["LastModified"] >= limit and o["Size"] <= self._max_bytes]
+            kept = set(_within(self._quota_bytes, wanted))
+            unwanted = [o["Key"] for o in objects if o["Key"] not in kept]
             for name in unwanted:
                 self._s3.delete_object(Bucket=self._bucket, Key=name)
         return len(unwanted)
+
+    def _objects(self, prefix: str) -> "Iterator[ObjectTypeDef]":
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+            yield from page.get("Contents", [])
+
+    def _require_room(self, client_id: str, size: int = 1) -> None:
+        held, counted_at = self._counts.get(client_id, (0, float("-inf")))
+        if time.monotonic() - counted_at > _COUNT_EVERY_S:
+            with _answered(""):
+                held = sum(o["Size"] for o in self._objects(_name(client_id, "")))
+            self._counts[client_id] = held, time.monotonic()
+        if held + size > self._quota_bytes:
+            raise MediaQuotaExceeded.of(held, self._quota_bytes)
 
     def _presigned(self, method: str, client_id: str, key: str) -> str:
         where = {"Bucket": self._bucket, "Key": _name(client_id, key)}
@@ -210,6 +257,16 @@ def _read(client: "S3Client", bucket: str, key: str, max_bytes: int, scratch: Pa
         found["Body"].close()
     file.seek(0)
     return file
+
+
+def _within(quota_bytes: int, objects: "Iterable[ObjectTypeDef]") -> Iterator[str]:
+    """Yield the names of the objects that fit into the quota of their clients, those that came first before others."""
+    held: Counter[str] = Counter()
+    for found in sorted(objects, key=lambda found: found["LastModified"]):
+        prefix = found["Key"].rpartition("/")[0]
+        if held[prefix] + found["Size"] <= quota_bytes:
+            held[prefix] += found["Size"]
+            yield found["Key"]
 
 
 @contextmanager

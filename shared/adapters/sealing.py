@@ -1,6 +1,7 @@
 """Sealing: authenticated encryption of what is stored, AES-256-GCM under keys derived from the server secret."""
 
 import base64
+import hmac
 import os
 
 from cryptography.exceptions import InvalidTag
@@ -49,6 +50,7 @@ class Envelope:
 
     def __init__(self, secret: bytes) -> None:
         self._keys = Sealer(secret, "job keys")
+        self._name_key = HKDF(SHA256(), 32, salt=None, info=b"names of uploads").derive(secret)
         self._wrapped_bytes = len(self._keys.seal(bytes(_KEY_BYTES), ""))
 
     def seal(self, text: str, context: str) -> str:
@@ -57,6 +59,10 @@ class Envelope:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = AESGCM(key).encrypt(nonce, text.encode(), context.encode())
         return base64.b64encode(self._keys.seal(key, context) + nonce + sealed).decode()
+
+    def tag(self, text: str, context: str) -> str:
+        """Return the keyed hash of `text`, which tells equal ones of one `context` without telling what they are."""
+        return hmac.digest(self._name_key, f"{context}/{text}".encode(), "sha256").hex()
 
     def unseal(self, sealed: str, context: str) -> str:
         """Return what was sealed.

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from shared.domain.addresses import InvalidAddress
 from shared.domain.errors import UrlNotAllowed
-from shared.domain.sources import Source, parse_source
+from shared.domain.sources import Source, stored_source
 from shared.domain.verification import OperatingPoint
 from shared.domain.voiceprints import Voiceprint
+
+
+class Lane(StrEnum):
+    """Lane of work: short and long jobs wait in lines of their own, and never for each other."""
+
+    SHORT = "short"
+    LONG = "long"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +24,7 @@ class Command:
     """Work on a recording."""
 
     kind: ClassVar[str]
+    lane: ClassVar[Lane] = Lane.SHORT
     source: Source
     #: Handle of the model to use; None: whichever the worker runs.
     model: str | None = None
@@ -33,6 +42,7 @@ class Diarize(Command):
     """Diarize a recording, long or short: who speaks when."""
 
     kind = "diarize"
+    lane = Lane.LONG
     #: How many speakers there are at least and at most, as far as the client knows.
     min_speakers: int | None = None
     max_speakers: int | None = None
@@ -66,7 +76,7 @@ class Verify(Command):
 
 def _stored_source(text: str) -> Source:
     try:
-        return parse_source(text)
+        return stored_source(text)
     except InvalidAddress as error:
         raise UrlNotAllowed(str(error)) from None
 

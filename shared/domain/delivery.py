@@ -81,6 +81,21 @@ class Delivery:
     sent: int
     #: Why the try before failed; empty on the first.
     reason: str
+    #: Whether a sender of the slow lane has it: its receiver has proved slow.
+    slow: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Senders:
+    """Senders of one courier: threads, each of which costs 0.1 MB while its receiver hangs."""
+
+    quick: int = 896
+    #: Those for receivers that have proved slow.
+    slow: int = 128
+
+
+#: Senders of a courier that has nothing to do.
+SENDERS = Senders()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@
     |   |-- Canceled, DeadlineExceeded
     |   `-- WorkerLost, WorkerUnavailable, InternalError
     |-- RequestError            refuses what a client asks for; api/errors.py adds those that only HTTP knows
-    |   |-- NotFound, JobEnded, IdempotencyMismatch, TooManyJobs
+    |   |-- NotFound, JobEnded, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded, MediaQuotaExceeded
     |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
     |   `-- Unavailable
     |-- UnknownNameError        the command line names a client or key that does not exist
@@ -186,6 +186,29 @@ class TooManyJobs(RequestError):
 
     code = "too_many_jobs"
     retryable = True
+
+
+class JobQuotaExceeded(RequestError):
+    """The client's jobs and results hold so many bytes that there is no room for another."""
+
+    code = "job_quota_exceeded"
+    retryable = True
+
+
+class MediaQuotaExceeded(RequestError):
+    """The client's uploads hold so many bytes that there is no room for another."""
+
+    code = "media_quota_exceeded"
+    retryable = True
+
+    @classmethod
+    def of(cls, held: int, most: int) -> "MediaQuotaExceeded":
+        """Return the error for a client whose uploads hold so many of at most so many bytes."""
+        return cls(
+            f"Your uploads hold {held} of {most} bytes, so there is no room for this one. Remove some: GET /v1/media "
+            "lists them, and DELETE /v1/media/KEY removes one. Or wait until they expire, or ask the operator for more "
+            "(TIMBRE_MAX_MEDIA_BYTES)."
+        )
 
 
 class NoWebhook(RequestError):

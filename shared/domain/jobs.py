@@ -9,10 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from shared.domain.addresses import HttpUrl
-from shared.domain.commands import Command
+from shared.domain.commands import Command, Lane
 
 #: A job that took this many workers with it is not tried again.
 MAX_ATTEMPTS = 3
+#: Most jobs that one request for a list looks at: some 25 ms of Redis.
+MOST_LOOKED_AT = 10_000
 #: The text form of a `JobCursor`.
 _CURSOR = re.compile(r"([0-9]{1,15})-([0-9a-f-]{36})")
 
@@ -76,6 +78,8 @@ class JobSubmission:
     dialect: str
     webhook: Webhook | None = None
     idempotency_key: IdempotencyKey | None = None
+    #: Turns that the client has in a round of all clients that wait.
+    weight: int = 1
     #: What was not taken literally; told to the client, not stored.
     warning: str | None = None
 
@@ -163,7 +167,7 @@ class PageQuery:
 
 @dataclass(frozen=True)
 class JobPage:
-    """Some of a client's jobs, and where to go on; None: these are the last."""
+    """Some of a client's jobs, perhaps none, and where to go on; None: these are the last."""
 
     jobs: Sequence[JobSummary]
     cursor: JobCursor | None
@@ -208,6 +212,7 @@ class Claim:
     attempt: int
     #: Fencing token: a write that carries an older one is refused.
     fence: int
+    lane: Lane
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +228,8 @@ class UnfinishedJob:
 class Reaped:
     """Jobs that need somebody."""
 
-    #: Ids of jobs to ring for.
-    silent: Sequence[str]
+    #: How often to ring for a worker.
+    rings: int
     #: Jobs whose workers died too often.
     lost: Sequence[UnfinishedJob]
     #: Jobs past their deadline.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 #: Longest time that a key or a webhook secret stays valid beside its replacement, in seconds.
 MAX_OVERLAP_S = 7 * 24 * 3600
+#: Most turns of a client in a round.
+MAX_WEIGHT = 100
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,8 @@ class Client:
 
     id: str
     name: str
+    #: Turns that its jobs have in a round of all clients that wait.
+    weight: int = 1
 
 
 _PREFIX = "sk_"

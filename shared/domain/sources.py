@@ -7,9 +7,12 @@ from shared.domain.addresses import HttpUrl, InvalidAddress
 
 _MEDIA_SCHEME = "media://"
 _S3_SCHEME = "s3://"
-#: Keys of uploads, in the dialect of regular expressions that JSON Schema and Python share.
-MEDIA_KEY_PATTERN = r"[a-zA-Z0-9\-_./]+"
+#: Keys of uploads, in the dialect of regular expressions that JSON Schema and Python share. HTTP clients take segments
+#: of one or two dots out of a path (RFC 3986, 5.2.4), so that a DELETE would not reach such a key.
+MEDIA_KEY_PATTERN = r"(?!(.*/)?\.\.?(/|$))[a-zA-Z0-9\-_./]+"
 _MEDIA_KEY = re.compile(MEDIA_KEY_PATTERN)
+#: Keys that an earlier release took may have such segments.
+_STORED_MEDIA = re.compile(r"media://([a-zA-Z0-9\-_./]+)")
 #: Bucket names (the S3 user guide, "General purpose bucket naming rules"), and keys without control characters.
 _S3 = re.compile(r"s3://([a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])/([^\x00-\x1f\x7f]+)")
 
@@ -30,7 +33,9 @@ class MediaUrl:
         """
         key = text.removeprefix(_MEDIA_SCHEME)
         if not text.startswith(_MEDIA_SCHEME) or not _MEDIA_KEY.fullmatch(key):
-            raise InvalidAddress("Must be media:// followed by letters, digits, '-', '_', '.' or '/'.")
+            raise InvalidAddress(
+                "Must be media:// followed by letters, digits, '-', '_', '.' or '/', without the segments '.' and '..'."
+            )
         return cls(key)
 
     @property
@@ -53,6 +58,12 @@ class S3Url:
 
 
 Source = HttpUrl | MediaUrl | S3Url
+
+
+def stored_source(text: str) -> Source:
+    """Parse the address of a job's record, which an earlier release may have written; raises InvalidAddress."""
+    stored = _STORED_MEDIA.fullmatch(text)
+    return MediaUrl(stored[1]) if stored else parse_source(text)
 
 
 def parse_source(text: str) -> Source:

@@ -19,6 +19,8 @@ COMMANDS = {
     "check": ("dev", ["-m", "shared.local.check"]),
     "test-unit": ("dev", [*_PARALLEL, "-m", "not nemo", "tests/unit", "tests/integration"]),
     "test": ("full", _PARALLEL),
+    "load": ("full", ["-W", "ignore", "-m", "tests.load"]),
+    "soak": ("full", ["-W", "ignore", "-m", "tests.soak"]),
     "fuzz": ("full", ["-m", "tests.hostile.fuzz_decode"]),
     "chaos": ("full", ["-m", "tests.chaos"]),
     "fuzz-api": ("full", ["-m", "tests.hostile.fuzz_api"]),

@@ -40,10 +40,14 @@ def _greeting(stack: Stack) -> str:
 
 
 def watch(stack: Stack) -> None:
-    """Check the stack's processes until a signal ends it (Stopped) or one of them has ended (StackError)."""
+    """Check the stack's processes, and rotate their logs.
+
+    A signal ends it (Stopped), and so does the end of a process (StackError).
+    """
     while True:
         for process in stack.processes:
             process.check()
+            process.rotate()
         time.sleep(0.5)
 
 

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO
-from urllib.error import URLError
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -31,6 +30,9 @@ from shared.settings import Settings
 EMBEDDED = "embedded"
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 40.0
+#: Size at which a log is rotated, in bytes; one predecessor is kept.
+MAX_LOG_BYTES = 10 * 1024 * 1024
+_FREE_WITHIN_S = 3.0
 _PR_SET_PDEATHSIG = 1
 #: Signals that ask the stack to end.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -117,6 +119,18 @@ class Process:
         if not self.alive:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise StackError(f"The {self.name} stopped with status {self._popen.returncode}:\n{tail}")
+
+    def rotate(self) -> None:
+        """Copy a log that has grown large to `NAME.log.1`, and empty it: the process goes on with the open file.
+
+        Lines that come between the two are lost.
+        """
+        with suppress(FileNotFoundError):
+            if self.log.stat().st_size > MAX_LOG_BYTES:
+                # On a full disk the room is worth more than the lines.
+                with suppress(OSError):
+                    shutil.copyfile(self.log, f"{self.log}.1")
+                os.truncate(self.log, 0)
 
     def terminate(self) -> None:
         """Send SIGTERM, once: a second one may break into the handler of the first."""
@@ -246,7 +260,7 @@ class Stack:
             self.settings = replace(self.settings, redis_url=server.url)
         api = self.start_api()
         worker = self.start_worker()
-        _poll(api, lambda: _answers(f"{self.url}/readyz"), URLError, ConnectionError)
+        _poll(api, lambda: _answers(f"{self.url}/readyz"), OSError)
         self.start_courier()
         _poll(worker, alive_file(self.settings.data_dir, "worker", worker.pid).exists)
 
@@ -303,16 +317,28 @@ def _locked(data_dir: Path) -> IO[bytes]:
 
 
 def require_free(bind: str) -> None:
-    """Raise StackError when the address `bind`, HOST:PORT, is in use."""
+    """Raise StackError when the address `bind`, HOST:PORT, is in use.
+
+    A killed API's processes leave it within a second or so, which is waited for.
+    """
+    ends_at = time.monotonic() + _FREE_WITHIN_S
+    while error := _binding_error(bind):
+        if time.monotonic() > ends_at:
+            raise StackError(
+                f"Cannot listen on {bind}: {error}. Choose another address: TIMBRE_BIND=127.0.0.1:8001 make run"
+            )
+        time.sleep(0.1)
+
+
+def _binding_error(bind: str) -> Exception | None:
     host, _, port = bind.rpartition(":")
     try:
         with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host.strip("[]"), int(port)))
     except (OSError, ValueError) as error:
-        raise StackError(
-            f"Cannot listen on {bind}: {error}. Choose another address: TIMBRE_BIND=127.0.0.1:8001 make run"
-        ) from None
+        return error
+    return None
 
 
 def free_port() -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.local.stack import Stack
+from tests.support import processes
 from tests.support.client import Client
 from tests.support.servers import AudioHost, audio_host
 from tests.support.sounds import DATA, DOMINANT, OTHER
@@ -83,17 +84,4 @@ def children_of() -> Callable[[int], set[int]]:
     """Find the child processes of a process."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("needs /proc to find a process's children")
-    return _children_of
-
-
-def _children_of(parent: int) -> set[int]:
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name, in brackets, may hold anything; the parent is the second field behind it.
-            fields = status.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == parent:
-            found.add(int(status.parent.name))
-    return found
+    return processes.children_of

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import Plan, missed, run
+from tests.chaos.__main__ import run
+from tests.chaos.figures import missed
+from tests.chaos.plan import Plan
 
 pytestmark = pytest.mark.alone
 

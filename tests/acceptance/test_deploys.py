@@ -8,7 +8,10 @@ from pathlib import Path
 import requests
 
 from shared.local.stack import Process, Stack
-from tests.chaos import Mailbox, Plan, Submissions, await_webhooks, ends_seen, receiver, serve_work
+from tests.chaos.figures import ends_seen
+from tests.chaos.orders import Work
+from tests.chaos.receivers import Mailbox, await_webhooks, receiver
+from tests.chaos.submissions import Order, Submissions
 from tests.support.client import eventually, voiceprint
 from tests.support.ledger import Ledger, keep
 from tests.support.servers import NAME, AudioHost, audio_host, gated
@@ -59,20 +62,21 @@ def test_ten_rolling_restarts_under_a_stream_of_jobs_fail_none_and_end_none_twic
     mailbox = Mailbox()
     with ExitStack() as everything:
         hook = everything.enter_context(receiver(mailbox))
-        work = serve_work(Plan(), everything.enter_context(audio_host()))
+        (url,) = Work.serve(everything.enter_context(audio_host()), real=False).short
         stack = everything.enter_context(running(tmp_path, worker_processes=1, lease_s=3.0, **LOOPBACK))
         keep(stack.settings.redis_url)
         _, api, worker, courier = stack.processes
         rolled = [worker, courier, stack.start_worker("worker-2.log"), stack.start_courier("courier-2.log"), api]
         client = first_client(stack)
-        submissions = Submissions(client, lambda n: {"url": work[0], "webhook": hook}, pause_s=1.0)
+        order = Order(client, "/v1/voiceprint", {"url": url, "webhook": hook})
+        submissions = Submissions(lambda _: order, pause_s=1.0)
         submissions.allow(1000)
         with submissions.posting():
             for process in islice(cycle(rolled), RESTARTS):
                 roll(process, stack)
         job_ids = list(submissions.accepted.values())
         await_webhooks(mailbox, len(job_ids), 60)
-        ends = ends_seen(client, job_ids)
+        ends = Counter(ends_seen(submissions.jobs()).values())
     ledger = Ledger.read(tmp_path / "redis")
     met = Counter(what for what, _ in submissions.answers)
     again = sum(len(ledger.claims(job_id)) - 1 for job_id in job_ids)

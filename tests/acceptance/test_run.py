@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from api.keys import make_first_key
-from shared.local.stack import Stack, free_port
+from shared.local.stack import MAX_LOG_BYTES, Stack, free_port
 from shared.names import alive_file
 from shared.settings import Settings
 from tests.support.client import eventually
@@ -127,6 +127,25 @@ def test_the_printed_lines_make_a_voiceprint_and_ctrl_c_leaves_nothing_behind(tm
         assert timbre.interrupt(signal.SIGINT) == 0
         assert not processes_on(tmp_path)
         assert "Traceback" not in timbre.text
+
+
+def test_logs_are_rotated_while_their_processes_write_on(tmp_path: Path) -> None:
+    with greeted(tmp_path) as timbre:
+        logs = sorted((tmp_path / "logs").iterdir())
+        assert [log.name for log in logs] == ["api.log", "courier.log", "redis.log", "worker.log"]
+        for round_ in (b"first", b"second"):
+            for log in logs:
+                with log.open("ab") as file:
+                    file.write(round_ * (MAX_LOG_BYTES // 4))
+            eventually(lambda: all(log.stat().st_size < MAX_LOG_BYTES for log in logs))
+            assert all(round_ in Path(f"{log}.1").read_bytes() for log in logs)
+        upload = next(line for line in timbre.text.splitlines() if line.startswith("curl"))
+        paste(upload)
+        api_log = tmp_path / "logs" / "api.log"
+        eventually(lambda: b"/v1/media/input" in api_log.read_bytes())
+        # The process writes at the new end, not behind a hole as long as the old log.
+        assert b"\0" not in api_log.read_bytes()
+        assert len(list((tmp_path / "logs").iterdir())) == 2 * len(logs)
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])

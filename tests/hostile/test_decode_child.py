@@ -21,9 +21,10 @@ from tests.hostile import fuzz_decode
 from tests.support import sounds
 from tests.support.client import eventually
 from tests.support.origins import ok, origin, says
+from worker.jobs.heartbeat import LeaseLostError
 from worker.recordings import decoder as decoder_module
-from worker.recordings.decoder import ProcessDecoder
-from worker.recordings.decoder_protocol import Refusal
+from worker.recordings.decoder import DecodeHelper, ProcessDecoder
+from worker.recordings.decoder_protocol import REPORT, Refusal
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
 #: Has a secret in memory, forks, and the child writes, as JSON, what it still managed to do when it was confined; then
@@ -296,6 +297,26 @@ def test_an_idle_helper_that_was_killed_is_replaced_and_no_file_notices():
         eventually(lambda helper=helper: not alive(helper))
     decoder.stop()
     assert children() == before
+
+
+@pytest.mark.parametrize("message", ["ready", "report"])
+def test_a_helper_that_an_interrupt_parted_from_its_message_is_not_used_again(message, monkeypatch):
+    size = {"ready": 1, "report": REPORT.size}[message]
+    receive = DecodeHelper._receive
+
+    def interrupted(helper, count, seconds):
+        received = receive(helper, count, seconds)
+        if count == size:
+            monkeypatch.undo()
+            raise LeaseLostError
+        return received
+
+    monkeypatch.setattr(DecodeHelper, "_receive", interrupted)
+    decoder = ProcessDecoder()
+    with pytest.raises(LeaseLostError):
+        decode(decoder, CLIP.read_bytes())
+    assert decode(decoder, CLIP.read_bytes()).duration_s > 1
+    decoder.stop()
 
 
 @pytest.mark.parametrize("whom", ["helper", "child"])

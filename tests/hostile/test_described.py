@@ -1,5 +1,7 @@
 """Real errors of every kind: each response is one that the API's description tells of."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import requests
@@ -19,7 +21,7 @@ NOTHING = {"job_id": "8b0e0c4e-54b4-4f5b-9d5f-0123456789ab", "key": "never", "to
 #: Errors that follow from what an operation is, not from what it does.
 INHERENT = {
     "invalid_request", "unauthorized", "not_found", "length_required", "request_too_large", "unsupported_media_type",
-    "rate_limited",
+    "rate_limited", "request_timeout",
 }  # fmt: skip
 
 
@@ -54,7 +56,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(folder, redis_server):
-    limits = {"max_unfinished_jobs": 20, "max_file_bytes": 1000, "max_diarize_bytes": 1000}
+    limits = {"max_unfinished_jobs": 20, "max_job_bytes": 40_000, "max_media_bytes": 2000}
+    limits |= {"max_file_bytes": 1000, "max_diarize_bytes": 1000}
     with api(folder, redis_server.url, posts_per_minute=10**6, reads_per_minute=10**6, **limits) as client:
         yield client
 
@@ -93,6 +96,10 @@ def test_every_operation_meets_the_errors_that_follow_from_what_it_is(client, me
         for operation in operations:
             for _ in range(2):
                 met.send(hasty, operation)
+    with ThreadPoolExecutor(len(operations)) as at_once:
+        # The body that is announced never comes.
+        late = at_once.map(lambda one: met.send(client, one, headers={"Content-Length": "5"}), operations)
+        assert set(late) == {"request_timeout"}
     for operation in operations:
         if "{token}" not in operation.path:
             described = {c for s in met.description.answers(operation) for c in met.description.codes(operation, s)}
@@ -139,6 +146,8 @@ def test_every_error_that_comes_from_the_work_is_met(client, met, states, folder
     once = {"headers": {"Idempotency-Key": "once"}}
     assert met.send(client, on["create_voiceprint"], json={"url": "media://a"}, **once) is None
     assert met.send(client, on["create_voiceprint"], json={"url": "media://b"}, **once) == "idempotency_mismatch"
+    long = {"url": f"https://example.org/{'a' * 3000}"}
+    assert "job_quota_exceeded" in [met.send(client, on["create_voiceprint"], json=long) for _ in range(12)]
     assert "too_many_jobs" in [met.send(client, on["create_voiceprint"], json={"url": "media://a"}) for _ in range(25)]
     assert [met.send(client, on["rotate_secret"], json={}) for _ in range(2)][1] == "secret_rotating"
 
@@ -147,6 +156,8 @@ def test_uploads_meet_theirs(client, met):
     upload = met.description.operation("PUT", "/v1/media/upload/{token}")
     for body, code in ((b"x", None), (b"x" * 2000, "request_too_large")):
         assert met.note(upload, put(client.address("media://voice.wav"), body)) == code
+    codes = [met.note(upload, put(client.address(f"media://{i}"), b"x" * 1000)) for i in range(2)]
+    assert codes == [None, "media_quota_exceeded"]
     zipped = put(client.address("media://voice.wav"), b"x", Content_Encoding="gzip")
     assert met.note(upload, zipped) == "unsupported_media_type"
     download = met.description.operation("GET", "/v1/media/download/{token}")

@@ -14,8 +14,8 @@ from shared.domain.jobs import Status
 from shared.settings import Settings
 from tests.hostile import fuzz_api
 from tests.support.apis import api
-from tests.support.client import Client, put
-from tests.support.records import finish
+from tests.support.client import Client, eventually, put
+from tests.support.records import claim, finish
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
 UNLIMITED = {"posts_per_minute": 10**6, "reads_per_minute": 10**6}
@@ -49,7 +49,7 @@ def stranger(owner, keys):
 
 def ended(redis_server, folder, job_id):
     jobs = open_jobs(connect(redis_server.url), Settings(data_dir=folder))
-    assert finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, {"voiceprint": "of the owner"})
+    assert finish(jobs, claim(jobs, job_id), Status.SUCCEEDED, {"voiceprint": "of the owner"})
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +115,11 @@ def test_every_route_under_a_version_asks_for_a_key(owner):
         assert '"unauthorized"' in body or '"method_not_allowed"' in body
 
 
-def test_a_revoked_key_is_refused_with_the_next_request(owner, keys):
+def test_a_revoked_key_is_refused_within_seconds(owner, keys):
     doomed = Client(owner.url, keys("create", "doomed"))
     assert doomed.send("GET", "/v1/test").status_code == 200
     keys("revoke-client", "doomed")
-    assert doomed.send("GET", "/v1/test").status_code == 401
+    eventually(lambda: doomed.send("GET", "/v1/test").status_code == 401)
 
 
 def test_the_signed_addresses_of_a_revoked_client_are_good_for_nothing_until_it_is_back(owner, keys):

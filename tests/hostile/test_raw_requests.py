@@ -26,6 +26,11 @@ REQUESTS = {
     "a negative length": (POST + b"Content-Length: -5\r\n\r\n", 400),
     "a length and chunks": (POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "a coding": (POST + b"Transfer-Encoding: gzip\r\n\r\n", 400),
+    "two codings": (POST + b"Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 400),
+    "two lines of codings": (
+        POST + b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     "an expectation": (POST + b"Expect: " + SECRET + b"\r\nContent-Length: 2\r\n\r\n{}", 400),
     "another protocol": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     "a proxy's line": (b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n" + GET + b"\r\n", 400),
@@ -68,15 +73,34 @@ def test_what_is_hardly_http_is_answered_as_all_errors_are(name, client, folder)
     assert headers["Content-Type"] == "application/json"
     assert error["code"] == {400: "invalid_request", 413: "request_too_large"}[status]
     assert error["message"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Request-Id"] == error["requestId"]
     log = next(folder.glob("api-*.log"))
     eventually(lambda: error["requestId"] in log.read_text())
     assert SECRET.decode() not in log.read_text()
 
 
-def test_a_request_that_does_not_say_where_it_goes_gets_no_address(client):
+def address_for(client, host):
+    """Ask for an address at a host; returns the status and what is answered."""
     body = b'{"url":"media://a"}'
-    head = f"POST /v1/media/input HTTP/1.1\r\nHost: a/b?\r\nAuthorization: Bearer {client.key}\r\n"
+    head = f"POST /v1/media/input HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {client.key}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     status, _, answered = answer(client, head.encode() + body)
-    assert (status, json.loads(answered)["errors"][0]["field"]) == (400, "Host")
+    return status, json.loads(answered)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "a/b?", "elsewhere.example", "10.0.0.1:8000", "[abc:]", "localhost.elsewhere.example", "x@localhost", "0"],
+)
+def test_a_host_that_is_not_surely_the_apis_own_gets_into_no_address(client, host):
+    status, answered = address_for(client, host)
+    assert (status, answered["errors"][0]["field"]) == (400, "Host")
+    assert "TIMBRE_PUBLIC_URL" in answered["message"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.2", "[::1]:8000"])
+def test_a_loopback_host_gets_an_address_there(client, host):
+    status, answered = address_for(client, host)
+    assert status == 201
+    assert answered["url"].startswith(f"http://{host.lower()}/v1/media/upload/")

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,13 +19,14 @@ from shared.domain.errors import (
     DownloadFailed,
     FileTooLarge,
     MediaNotFound,
+    MediaQuotaExceeded,
     Unavailable,
     UrlNotAllowed,
     WorkerUnavailable,
 )
 from shared.domain.sources import S3Url, parse_source
 from shared.settings import Settings
-from tests.support.client import put, voiceprint
+from tests.support.client import eventually, put, voiceprint
 from tests.support.disks import ROOM_BYTES, small_disk
 from tests.support.origins import origin, says
 from tests.support.readme import ROOT, block
@@ -133,6 +135,34 @@ def test_an_upload_over_the_limit_is_not_read_and_swept_away(settings, media):
     assert open_media(settings).sweep() == 1
     assert not media.contains("a", "big")
     assert media.remove("a", "limit")
+
+
+def test_a_client_whose_uploads_have_reached_the_quota_gets_no_address_until_some_are_removed(settings):
+    media = open_media(replace(settings, max_media_bytes=1000))
+    for i in range(4):
+        put(media.put_address("quota", f"{i}"), b"x" * 300)
+    counts_anew = open_media(replace(settings, max_media_bytes=1000))
+    with pytest.raises(MediaQuotaExceeded, match="hold 1200 of 1000 bytes"):
+        counts_anew.put_address("quota", "next")
+    with pytest.raises(MediaQuotaExceeded):
+        counts_anew.save("quota", "next", [b"x"])
+    assert counts_anew.put_address("another", "next")
+    assert counts_anew.remove("quota", "0")
+    assert put(counts_anew.put_address("quota", "next"), b"x").status_code == 200
+
+
+def test_what_does_not_fit_into_the_quota_is_swept_the_latest_first(settings, media, s3):
+    for i, size in enumerate((300, 300, 300, 300, 100, 100)):
+        put(media.put_address("swept", f"{i}"), b"x" * size)
+        put(media.put_address("swept too", f"{i}"), b"x")
+        # S3 tells whole seconds.
+        put_at = int(time.time())
+        eventually(lambda put_at=put_at: time.time() >= put_at + 1)
+    assert open_media(replace(settings, max_media_bytes=1000)).sweep() == 2
+    left = {upload.key for upload in media.list("swept", "", 10).uploads}
+    assert left == {"0", "1", "2", "4"}
+    assert len(media.list("swept too", "", 10).uploads) == 6
+    assert media.sweep() == 0
 
 
 def test_an_upload_over_the_limit_is_removed_unread_and_without_a_receipt(media):

@@ -1,3 +1,5 @@
+import itertools
+import multiprocessing
 import os
 import re
 import socket
@@ -15,13 +17,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from click.testing import CliRunner
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
-from api.keys import main
+from api.keys import main, make_first_key
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
-from shared.adapters.sql.database import open_database, open_migrated
+from shared.adapters.sql.database import migrate, open_database, open_migrated
 from shared.adapters.sql.tables import Base
 from shared.domain.errors import KeyEndedError, SealBroken, SecretRotating, UnknownNameError
 from shared.domain.keys import new_key
@@ -152,8 +154,6 @@ def test_processes_that_start_together_migrate_once(url):
             errors.append(error)
 
     threads = [threading.Thread(target=start) for _ in range(4)]
-    if url.startswith("sqlite"):
-        threads = threads[:1]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -161,6 +161,76 @@ def test_processes_that_start_together_migrate_once(url):
     assert errors == []
     for engine in engines:
         engine.dispose()
+
+
+def _start(folder, barrier, answers):
+    """Start on a folder as an API process does; answers with the fault, or with None."""
+    settings = Settings(data_dir=folder, secret="s" * 40)
+    barrier.wait()
+    try:
+        make_first_key(settings)
+        open_database(settings.sql_url()).dispose()
+        answers.put(None)
+    except BaseException as error:
+        answers.put(repr(error))
+
+
+def test_any_number_of_processes_may_start_at_once_on_an_empty_folder(tmp_path):
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    for i in range(8):
+        barrier, answers = server.Barrier(8), server.Queue()
+        processes = [server.Process(target=_start, args=(tmp_path / f"{i}", barrier, answers)) for _ in range(8)]
+        for process in processes:
+            process.start()
+        assert [answers.get(timeout=60) for _ in processes] == [None] * 8
+        for process in processes:
+            process.join()
+        engine = open_database(f"sqlite:///{tmp_path}/{i}/timbre.db")
+        key = (tmp_path / f"{i}" / "first-api-key").read_text().strip()
+        assert SqlClients(engine, b"s" * 40).authenticate(key)
+        engine.dispose()
+
+
+def test_migrations_that_break_off_anywhere_leave_nothing_half_made(tmp_path):
+    url = f"sqlite:///{tmp_path}/timbre.db"
+    for most in itertools.count(1):
+        engine, seen = open_migrated(url), []
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def break_off(_connection, _cursor, statement, *_, most=most, seen=seen):
+            seen.append(statement)
+            if len(seen) > most:
+                raise InterruptedError
+
+        try:
+            migrate(engine)
+            break
+        except InterruptedError:
+            engine.dispose()
+    engine.dispose()
+    assert most > 10
+    # Now they are whole.
+    open_database(url).dispose()
+
+
+def test_an_ordinary_transaction_does_not_wait_as_long_as_a_migration(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path}/timbre.db")
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA busy_timeout")) == 5000
+    engine.dispose()
+
+
+def test_only_its_owner_may_read_the_database_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        engine = open_database(f"sqlite:///{tmp_path / 'timbre.db'}")
+        SqlClients(engine, b"pepper").create_key("acme")
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        engine.dispose()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("timbre.db", "timbre.db-wal", "timbre.db-shm"), 0o600)
 
 
 def entries(administration, kind):
@@ -189,6 +259,24 @@ def test_a_rotated_key_works_until_its_overlap_is_over(administration, clients):
     newest = administration.rotate_key(entries(administration, "key")[1].id, overlap_s=0.3)
     eventually(lambda: clients.authenticate(new) is None)
     assert clients.authenticate(old) == clients.authenticate(newest)
+
+
+def test_a_key_that_was_seen_is_looked_up_again_in_a_while(administration, clients, engine):
+    caching = SqlClients(engine, b"pepper", remember_s=0.5)
+    key = administration.create_key("acme")
+    assert caching.authenticate(key).weight == 1
+    administration.weigh("acme", 3)
+    eventually(lambda: caching.authenticate(key).weight == 3)
+    administration.revoke_client("acme")
+    eventually(lambda: caching.authenticate(key) is None)
+
+
+def test_a_key_that_was_seen_is_not_looked_up_meanwhile(administration, engine):
+    caching = SqlClients(engine, b"pepper", remember_s=3600)
+    key = administration.create_key("acme")
+    assert caching.authenticate(key)
+    administration.revoke_client("acme")
+    assert caching.authenticate(key)
 
 
 def test_a_revoked_key_does_not_come_back_by_being_rotated(administration, clients):
@@ -309,7 +397,9 @@ def test_the_command_line_makes_lists_rotates_and_revokes(url, engine, tmp_path)
     assert "Two secrets sign until" in keys("rotate-secret", "acme", status=1)
     assert keys("rotate-secret", "acme", "--overlap", "0").startswith("whsec_")
     assert keys("revoke-secrets", "acme").startswith("whsec_")
-    assert known.authenticate(new) is not None
+    keys("weight", "acme", "4")
+    assert known.authenticate(new).weight == 4
+    assert "weight 4" in keys("list")
     keys("revoke-client", "acme")
     assert known.authenticate(new) is None
     assert "no API key with the id abc" in keys("revoke", "abc", status=1)

@@ -1,30 +1,40 @@
 """Webhooks against a receiver that plays scripts, over real connections, on a clock that the test moves."""
 
 import json
+import math
 import ssl
-import threading
-from contextlib import ExitStack
+from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
 from sqlalchemy.exc import OperationalError
 
-from shared.adapters.redis_deliveries import LOG_LENGTH, PER_CLIENT, PER_HOST, SEND_S, RedisDeliveries
+from shared.adapters.redis_deliveries import (
+    LOG_LENGTH,
+    PATIENCE_S,
+    PER_CLIENT,
+    PER_CLIENT_SLOW,
+    PER_HOST,
+    SEND_S,
+    SILENCE_S,
+    SLOW_S,
+    RedisDeliveries,
+)
+from shared.adapters.redis_file import RedisFile
+from shared.adapters.sealing import Envelope
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated
 from shared.dialects.signatures import new_secret, vendor_signature
 from shared.domain.addresses import NAME_REFUSED, AddressRules
-from shared.domain.delivery import DeliveryLog, DeliveryState
+from shared.domain.delivery import SENDERS, DeliveryLog, DeliveryState, LogEntry, Next, Senders
 from shared.domain.errors import DeliveryPending, NoWebhook, ResultGone
 from shared.domain.jobs import Status, new_job_id
-from tests.support.client import eventually
 from tests.support.clock import Clock
 from tests.support.receiver import receiving
 from tests.support.records import DIALECTS, ENVELOPE, cancel, finish, job_store, submission
-from worker.courier import SENDERS, Courier
 from worker.egress import Egress
 from worker.webhooks.sender import PUT_OFF_S, TIMEOUT_S, Deliverer
 
@@ -48,7 +58,7 @@ class Outbox:
         if status is Status.CANCELED:
             assert cancel(self.jobs, job.id, OUTPUT, status_only=status_only)
         else:
-            assert finish(self.jobs, self.jobs.claim(job.id), status, OUTPUT)
+            assert finish(self.jobs, self.jobs.claim(), status, OUTPUT)
         return job.id
 
     def due_in_s(self):
@@ -56,6 +66,14 @@ class Outbox:
         queues = self.redis.scan_iter("timbre:due:*:*")
         due = [at for queue in queues for _, at in self.redis.zrange(queue, 0, 0, withscores=True)]
         return (min(due) - self.clock.now) / 1000 if due else None
+
+    def wait_s(self, seconds):
+        """Let time pass in which a courier lives, though none that is free: it looks all the time."""
+        for _ in range(math.ceil(seconds / SILENCE_S)):
+            step_s = min(SILENCE_S, seconds)
+            self.clock.pass_s(step_s)
+            self.deliveries.take(0)
+            seconds -= step_s
 
     def send_due(self):
         for delivery in self.deliveries.take(10):
@@ -227,7 +245,7 @@ def test_a_courier_that_dies_costs_a_try_and_repeats_no_number(outbox):
         lost = outbox.deliveries.take(1)
         assert outbox.deliveries.take(1) == []
         assert outbox.due_in_s() == SEND_S
-        outbox.clock.pass_s(SEND_S)
+        outbox.wait_s(SEND_S)
         outbox.send_due()
         found = outbox.deliveries.log("client", job_id)
         state = found.state
@@ -249,7 +267,7 @@ def test_the_try_after_one_that_was_lost_does_not_know_why(outbox, cut_off):
             cut_off.deliver(outbox.deliveries.take(1)[0])
         outbox.clock.pass_s(PUT_OFF_S)
         assert outbox.deliveries.take(1)[0].reason == HTTP
-        outbox.clock.pass_s(SEND_S)
+        outbox.wait_s(SEND_S)
         outbox.send_due()
     assert receiver.posts[1].headers["x-retry-reason"] == UNKNOWN
 
@@ -259,7 +277,7 @@ def test_a_log_keeps_its_last_hundred_tries(outbox, redis):
     for _ in range(LOG_LENGTH + 2):
         redis.hset(f"timbre:delivery:{job_id}", "try", 0)
         assert outbox.deliveries.take(1)
-        outbox.clock.pass_s(SEND_S)
+        outbox.wait_s(SEND_S)
     assert len(outbox.deliveries.log("client", job_id).tries) == LOG_LENGTH
 
 
@@ -305,12 +323,12 @@ def test_a_try_is_given_back_once_however_often_it_is_said(outbox):
 def test_a_courier_that_was_taken_for_dead_gives_no_try_back(outbox, cut_off):
     outbox.end_job("https://receiver.example/")
     slow = outbox.deliveries.take(1)[0]
-    outbox.clock.pass_s(SEND_S)
+    outbox.wait_s(SEND_S)
     assert outbox.deliveries.take(1)[0].attempt == 2
     with pytest.raises(OperationalError):
         cut_off.deliver(slow)
     assert outbox.due_in_s() == SEND_S
-    outbox.clock.pass_s(SEND_S)
+    outbox.wait_s(SEND_S)
     assert outbox.deliveries.take(1)[0].attempt == 3
 
 
@@ -341,16 +359,12 @@ def test_a_client_with_much_to_come_hides_nobody_however_few_are_taken_at_a_time
     assert outbox.deliveries.take(10) == []
 
 
-def test_who_shares_a_host_with_a_client_that_has_much_to_come_is_next_but_one(outbox):
-    with receiving("200") as receiver:
-        for _ in range(50):
-            outbox.end_job(receiver.url, client="hog")
-        outbox.end_job(receiver.url, client="other")
-        under_way, landed = outbox.deliveries.take(10), []
-        for _ in range(2):
-            outbox.deliverer.deliver(under_way.pop())
-            landed += outbox.deliveries.take(10)
-    assert [delivery.client_id for delivery in landed] == ["hog", "other"]
+def test_who_shares_a_host_with_a_client_that_has_much_to_come_does_not_wait(outbox):
+    for _ in range(50):
+        outbox.end_job("https://shared.example/hook", client="hog")
+    outbox.end_job("https://shared.example/hook", client="other")
+    taken = [delivery.client_id for delivery in outbox.deliveries.take(10)]
+    assert sorted(taken) == PER_HOST * ["hog"] + ["other"]
 
 
 def test_a_client_has_room_again_as_soon_as_a_try_lands_or_its_courier_is_taken_for_dead(outbox):
@@ -361,25 +375,8 @@ def test_a_client_has_room_again_as_soon_as_a_try_lands_or_its_courier_is_taken_
         taken = outbox.deliveries.take(100)
         outbox.deliverer.deliver(next(delivery for delivery in taken if delivery.url.text == receiver.url))
     assert (len(taken), len(outbox.deliveries.take(100))) == (PER_CLIENT, 1)
-    outbox.clock.pass_s(SEND_S)
-    assert len(outbox.deliveries.take(100)) == PER_CLIENT
-
-
-def test_one_client_takes_half_a_courier_at_most(outbox):
-    courier = Courier(outbox.deliveries, outbox.deliverer)
-    running = threading.Thread(target=courier.run)
-    with receiving("200") as well, ExitStack() as hanging:
-        for receiver in [hanging.enter_context(receiving("hang")) for _ in range(SENDERS // PER_HOST)]:
-            for _ in range(PER_HOST):
-                outbox.end_job(receiver.url, client="hog")
-        outbox.end_job(well.url, client="other")
-        running.start()
-        try:
-            eventually(lambda: well.posts)
-        finally:
-            courier.stop()
-    running.join()
-    assert PER_CLIENT <= SENDERS / 2
+    outbox.wait_s(SEND_S)
+    assert outbox.deliveries.take(100)
 
 
 def test_nothing_is_sent_for_a_client_that_was_revoked_until_it_is_back_and_asks(outbox, tmp_path):
@@ -434,7 +431,7 @@ def test_a_webhook_that_kills_its_couriers_ends_too(outbox):
     job_id, start_ms = outbox.end_job("https://killer.example/"), outbox.clock.now
     for _ in range(4):
         assert len(outbox.deliveries.take(1)) == 1
-        outbox.clock.pass_s(SEND_S)
+        outbox.wait_s(SEND_S)
     assert outbox.deliveries.take(1) == []
     found = outbox.deliveries.log("client", job_id)
     state = found.state
@@ -457,7 +454,7 @@ def test_a_try_that_is_noted_twice_stands_once_in_the_log(outbox):
 
 def test_a_job_without_a_webhook_has_no_delivery(outbox):
     job = outbox.jobs.create(new_job_id(), "client", submission("https://x"))
-    finish(outbox.jobs, outbox.jobs.claim(job.id), Status.SUCCEEDED, OUTPUT)
+    finish(outbox.jobs, outbox.jobs.claim(), Status.SUCCEEDED, OUTPUT)
     assert outbox.due_in_s() is None
     with pytest.raises(NoWebhook):
         outbox.deliveries.log("client", job.id)
@@ -483,7 +480,7 @@ def test_the_log_outlives_the_result_but_the_result_cannot_be_sent_again(outbox,
         job_id = outbox.end_job(receiver.url)
         outbox.send_all()
     assert redis.ttl(f"timbre:delivery:{job_id}:body") <= 86_400
-    assert redis.ttl(f"timbre:delivery:{job_id}:log") > 6 * 86_400
+    assert redis.ttl(f"timbre:delivery:{job_id}") > 6 * 86_400
     redis.delete(f"timbre:job:{job_id}", f"timbre:delivery:{job_id}:body")  # as a day later
     assert outbox.deliveries.log("client", job_id).state is DeliveryState.DELIVERED
     with pytest.raises(ResultGone):
@@ -524,3 +521,186 @@ def test_deleting_a_job_deletes_its_webhook(outbox):
 
 def test_an_exchange_may_last_ten_seconds():
     assert TIMEOUT_S == 10.0
+
+
+def settle(outbox, delivery, seconds=0.005):
+    """Note a try that went well and took so long."""
+    entry = LogEntry(
+        attempt=1, at=datetime.now(UTC), duration_ms=round(1000 * seconds), status=200, reason=None, answer=""
+    )
+    outbox.deliveries.settle(delivery, entry, Next(state=DeliveryState.DELIVERED))
+
+
+def test_a_receiver_that_was_slow_gets_the_slow_lane_until_it_is_quick_again(outbox):
+    lanes = []
+    for seconds in (0.1, SLOW_S + 1, 0.1, 0.1):
+        outbox.end_job("https://receiver.example/")
+        (delivery,) = outbox.deliveries.take(1)
+        lanes.append(delivery.slow)
+        settle(outbox, delivery, seconds)
+    assert lanes == [False, False, True, False]
+
+
+def test_a_host_never_heard_of_is_as_slow_as_its_client_whose_tries_hang(outbox):
+    for number in range(PER_CLIENT_SLOW):
+        outbox.end_job(f"https://hangs{number}.example/")
+    assert len(outbox.deliveries.take(100)) == PER_CLIENT_SLOW
+    outbox.clock.pass_s(SLOW_S + 0.1)
+    outbox.end_job("https://new.example/")
+    outbox.end_job("https://new.example/", client="other")
+    outbox.end_job("https://newer.example/")
+    taken = [(delivery.client_id, delivery.url.host, delivery.slow) for delivery in outbox.deliveries.take(100)]
+    assert taken == [("other", "new.example", False)]
+
+
+def free(on_their_way):
+    """Return a courier's free senders, when so many of each lane are not."""
+    return Senders(quick=SENDERS.quick - on_their_way[False], slow=SENDERS.slow - on_their_way[True])
+
+
+@pytest.mark.parametrize("hosts", [1, 20], ids=["one host", "twenty hosts"])
+def test_however_many_clients_hang_another_finds_a_free_sender_at_once(outbox, hosts):
+    clients = 250
+    for client in range(clients):
+        for number in range(8):
+            outbox.end_job(f"https://{client}-{number % hosts}.example/", client=f"hangs{client}")
+    on_their_way = Counter()
+    for turn in range(3):
+        while taken := outbox.deliveries.take(50, free(on_their_way)):
+            on_their_way.update(delivery.slow for delivery in taken)
+        outbox.end_job("https://well.example/", client=f"other{turn}")
+        (delivery,) = outbox.deliveries.take(50, free(on_their_way))
+        assert (delivery.url.host, delivery.slow) == ("well.example", False)
+        settle(outbox, delivery)
+        outbox.wait_s(SLOW_S + 0.1)
+    assert clients < on_their_way[False] < SENDERS.quick
+
+
+@pytest.mark.parametrize("names", [["hog", "other"], ["other", "hog"]])
+def test_clients_take_turns_however_much_one_has_to_come(outbox, names):
+    hog, other = names
+    for number in range(50):
+        outbox.end_job(f"https://well{number % 3}.example/", client=hog)
+    outbox.clock.pass_s(1)
+    outbox.end_job("https://well.example/", client=other)
+    taken = []
+    for _ in range(3):
+        outbox.clock.pass_s(0.01)
+        (delivery,) = outbox.deliveries.take(1)
+        settle(outbox, delivery)
+        taken.append(delivery.client_id)
+    assert taken == [hog, other, hog]
+
+
+def test_a_client_that_is_slow_keeps_room_for_its_receivers_that_are_not(outbox):
+    pace = {"slow.example:443": "slow", "": "slow", "well.example:443": "quick"}
+    outbox.redis.hset("timbre:pace:client", mapping=pace)
+    for number in range(50):
+        outbox.end_job("https://slow.example/")
+        outbox.end_job(f"https://slow{number}.example/")
+    slow = outbox.deliveries.take(50)
+    outbox.end_job("https://well.example/")
+    assert (len(slow), {delivery.slow for delivery in slow}) == (PER_CLIENT_SLOW, {True})
+    assert [delivery.url.host for delivery in outbox.deliveries.take(50)] == ["well.example"]
+
+
+def test_the_pace_of_receivers_is_forgotten_and_takes_little_room(outbox):
+    for number in range(300):
+        outbox.end_job(f"https://host{number}.example/")
+    while taken := outbox.deliveries.take(50):
+        for delivery in taken:
+            settle(outbox, delivery, 2 * SLOW_S)
+    assert 0 < outbox.redis.hlen("timbre:pace:client") <= 102
+    assert 0 < outbox.redis.ttl("timbre:pace:client") <= 86_400
+    assert [key for name in ("due", "slow", "inflight") for key in outbox.redis.keys(f"timbre:{name}*")] == []
+
+
+def test_after_redis_was_away_no_try_is_taken_for_lost_for_a_while(outbox):
+    held_id = outbox.end_job("https://receiver.example/")
+    (held,) = outbox.deliveries.take(1)
+    outbox.clock.pass_s(SEND_S)
+    outbox.end_job("https://another.example/")
+    assert [delivery.url.host for delivery in outbox.deliveries.take(10)] == ["another.example"]
+    settle(outbox, held)
+    outbox.wait_s(PATIENCE_S + SEND_S)
+    assert [delivery.url.host for delivery in outbox.deliveries.take(10)] == ["another.example"]
+    assert outbox.deliveries.log("client", held_id).state is DeliveryState.DELIVERED
+
+
+def test_a_try_whose_courier_died_while_redis_was_away_is_made_again_after_that(outbox):
+    outbox.end_job("https://receiver.example/")
+    assert outbox.deliveries.take(1)
+    outbox.clock.pass_s(SEND_S)
+    assert outbox.deliveries.take(1) == []
+    outbox.wait_s(PATIENCE_S)
+    assert outbox.deliveries.take(1)[0].attempt == 2
+
+
+@pytest.mark.parametrize("sealed", [Envelope(b"t" * 32).seal("https://broken.example/", "job"), "?", "", "QUJD"])
+def test_a_webhook_that_cannot_be_read_keeps_no_other_back(outbox, redis, sealed):
+    broken = outbox.end_job("https://broken.example/")
+    redis.hset(f"timbre:delivery:{broken}", "url", sealed)
+    outbox.end_job("https://receiver.example/")
+    assert [delivery.url.host for delivery in outbox.deliveries.take(10)] == ["receiver.example"]
+
+
+def let_results_end(outbox):
+    """Let the time of all results pass, as housekeeping sees it."""
+    outbox.clock.pass_s(86_401)
+    RedisFile(outbox.redis, clock=outbox.clock).forget()
+
+
+@pytest.mark.parametrize("script", [["200"], ["204"], ["500", "cut", "500", "200"]])
+def test_little_is_kept_of_a_webhook_when_its_result_is_over_and_nothing_that_is_sealed(outbox, redis, script):
+    client = "c" * 32
+    with receiving(*script) as receiver:
+        job_id = outbox.end_job(receiver.url, client=client)
+        outbox.send_all()
+    before = outbox.deliveries.log(client, job_id)
+    let_results_end(outbox)
+    (key,) = redis.keys(f"*{job_id}*")
+    kept_bytes = redis.memory_usage(key)
+    print(f"{kept_bytes} bytes are kept of {len(script)} tries")
+    assert kept_bytes <= 350
+    assert redis.ttl(key) > 5 * 86_400
+    assert max(map(len, redis.hvals(key))) < 60
+    after = outbox.deliveries.log(client, job_id)
+    assert after == replace(before, tries=[replace(entry, answer="") for entry in before.tries])
+    assert len(after.tries) == len(script)
+    with pytest.raises(ResultGone):
+        outbox.deliveries.redeliver(client, job_id)
+
+
+def test_a_try_that_ends_after_its_result_is_logged_without_its_answer(outbox):
+    with receiving("200") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        (delivery,) = outbox.deliveries.take(1)
+        let_results_end(outbox)
+        outbox.deliverer.deliver(delivery)
+    log = outbox.deliveries.log("client", job_id)
+    assert (log.state, [(entry.status, entry.answer) for entry in log.tries]) == (DeliveryState.DELIVERED, [(200, "")])
+    assert outbox.due_in_s() is None
+
+
+def test_a_webhook_that_waits_when_its_result_is_over_expires(outbox):
+    job_id = outbox.end_job("https://receiver.example/")
+    let_results_end(outbox)
+    assert outbox.deliveries.take(10) == []
+    assert outbox.deliveries.log("client", job_id).state is DeliveryState.EXPIRED
+    assert outbox.due_in_s() is None
+
+
+def test_the_log_of_an_earlier_release_is_read_and_goes_on(outbox, redis):
+    first = {"attempt": 1, "at": "2026-01-02T03:04:05.678901+00:00", "duration_ms": 5, "status": 500, "reason": HTTP}
+    with receiving("200") as receiver:
+        job_id = outbox.end_job(receiver.url)
+        redis.hset(f"timbre:delivery:{job_id}", mapping={"try": 2, "sent": 2})
+        lines = {"1": ENVELOPE.seal(json.dumps(first | {"answer": "no"}), job_id), "2": "2:1767323045678"}
+        redis.hset(f"timbre:delivery:{job_id}:log", mapping=lines)
+        outbox.send_all()
+    tries = outbox.deliveries.log("client", job_id).tries
+    assert [(entry.attempt, entry.status, entry.reason, entry.answer) for entry in tries] == [
+        (1, 500, HTTP, "no"),
+        (2, None, UNKNOWN, ""),
+        (3, 200, None, "the receiver's answer"),
+    ]

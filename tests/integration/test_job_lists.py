@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from shared.domain.jobs import PageQuery, Status, new_job_id
+from shared.domain.jobs import MOST_LOOKED_AT, PageQuery, Status, new_job_id
+from tests.support.apis import api
 from tests.support.clock import Clock
 from tests.support.records import job_store, submission
 
-#: More than any one script looks at.
-MANY = 10_500
+#: More than any one request looks at.
+MANY = MOST_LOOKED_AT + 500
 SUBMISSION = submission("https://example.org")
 
 
@@ -28,13 +29,13 @@ def jobs(redis, clock):
 def store(redis, clock):
     """Store so many jobs that stand so, as bare records; returns their ids, newest first."""
 
-    def store(count, status):
+    def store(count, status, client="c"):
         ids = [new_job_id() for _ in range(count)]
         with redis.pipeline(transaction=False) as pipe:
             for job_id in ids:
                 clock.pass_s(0.001)
-                pipe.hset(f"timbre:job:{job_id}", mapping={"client": "c", "status": status, "created": clock.now})
-                pipe.zadd("timbre:jobs:c", {job_id: clock.now})
+                pipe.hset(f"timbre:job:{job_id}", mapping={"client": client, "status": status, "created": clock.now})
+                pipe.zadd(f"timbre:jobs:{client}", {job_id: clock.now})
             pipe.execute()
         return ids[::-1]
 
@@ -56,26 +57,51 @@ def walk(jobs, take, status=None, between=lambda: None):
 def test_jobs_are_found_behind_any_number_that_stand_otherwise(jobs, store):
     failed = store(5, Status.FAILED)
     store(MANY, Status.CANCELED)
-    assert walk(jobs, 100, Status.FAILED) == [failed]
-    assert walk(jobs, 2, Status.FAILED) == [failed[:2], failed[2:4], failed[4:]]
-    assert walk(jobs, 100, Status.RUNNING) == [[]]
+    assert walk(jobs, 100, Status.FAILED) == [[], failed]
+    assert walk(jobs, 2, Status.FAILED) == [[], failed[:2], failed[2:4], failed[4:]]
+    assert walk(jobs, 100, Status.RUNNING) == [[], []]
 
 
-def test_any_number_of_jobs_can_be_skipped(jobs, store):
+def test_no_request_looks_at_more_jobs_than_its_share(jobs, store, redis):
+    store(2 * MANY, Status.CANCELED)
+    for which in (PageQuery(take=10), PageQuery(take=10, skip=2 * MANY)):
+        redis.config_resetstat()
+        page = jobs.page("c", Status.FAILED, which)
+        assert (page.jobs, page.cursor is None) == ([], False)
+        assert redis.info("commandstats")["cmdstat_hmget"]["calls"] == MOST_LOOKED_AT
+
+
+def test_jobs_are_skipped_as_far_as_a_request_looks_and_a_cursor_leads_on_from_there(jobs, store):
     ids = store(MANY, Status.FAILED)
 
     def skipping(skip):
-        return [job.id for job in jobs.page("c", None, PageQuery(take=100, skip=skip)).jobs]
+        page = jobs.page("c", None, PageQuery(take=100, skip=skip))
+        return [job.id for job in page.jobs], page.cursor
 
-    assert skipping(MANY - 500) == ids[-500:-400]
-    assert skipping(MANY - 50) == ids[-50:]
-    assert skipping(MANY) == []
+    assert skipping(MOST_LOOKED_AT - 500)[0] == ids[-1000:-900]
+    found, cursor = skipping(MOST_LOOKED_AT - 50)
+    assert found == ids[-550:-500]
+    assert skipping(MANY) == ([], cursor)
+    assert [job.id for job in jobs.page("c", None, PageQuery(take=1000, cursor=cursor)).jobs] == ids[-500:]
+
+
+def test_a_list_by_offset_that_ends_early_says_where_to_go_on(store, clock, redis, redis_server, tmp_path):
+    with api(tmp_path, redis_server.url) as client:
+        oldest = client.submit("https://example.org/a.wav")
+        client_id = redis.hget(f"timbre:job:{oldest}", "client")
+        clock.pass_s(60)
+        store(MANY, Status.CANCELED, client_id)
+        found = client.send("GET", "/v1/jobs", params={"status": "created"}).json()
+        assert found["items"] == []
+        behind = client.send("GET", "/v2/jobs", params={"status": "created", "cursor": found["nextCursor"]}).json()
+        assert ([item["id"] for item in behind["items"]], behind["nextCursor"]) == ([oldest], None)
+        assert list(client.send("GET", "/v1/jobs").json()) == ["items"]
 
 
 def test_jobs_are_found_behind_any_number_of_expired_ones(jobs, store, redis):
     kept, expired = store(3, Status.FAILED), store(MANY, Status.FAILED)
     redis.delete(*[f"timbre:job:{job_id}" for job_id in expired])
-    assert walk(jobs, 2) == [kept[:2], kept[2:]]
+    assert [job_id for page in walk(jobs, 2) for job_id in page] == kept
 
 
 def test_a_deleted_job_leaves_the_list_too(jobs, redis):

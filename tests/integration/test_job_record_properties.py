@@ -1,6 +1,8 @@
 """The job record's scripts against a plain model: any order of events, repeated messages, and clocks that jump."""
 
+import uuid
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,8 +19,7 @@ from hypothesis.stateful import (
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_jobs import RING_AFTER_S, RedisJobs
 from shared.domain.errors import IdempotencyMismatch, TooManyJobs
-from shared.domain.jobs import MAX_ATTEMPTS, Claim, IdempotencyKey, PageQuery, Status, Withdrawal, new_job_id
-from shared.names import QueueNames
+from shared.domain.jobs import MAX_ATTEMPTS, Claim, IdempotencyKey, PageQuery, Status, Withdrawal
 from tests.support import records
 from tests.support.records import ENVELOPE, HOOK, job_service, submission
 
@@ -33,7 +34,6 @@ class Model:
 
     client: str
     created_ms: int
-    rung_ms: int
     status: str = "created"
     attempt: int = 0
     fence: int = 0
@@ -42,6 +42,8 @@ class Model:
     webhook: bool = False
     claims: list[Claim] = field(default_factory=list)
     withdrawals: list[Withdrawal] = field(default_factory=list)
+    #: Until when a job that was handed back rests.
+    rests_ms: int | None = None
     holder: Withdrawal | None = None
     held_until_ms: int = 0
 
@@ -60,11 +62,14 @@ class JobRecord(RuleBasedStateMachine):
             ttl_s=360_000,  # lists keep ids for longer than the clock may wander
             deadline_s=DEADLINE_MS / 1000,
             max_unfinished=MOST,
+            max_bytes=10**9,
             clock=lambda: self.now,
         )
         self.deliveries = RedisDeliveries(self.redis, ENVELOPE, clock=lambda: self.now)
         self.model: dict[str, Model] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
+        self.rung_ms = 0
+        self.numbers = count(1)
 
     def unfinished(self, client):
         return [m for m in self.model.values() if m.client == client and m.status in ("created", "running")]
@@ -81,7 +86,8 @@ class JobRecord(RuleBasedStateMachine):
             HOOK if webhook else None,
             idempotency_key=IdempotencyKey(key, body) if key else None,
         )
-        job_id = new_job_id()
+        # Jobs of the same moment are taken in the order of their ids, which must not change from run to run.
+        job_id = str(uuid.UUID(int=next(self.numbers)))
         used = self.keys.get((client, key))
         if used and used[1] != body:
             with pytest.raises(IdempotencyMismatch):
@@ -94,19 +100,23 @@ class JobRecord(RuleBasedStateMachine):
         else:
             assert self.jobs.create(job_id, client, asked).id == job_id
             assert self.jobs.create(job_id, client, asked).id == job_id  # the reply was lost, and it is asked again
-            self.model[job_id] = Model(client, self.now, self.now, webhook=webhook)
+            self.model[job_id] = Model(client, self.now, webhook=webhook)
             if key:
                 self.keys[client, key] = (job_id, body)
 
-    @precondition(lambda self: self.model)
-    @rule(data=st.data())
-    def claim(self, data):
-        self.take(data.draw(st.sampled_from(list(self.model))))
+    def waiting(self, client=None):
+        """Jobs that may be taken, the oldest first."""
+        of = [(m.created_ms, i) for i, m in self.model.items() if m.status == "created" and m.rests_ms is None
+              and client in (None, m.client)]  # fmt: skip
+        return [job_id for _, job_id in sorted(of)]
 
-    def take(self, job_id):
-        claim, model = self.jobs.claim(job_id), self.model[job_id]
-        assert (claim is not None) == (model.status == "created")
+    @rule()
+    def claim(self):
+        waiting, claim = self.waiting(), self.jobs.claim()
+        assert (claim is not None) == bool(waiting)
         if claim:
+            model = self.model[claim.job_id]
+            assert claim.job_id == self.waiting(model.client)[0]
             model.attempt, model.fence = model.attempt + 1, model.fence + 1
             model.status, model.lease_ms = "running", self.now + LEASE_MS
             assert (claim.attempt, claim.fence) == (model.attempt, model.fence)
@@ -137,13 +147,14 @@ class JobRecord(RuleBasedStateMachine):
             self.end(claim.job_id, status.value)
 
     @precondition(lambda self: any(m.claims for m in self.model.values()))
-    @rule(data=st.data())
-    def release(self, data):
+    @rule(data=st.data(), counted=st.booleans(), rest_s=st.sampled_from([0, 3]))
+    def release(self, data, counted, rest_s):
         claim = self.some_claim(data)
         held, model = self.holds(claim), self.model[claim.job_id]
-        assert self.jobs.release(claim) == held
+        assert self.jobs.release(claim, counted=counted, rest_s=rest_s) == held
         if held:
-            model.status, model.rung_ms, model.attempt = "created", 0, model.attempt - 1
+            model.status, model.attempt = "created", model.attempt - (not counted)
+            model.rests_ms = self.now + rest_s * 1000 if rest_s else None
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -190,31 +201,31 @@ class JobRecord(RuleBasedStateMachine):
             assert self.redis.keys(f"timbre:*{withdrawal.job_id}*") == []
             del self.model[withdrawal.job_id]
 
-    @rule(messages=st.integers(0, 3))
-    def reap(self, messages):
-        for _ in range(messages):
-            self.redis.rpush(QueueNames.JOBS, "a message")
+    @rule()
+    def reap(self):
         service = job_service(self.jobs)
+        rings = self.rings()
         service.reap()
-        rung = service.queue.rung
-        self.redis.delete(QueueNames.JOBS)
-        assert rung == self.rung_for(messages)
+        assert service.queue.rung == rings
         for job_id, model in self.model.items():
             lost = model.status == "running" and model.lease_ms <= self.now
             late = model.status in ("created", "running") and model.created_ms <= self.now - DEADLINE_MS
             if lost or late:
                 self.end(job_id, "failed")
 
-    def rung_for(self, messages):
+    def rings(self):
+        """Let jobs wait again whose lease or rest is over; returns how often that rings."""
+        rings = 0
         for model in self.model.values():
-            if model.status == "running" and model.lease_ms <= self.now and model.attempt < MAX_ATTEMPTS:
-                model.status, model.rung_ms = "created", 0
-        waiting = {job_id: model for job_id, model in self.model.items() if model.status == "created"}
-        silent = sorted((m.rung_ms, i) for i, m in waiting.items() if m.rung_ms <= self.now - RING_AFTER_MS)
-        rung = [job_id for _, job_id in silent[: max(0, len(waiting) - messages)]]
-        for job_id in rung:
-            self.model[job_id].rung_ms = self.now
-        return rung
+            lost = model.status == "running" and model.lease_ms <= self.now and model.attempt < MAX_ATTEMPTS
+            rested = model.status == "created" and model.rests_ms is not None and model.rests_ms <= self.now
+            if lost or rested:
+                model.status, model.rests_ms, rings = "created", None, rings + 1
+        if not rings and self.waiting() and self.now - self.rung_ms >= RING_AFTER_MS:
+            rings = 1
+        if rings:
+            self.rung_ms = self.now
+        return rings
 
     @rule(client=st.sampled_from(CLIENTS), status=st.sampled_from([None, *Status]), take=st.integers(1, 3))
     def list(self, client, status, take):
@@ -237,9 +248,10 @@ class JobRecord(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(self.tired()))
         stale = self.model[job_id].claims[-1]
         self.now = max(self.now, self.model[job_id].lease_ms)
-        self.reap(0)
-        if self.model[job_id].status == "created":
-            self.take(job_id)
+        self.reap()
+        while self.model[job_id].status == "created":
+            self.claim()
+        if self.model[job_id].status == "running":
             assert not self.jobs.beat(stale)
             assert not records.finish(self.jobs, stale, Status.SUCCEEDED, {"by": "the dead"})
 
@@ -265,7 +277,10 @@ class JobRecord(RuleBasedStateMachine):
     def the_sets_hold_exactly_the_unfinished(self):
         model = self.model
         by_status = {s: {i for i, m in model.items() if m.status == s} for s in ("created", "running")}
-        assert set(self.redis.zrange("timbre:queued", 0, -1)) == by_status["created"]
+        queued = {client: self.redis.zrange(f"timbre:queue:short:{client}", 0, -1) for client in CLIENTS}
+        assert queued == {client: self.waiting(client) for client in CLIENTS}
+        assert set(self.redis.zrange("timbre:line:short", 0, -1)) == {client for client in CLIENTS if queued[client]}
+        assert set(self.redis.zrange("timbre:resting", 0, -1)) == by_status["created"] - set(self.waiting())
         assert set(self.redis.zrange("timbre:running", 0, -1)) == by_status["running"]
         assert set(self.redis.zrange("timbre:unfinished", 0, -1)) == by_status["created"] | by_status["running"]
         for client in CLIENTS:

@@ -13,7 +13,7 @@ from shared.domain.errors import MediaNotFound, Unavailable
 
 @pytest.fixture
 def media(tmp_path):
-    return DirMedia(tmp_path / "media", ttl_s=60)
+    return DirMedia(tmp_path / "media", ttl_s=60, quota_bytes=1000)
 
 
 ROUNDS = 1500
@@ -25,7 +25,7 @@ def content(media, client_id, key):
 
 
 def files(tmp_path):
-    return [path for path in (tmp_path / "media").rglob("*") if path.is_file() and path.suffix != ".key"]
+    return [path for path in (tmp_path / "media").glob("*/*") if path.suffix != ".key"]
 
 
 def test_what_was_saved_can_be_read_and_is_replaced_by_the_next(media):
@@ -90,11 +90,31 @@ def test_uploads_are_listed_page_by_page_with_their_names_and_sizes(media):
         media.save("a", key, [key.encode()])
     media.save("other", "d", [b"x"])
     first = media.list("a", "", 2)
-    assert [(upload.key, upload.size_bytes) for upload in first.uploads] == [("a/../b", 6), ("b", 1)]
     second = media.list("a", first.cursor, 2)
-    assert [upload.key for upload in second.uploads] == ["c.wav"]
-    assert second.cursor is None
+    assert (len(first.uploads), len(second.uploads), second.cursor) == (2, 1, None)
+    listed = {upload.key: upload.size_bytes for upload in (*first.uploads, *second.uploads)}
+    assert listed == {"b": 1, "a/../b": 6, "c.wav": 5}
     assert media.list("nobody", "", 2).uploads == []
+
+
+def test_a_page_reads_no_names_but_its_own(media, monkeypatch):
+    for i in range(50):
+        media.save("a", f"{i}", [b"x"])
+    read, as_usual = [], dir_media._upload
+    monkeypatch.setattr(dir_media, "_upload", lambda named: read.append(named) or as_usual(named))
+    cursor, listed = "", []
+    while cursor is not None:
+        page = media.list("a", cursor, 8)
+        listed += [upload.key for upload in page.uploads]
+        cursor = page.cursor
+        assert len(read) == len(listed)
+    assert sorted(listed) == sorted(map(str, range(50)))
+
+
+@pytest.mark.parametrize("cursor", ["hello.wav", "a/b", "0" * 63, "0" * 65, "A" * 64, "g" * 64])
+def test_a_cursor_of_an_earlier_release_is_refused(cursor, media):
+    with pytest.raises(ValueError, match="first page"):
+        media.list("a", cursor, 1)
 
 
 def test_what_was_removed_is_gone_with_its_name(media, tmp_path):

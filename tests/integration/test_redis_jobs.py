@@ -4,10 +4,10 @@ import threading
 import pytest
 
 from shared.adapters.redis_deliveries import RedisDeliveries
+from shared.adapters.redis_jobs import RING_AFTER_S
 from shared.domain.commands import to_record
 from shared.domain.errors import NoSpeech
 from shared.domain.jobs import MAX_ATTEMPTS, Reply, Status, WebhookContent, new_job_id
-from shared.names import QueueNames
 from tests.support.records import ENVELOPE, HOOK, LEASE_S, finish, job_service, output, submission
 from worker.jobs.runner import Runner
 
@@ -33,7 +33,7 @@ def test_a_new_job_is_created_and_found_by_its_client_only(jobs, job_id):
 
 
 def test_creating_twice_after_a_lost_reply_changes_nothing(jobs, job_id):
-    jobs.claim(job_id)
+    jobs.claim()
     again = jobs.create(job_id, "client", SUBMISSION)
     assert again.created_at == jobs.find("client", job_id).created_at
     assert status(jobs, job_id) is Status.RUNNING
@@ -41,7 +41,7 @@ def test_creating_twice_after_a_lost_reply_changes_nothing(jobs, job_id):
 
 def test_only_one_of_many_claims_wins(jobs, job_id):
     claims = []
-    threads = [threading.Thread(target=lambda: claims.append(jobs.claim(job_id))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: claims.append(jobs.claim())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -50,12 +50,12 @@ def test_only_one_of_many_claims_wins(jobs, job_id):
     assert [(c.attempt, c.fence, c.record, c.client_id) for c in won] == [(1, 1, RECORD, "client")]
 
 
-def test_an_unknown_job_cannot_be_claimed(jobs):
-    assert jobs.claim(new_job_id()) is None
+def test_where_no_job_waits_none_is_claimed(jobs):
+    assert jobs.claim() is None
 
 
 def test_a_finished_job_keeps_its_output_and_forgets_its_command(jobs, job_id, redis):
-    claim = jobs.claim(job_id)
+    claim = jobs.claim()
     assert jobs.beat(claim, "decode")
     assert jobs.beat(claim, progress=0)
     assert (jobs.find("client", job_id).step, jobs.find("client", job_id).progress) == ("decode", 0)
@@ -69,42 +69,42 @@ def test_a_finished_job_keeps_its_output_and_forgets_its_command(jobs, job_id, r
 
 def test_an_unfinished_job_never_expires(jobs, job_id, redis):
     assert redis.ttl(f"timbre:job:{job_id}") == -1
-    jobs.claim(job_id)
+    jobs.claim()
     assert redis.ttl(f"timbre:job:{job_id}") == -1
 
 
 def test_a_terminal_job_can_be_neither_claimed_nor_finished_again(jobs, job_id):
-    claim = jobs.claim(job_id)
+    claim = jobs.claim()
     finish(jobs, claim, Status.FAILED, {"error": "x"})
-    assert jobs.claim(job_id) is None
+    assert jobs.claim() is None
     assert not jobs.beat(claim)
     assert not finish(jobs, claim, Status.SUCCEEDED, {})
     assert status(jobs, job_id) is Status.FAILED
 
 
 def test_a_heartbeat_keeps_the_lease(jobs, job_id, clock):
-    claim = jobs.claim(job_id)
+    claim = jobs.claim()
     for _ in range(4):
         clock.pass_s(LEASE_S / 2)
         assert jobs.beat(claim)
-        assert jobs.reap().silent == []
+        assert jobs.reap().rings == 0
     assert status(jobs, job_id) is Status.RUNNING
 
 
 def test_an_expired_lease_is_taken_back_and_rung_for(jobs, job_id, clock):
-    claim = jobs.claim(job_id)
+    claim = jobs.claim()
     jobs.beat(claim, "vad")
     clock.pass_s(LEASE_S)
-    assert jobs.reap().silent == [job_id]
+    assert jobs.reap().rings == 1
     job = jobs.find("client", job_id)
     assert (job.status, job.step) == (Status.CREATED, None)
 
 
 def test_a_stale_worker_is_refused_after_another_took_over(jobs, job_id, clock):
-    stale = jobs.claim(job_id)
+    stale = jobs.claim()
     clock.pass_s(LEASE_S)
     jobs.reap()
-    fresh = jobs.claim(job_id)
+    fresh = jobs.claim()
     assert (fresh.attempt, fresh.fence) == (2, 2)
     assert not jobs.beat(stale)
     assert not finish(jobs, stale, Status.SUCCEEDED, {"from": "the dead"})
@@ -115,68 +115,66 @@ def test_a_stale_worker_is_refused_after_another_took_over(jobs, job_id, clock):
 def test_a_job_that_takes_its_workers_with_it_fails_in_the_end(jobs, job_id, redis, clock):
     service = job_service(jobs)
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        assert jobs.claim(job_id).attempt == attempt
+        assert jobs.claim().attempt == attempt
         clock.pass_s(LEASE_S)
         service.reap()
-    assert len(service.queue.rung) == MAX_ATTEMPTS - 1
+    assert service.queue.rung == MAX_ATTEMPTS - 1
     job = jobs.find("client", job_id)
     assert job.status is Status.FAILED
     assert output(job)["code"] == "worker_lost"
     assert redis.ttl(f"timbre:job:{job_id}") > 0
 
 
-def test_a_job_nobody_heard_of_is_rung_for_once_per_while(jobs, job_id, clock):
-    assert jobs.reap().silent == []
-    clock.pass_s(LEASE_S)
-    assert jobs.reap().silent == [job_id]
-    assert jobs.reap().silent == []
-    clock.pass_s(LEASE_S)
-    assert jobs.reap().silent == [job_id]
-
-
-def test_no_more_is_rung_than_messages_are_missing(jobs, redis, clock):
-    ids = [jobs.create(new_job_id(), "client", SUBMISSION).id for _ in range(3)]
-    redis.rpush(QueueNames.JOBS, "a message", "another")
-    clock.pass_s(LEASE_S)
-    assert len(jobs.reap().silent) == 1
-    redis.delete(QueueNames.JOBS)
-    clock.pass_s(LEASE_S)
-    assert sorted(jobs.reap().silent) == sorted(ids)
+def test_while_jobs_wait_the_doorbell_is_rung_once_in_a_while(jobs, job_id, clock):
+    assert [jobs.reap().rings for _ in range(2)] == [1, 0]
+    clock.pass_s(RING_AFTER_S)
+    assert [jobs.reap().rings for _ in range(2)] == [1, 0]
+    jobs.claim()
+    clock.pass_s(RING_AFTER_S)
+    assert jobs.reap().rings == 0
 
 
 def test_a_call_whose_reply_was_lost_gets_the_same_answer_again(jobs, job_id):
-    claims = [jobs._scripts("claim", job_id, 60_000, "call-1") for _ in range(2)]
+    claims = [jobs._scripts("claim", 60_000, "call-1", "worker", 1, "short") for _ in range(2)]
     assert claims[0] == claims[1]
-    assert jobs._scripts("claim", job_id, 60_000, "call-2") is None
+    assert jobs._scripts("claim", 60_000, "call-2", "worker", 1, "short") is None
     end = ["finish", job_id, 1, "succeeded", "{}", 60_000, "{}", 4, 60_000]
     assert [jobs._scripts(*end, call, "channel") for call in ("call-3", "call-3", "call-4")] == [1, 1, 0]
-    withdraw = ["withdraw", job_id, "client", "call-5", 60_000, 60_000, "channel"]
+    withdraw = ["withdraw", job_id, "client", "call-5", 60_000, 60_000, "channel", "", ""]
     withdrawals = [jobs._scripts(*withdraw) for _ in range(2)]
-    assert withdrawals[0] == withdrawals[1] == ["", "{}", 0]
+    assert withdrawals[0] == withdrawals[1] == ["{}", 0]
 
 
 def test_a_record_that_vanished_does_not_stop_the_reaper(jobs, job_id, redis, clock):
     other = jobs.create(new_job_id(), "client", SUBMISSION).id
-    jobs.claim(job_id)
-    jobs.claim(other)
+    taken = [jobs.claim().job_id for _ in range(2)]
+    assert sorted(taken) == sorted([job_id, other])
     redis.delete(f"timbre:job:{job_id}")
     clock.pass_s(LEASE_S)
-    assert jobs.reap().silent == [other]
+    assert jobs.reap().rings == 1
+    assert jobs.claim().job_id == other
+
+
+def test_a_record_that_vanished_does_not_stop_the_next_claim(jobs, job_id, redis, clock):
+    clock.pass_s(1)
+    other = jobs.create(new_job_id(), "client", SUBMISSION).id
+    redis.delete(f"timbre:job:{job_id}")
+    assert jobs.claim().job_id == other
+    assert jobs.claim() is None
 
 
 def test_reaping_from_many_sides_rings_once(jobs, redis, clock):
-    ids = {jobs.create(new_job_id(), "client", SUBMISSION).id for _ in range(20)}
-    for job_id in ids:
-        jobs.claim(job_id)
+    for _ in range(20):
+        jobs.create(new_job_id(), "client", SUBMISSION)
+        jobs.claim()
     clock.pass_s(LEASE_S)
-    rung = [job_id for _ in range(4) for job_id in jobs.reap().silent]
-    assert sorted(rung) == sorted(ids)
+    assert sum(jobs.reap().rings for _ in range(4)) == 20
 
 
 def test_a_record_of_the_first_release_names_no_dialect_and_is_ended_as_ever(jobs, redis):
     job_id = jobs.create(new_job_id(), "client", submission("media://a", HOOK)).id
     redis.hdel(f"timbre:job:{job_id}", "dialect")
-    claim = jobs.claim(job_id)
+    claim = jobs.claim()
     assert claim.reply == jobs.find("client", job_id).reply == Reply("pyannoteai", WebhookContent.RESULT)
     job_service(jobs).finish(claim, NoSpeech("Nobody speaks."))
     redis.hdel(f"timbre:delivery:{job_id}", "dialect", "tries")
@@ -185,11 +183,16 @@ def test_a_record_of_the_first_release_names_no_dialect_and_is_ended_as_ever(job
 
 
 def test_a_job_in_a_dialect_of_a_newer_release_is_left_to_it_and_holds_nothing_up(jobs, redis, clock):
-    strange, late = (jobs.create(new_job_id(), "client", SUBMISSION).id for _ in range(2))
+    strange = jobs.create(new_job_id(), "client", SUBMISSION).id
     redis.hset(f"timbre:job:{strange}", "dialect", "klingon")
     service = job_service(jobs)
-    Runner(service=service, handle=None, beat_s=60.0).run(strange)
+    Runner(service=service, handle=None, beat_s=60.0).run_all()
     assert status(jobs, strange) is Status.CREATED
+    assert jobs.claim() is None
+    clock.pass_s(5)
+    service.reap()
+    assert jobs.release(jobs.claim())
+    late = jobs.create(new_job_id(), "client", SUBMISSION).id
     clock.pass_s(3600)
     service.reap()
     assert (status(jobs, strange), status(jobs, late)) == (Status.CREATED, Status.FAILED)
@@ -198,7 +201,7 @@ def test_a_job_in_a_dialect_of_a_newer_release_is_left_to_it_and_holds_nothing_u
 def test_who_may_not_publish_ends_jobs_all_the_same(jobs, job_id, redis):
     redis.execute_command("ACL SETUSER default resetchannels")
     try:
-        finish(jobs, jobs.claim(job_id), Status.SUCCEEDED, {})
+        finish(jobs, jobs.claim(), Status.SUCCEEDED, {})
         jobs.delete(jobs.withdraw("client", job_id))
     finally:
         redis.execute_command("ACL SETUSER default allchannels")

@@ -84,17 +84,23 @@ def submit(jobs, url="media://a", model=None):
     return jobs.create(new_job_id(), "c", submission(url, model=model)).id
 
 
+def handing_back(runner, decoder, interrupted):
+    """Return a runner that is told to hand back the job that has come to its decoder, and to take no more."""
+    told = decoder.entered.is_set
+    return replace(runner, stopping=told, handing_back=told, hand=Hand(interrupted.set))
+
+
 def held_up(runner, job_id, decoder):
     """Return the thread in which the job waits in its decoder until the test says `go_on`."""
     decoder.go_on.clear()
-    thread = threading.Thread(target=runner.run, args=[job_id])
+    thread = threading.Thread(target=runner.run_all)
     thread.start()
     return thread
 
 
 def test_a_job_ends_with_its_voiceprint(jobs, runner):
     job_id = submit(jobs)
-    runner.run(job_id)
+    runner.run_all()
     job = jobs.find("c", job_id)
     assert job.status is Status.SUCCEEDED
     assert Voiceprint.decode(output(job)["voiceprint"]).model_id == "toy@1"
@@ -111,7 +117,7 @@ def test_a_job_ends_with_its_voiceprint(jobs, runner):
 )
 def test_every_failure_ends_the_job_with_its_code(jobs, runner, url, model, code):
     job_id = submit(jobs, url, model)
-    runner.run(job_id)
+    runner.run_all()
     job = jobs.find("c", job_id)
     assert (job.status, output(job)["code"]) == (Status.FAILED, code)
     assert output(job)["error"].endswith(".")
@@ -123,7 +129,7 @@ def test_a_result_that_cannot_be_written_ends_the_job_and_stays_out_of_the_log(j
     def spoilt(*given):
         return replace(runner.handle(*given), audio_s=float("nan"), dominant_speaker="secret")
 
-    replace(runner, handle=spoilt).run(job_id)
+    replace(runner, handle=spoilt).run_all()
     job = jobs.find("c", job_id)
     assert (job.status, output(job)["code"]) == (Status.FAILED, "internal_error")
     assert "ValueError" in (said := capsys.readouterr().out)
@@ -132,9 +138,9 @@ def test_a_result_that_cannot_be_written_ends_the_job_and_stays_out_of_the_log(j
 
 def test_a_second_doorbell_finds_nothing_to_do(jobs, runner):
     job_id = submit(jobs)
-    runner.run(job_id)
+    runner.run_all()
     before = jobs.find("c", job_id)
-    runner.run(job_id)
+    runner.run_all()
     assert jobs.find("c", job_id) == before
 
 
@@ -145,7 +151,7 @@ def test_a_step_longer_than_the_lease_keeps_its_job(jobs, runner, decoder, redis
     for _ in range(10):
         clock.pass_s(LEASE_S - 1)
         eventually(lambda: redis.zscore("timbre:running", job_id) == clock.now + LEASE_S * 1000)
-        assert jobs.reap().silent == []
+        assert jobs.reap().rings == 0
     assert jobs.find("c", job_id).step == "decode"
     decoder.go_on.set()
     thread.join()
@@ -154,7 +160,7 @@ def test_a_step_longer_than_the_lease_keeps_its_job(jobs, runner, decoder, redis
 
 def test_a_worker_that_must_stop_hands_its_job_back_uncounted(jobs, runner, decoder):
     interrupted = threading.Event()
-    stopping = replace(runner, stopping=lambda: True, hand=Hand(interrupted.set))
+    stopping = handing_back(runner, decoder, interrupted)
     job_id = submit(jobs)
     thread = held_up(stopping, job_id, decoder)
     assert interrupted.wait(30)
@@ -162,13 +168,13 @@ def test_a_worker_that_must_stop_hands_its_job_back_uncounted(jobs, runner, deco
     decoder.go_on.set()
     thread.join()
     assert jobs.find("c", job_id).status is Status.CREATED
-    claim = jobs.claim(job_id)
+    claim = jobs.claim()
     assert (claim.attempt, claim.fence) == (1, 2)
 
 
 def test_a_worker_that_must_stop_stops_even_if_the_job_is_gone(jobs, runner, decoder):
     interrupted = threading.Event()
-    stopping = replace(runner, stopping=lambda: True, hand=Hand(interrupted.set))
+    stopping = handing_back(runner, decoder, interrupted)
     job_id = submit(jobs)
     thread = held_up(stopping, job_id, decoder)
     assert decoder.entered.wait(30)
@@ -183,8 +189,8 @@ def test_a_worker_that_lost_its_job_writes_nothing(jobs, runner, decoder, clock)
     thread = held_up(replace(runner, beat_s=60.0), job_id, decoder)
     assert decoder.entered.wait(30)
     clock.pass_s(LEASE_S)
-    assert jobs.reap().silent == [job_id]
-    fresh = jobs.claim(job_id)
+    assert jobs.reap().rings == 1
+    fresh = jobs.claim()
     decoder.go_on.set()
     thread.join()
     assert jobs.find("c", job_id).status is Status.RUNNING
@@ -228,13 +234,13 @@ def test_a_redis_that_refuses_heartbeats_between_steps_ends_no_job(jobs, runner,
                     pass
         return runner.handle(client_id, command, steps)
 
-    replace(runner, handle=handle, beat_s=60.0).run(job_id)
+    replace(runner, handle=handle, beat_s=60.0).run_all()
     assert jobs.find("c", job_id).status is Status.SUCCEEDED
 
 
 def test_a_redis_without_room_still_renews_leases(jobs, redis, clock):
     job_id = submit(jobs)
-    claim = jobs.claim(job_id)
+    claim = jobs.claim()
     clock.pass_s(LEASE_S - 1)
     with refusing(redis, "OOM"):
         assert jobs.beat(claim, "decode", 50)
@@ -251,13 +257,13 @@ def test_a_job_whose_end_cannot_be_written_runs_again_when_its_lease_is_over(job
         return runner.handle(*given)
 
     try:
-        replace(runner, handle=handle).run(job_id)
+        replace(runner, handle=handle).run_all()
     finally:
         set_redis(redis, *REFUSALS[refusal][1])
     assert jobs.find("c", job_id).status is Status.RUNNING
     clock.pass_s(LEASE_S)
-    assert jobs.reap().silent == [job_id]
-    runner.run(job_id)
+    assert jobs.reap().rings == 1
+    runner.run_all()
     assert jobs.find("c", job_id).status is Status.SUCCEEDED
 
 
@@ -270,7 +276,7 @@ def test_a_result_is_kept_while_redis_refuses_it_for_a_moment(jobs, runner, redi
         return result
 
     redis.config_resetstat()
-    thread = threading.Thread(target=replace(runner, handle=handle, beat_s=5.0).run, args=[job_id])
+    thread = threading.Thread(target=replace(runner, handle=handle, beat_s=5.0).run_all)
     thread.start()
     try:
         eventually(lambda: "errorstat_NOREPLICAS" in redis.info("errorstats"))
@@ -291,13 +297,13 @@ def test_a_result_is_kept_while_redis_refuses_it_for_a_moment(jobs, runner, redi
 def test_what_the_worker_lacks_hands_the_job_back_until_its_attempts_are_used_up(jobs, runner, clock, url, code):
     job_id = submit(jobs, url)
     for _ in range(2):
-        runner.run(job_id)
+        runner.run_all()
         assert jobs.find("c", job_id).status is Status.CREATED
         # Not at once: the disk of this very moment is still full.
-        assert jobs.reap().silent == []
+        assert jobs.reap().rings == 0
         clock.pass_s(LEASE_S)
-        assert jobs.reap().silent == [job_id]
-    runner.run(job_id)
+        assert jobs.reap().rings == 1
+    runner.run_all()
     job = jobs.find("c", job_id)
     assert (job.status, output(job)["code"]) == (Status.FAILED, code)
     assert output(job)["error"].endswith(".")

@@ -57,7 +57,7 @@ def test_whoever_waits_has_the_job_when_it_ends_and_looks_no_more_than_three_tim
     redis.config_resetstat()
     with waiting(service.wait, "c", job_id, LONG_S) as found:
         eventually(lambda: subscribed(redis))
-        claim = jobs.claim(job_id)
+        claim = jobs.claim()
         time.sleep(0.5)
         before = reads(redis)
         finish(jobs, claim, Status.SUCCEEDED, {"a": 1})
@@ -91,7 +91,7 @@ def test_a_subscription_that_breaks_off_misses_nothing(service, jobs, job_id, re
     with waiting(service.wait, "c", job_id, LONG_S) as found:
         eventually(lambda: subscribed(redis))
         redis.client_kill_filter(_type="pubsub")
-        finish(jobs, jobs.claim(job_id), Status.FAILED, {})
+        finish(jobs, jobs.claim(), Status.FAILED, {})
     assert found[0].status is Status.FAILED
 
 

@@ -19,12 +19,19 @@ _COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn_conf", 
 @contextmanager
 def api(folder: Path, redis_url: str, **settings: Any) -> Iterator[Client]:
     """Run an API process until the end of the block; gives the client whose key it made. Its log is `api-*.log`."""
+    with api_process(folder, redis_url, **settings) as (client, _):
+        yield client
+
+
+@contextmanager
+def api_process(folder: Path, redis_url: str, **settings: Any) -> Iterator[tuple[Client, Process]]:
+    """Run an API process likewise; gives the process too."""
     bind = f"127.0.0.1:{free_port()}"
     given = Settings(data_dir=folder, bind=bind, redis_url=redis_url, **settings)
     process = Process("API", _COMMAND, folder / f"api-{time.time_ns()}.log", given.environment())
     try:
         eventually(lambda: process.check() or _answers(f"http://{bind}/healthz"))
-        yield Client(f"http://{bind}", (folder / "first-api-key").read_text().strip())
+        yield Client(f"http://{bind}", (folder / "first-api-key").read_text().strip()), process
     finally:
         process.stop()
 

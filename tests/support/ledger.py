@@ -24,6 +24,9 @@ class Change:
     status: str
     #: Seconds since the epoch.
     at: float
+    #: Of a new job.
+    client: str = ""
+    lane: str = ""
 
 
 def keep(redis_url: str) -> None:
@@ -50,6 +53,14 @@ class Ledger:
     def jobs(self) -> list[str]:
         """Every job that was ever created."""
         return list(self._by_job)
+
+    def created(self, job_id: str) -> Change:
+        """Return the creation of a job."""
+        return self._by_job[job_id][0]
+
+    def ended_at(self, job_id: str) -> float | None:
+        """Return when a job ended; None where it did not."""
+        return next((change.at for change in self._by_job[job_id] if change.status in _ENDS), None)
 
     def ends(self, job_id: str) -> list[str]:
         """Return the terminal statuses that a job was given, of which there should be one."""
@@ -82,4 +93,10 @@ def _change(command: list[bytes]) -> Change | None:
     fields = dict(zip(command[2::2], command[3::2], strict=True))
     if b"status" not in fields:
         return None
-    return Change(command[1].removeprefix(_JOB).decode(), fields[b"status"].decode(), int(fields[b"updated"]) / 1000)
+    return Change(
+        job_id=command[1].removeprefix(_JOB).decode(),
+        status=fields[b"status"].decode(),
+        at=int(fields[b"updated"]) / 1000,
+        client=fields.get(b"client", b"").decode(),
+        lane=fields.get(b"lane", b"").decode(),
+    )

@@ -43,7 +43,7 @@ class Losses:
         self._canceled = True
         self.interrupted = 0
 
-    def make_runner(self, _settings: object, hand: Hand, _stopping: object) -> Runner:
+    def make_runner(self, _settings: object, hand: Hand, **_told: object) -> Runner:
         """Stand in for that of `worker.bootstrap`, which loads networks."""
         return Runner(service=job_service(self._jobs), handle=self._handle, beat_s=BEAT_S, hand=hand)
 
@@ -51,7 +51,7 @@ class Losses:
         """Run one job; returns its status."""
         self._canceled = canceled
         self._job_id = self._jobs.create(new_job_id(), "c", submission()).id
-        tasks.run_job(self._job_id)
+        tasks.work()
         job = self._jobs.find("c", self._job_id)
         assert job is not None
         return job.status.value

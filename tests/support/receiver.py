@@ -74,6 +74,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.receiver.released.wait(30)
         self.close_connection = True
 
+    def gate(self, status: str) -> None:
+        """Answer when the receiver is released."""
+        self.receiver.released.wait(120)
+        self._answer(int(status), "")
+
     def drip(self, _: str) -> None:
         """Answer a byte at a time, for ever."""
         self.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")

@@ -15,6 +15,7 @@ from tests.support.sounds import DATA
 NAME = "1688-142285-0005.flac"
 _DRIP_S = 0.05
 _SLOW_S = 0.1
+_LATE_S = 3.0
 _BLOCK = b"\0" * 65536
 
 
@@ -24,6 +25,7 @@ class AudioHost(ThreadingHTTPServer):
     ====================  =====================================================================
     `/file/NAME`          the file
     `/slow/NAME`          the file, after a tenth of a second
+    `/late/NAME`          the file, after three seconds
     `/gated/NAME`         half of the file, and the rest when `gate` is set
     `/gzip/NAME`          the file, compressed in transfer
     `/truncated/NAME`     half of the file, although all of it was announced
@@ -160,6 +162,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _slow(self, name: str) -> None:
         self.server.closing.wait(_SLOW_S)
+        self._file(name)
+
+    def _late(self, name: str) -> None:
+        self.server.closing.wait(_LATE_S)
         self._file(name)
 
     def _gated(self, name: str) -> None:

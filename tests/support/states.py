@@ -14,7 +14,7 @@ from shared.domain.jobs import Status
 from shared.domain.models import ListedModel
 from shared.settings import Settings
 from tests.support.client import Client
-from tests.support.records import finish
+from tests.support.records import claim, finish
 
 HOOK = "https://host.invalid/hook"
 MODEL = ListedModel(
@@ -53,10 +53,10 @@ class States:
         if status is Status.CANCELED:
             assert self._client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
         elif status is not Status.CREATED:
-            claim = self._jobs.claim(job_id)
-            assert claim
+            claimed = claim(self._jobs, job_id)
+            assert claimed
             if status is not Status.RUNNING:
-                assert finish(self._jobs, claim, status, OUTPUTS[status])
+                assert finish(self._jobs, claimed, status, OUTPUTS[status])
         return job_id
 
     def deliver_all(self) -> None:

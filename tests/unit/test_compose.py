@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from shared.settings import Settings
+from worker.courier import LAST_S
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -38,6 +39,16 @@ def test_redis_neither_forgets_nor_evicts(compose):
     command = compose["services"]["redis"]["command"]
     assert command[command.index("--appendonly") + 1] == "yes"
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+
+
+def test_redis_has_a_limit_of_memory_that_can_be_set(compose):
+    command = compose["services"]["redis"]["command"]
+    assert command[command.index("--maxmemory") + 1] == "${TIMBRE_REDIS_MEMORY:-1gb}"
+
+
+def test_a_courier_has_time_to_note_what_it_has_sent(compose):
+    grace_s = float(compose["services"]["courier"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > LAST_S
 
 
 def test_redis_keeps_no_snapshots_of_what_was_deleted(compose):

@@ -230,11 +230,18 @@ def test_whatever_makes_a_job_links_to_it_and_names_its_output(description):
 
 def test_the_server_is_the_public_url_where_there_is_one(tmp_path, description, page):
     assert description.document["servers"] == [{"url": "/"}]
-    assert "curl http://localhost/v1/test" in page.text
+    assert "curl http://127.0.0.1:8000/v1/test" in page.text
     for app in app_of(Settings(data_dir=tmp_path, public_url="https://example.org:8443/timbre")):
         client = app.test_client()
         assert client.get("/openapi.json").json["servers"] == [{"url": "https://example.org:8443/timbre"}]
         assert "curl https://example.org:8443/timbre/v1/test" in client.get("/docs").text
+
+
+def test_page_and_document_are_made_once_and_no_request_changes_them(app, page, monkeypatch):
+    monkeypatch.delattr("api.docs.render_template")
+    client = app.test_client()
+    assert client.get("/docs", headers={"Host": "elsewhere.example"}).data == page.data
+    assert b"elsewhere" not in client.get("/openapi.json", headers={"Host": "elsewhere.example"}).data
 
 
 @pytest.mark.parametrize(

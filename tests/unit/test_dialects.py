@@ -24,6 +24,7 @@ from shared.domain.results import (
     VerificationResult,
     VoiceprintResult,
 )
+from shared.domain.sources import MediaUrl
 from shared.domain.verification import Comparison, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 from tests.support.records import DIALECT
@@ -155,3 +156,10 @@ def test_stored_commands_of_this_release_can_be_read_by_the_next():
     command = CreateVoiceprint(source=HttpUrl.parse("https://example.org/a.wav"), model="ge2e")
     assert to_record(command) == {"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}
     assert from_record({"kind": "voiceprint", "url": "https://example.org/a.wav", "model": "ge2e"}) == command
+
+
+def test_a_record_may_name_an_upload_by_a_key_that_is_refused_today():
+    record = {"kind": "voiceprint", "url": "media://a/../b", "model": None}
+    command = from_record(record)
+    assert command.source == MediaUrl("a/../b")
+    assert to_record(command) == record

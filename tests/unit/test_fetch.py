@@ -13,7 +13,7 @@ from worker.recordings.fetch import SourceFetcher
 
 @pytest.fixture
 def fetcher(tmp_path):
-    media = DirMedia(tmp_path / "media", ttl_s=60.0)
+    media = DirMedia(tmp_path / "media", ttl_s=60.0, quota_bytes=10**9)
     media.save("c", "a.wav", [bytes(1000)])
     return SourceFetcher(Egress(rules=AddressRules.parse("80", None)), media, None, tmp_path / "scratch")
 

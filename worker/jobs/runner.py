@@ -7,8 +7,8 @@ from typing import Any
 
 import structlog
 
-from shared.domain.commands import Command, from_record
-from shared.domain.errors import InternalError, JobFailure, WorkerUnavailable
+from shared.domain.commands import Command, Lane, from_record
+from shared.domain.errors import InternalError, JobFailure, SealBroken, WorkerUnavailable
 from shared.domain.jobs import MAX_ATTEMPTS, Claim, Status
 from shared.domain.results import Result
 from shared.job_service import JobService
@@ -17,6 +17,10 @@ from worker.voices.progress import Steps
 
 log = structlog.get_logger()
 
+#: Seconds for which a job is left to workers of a newer release.
+_LEFT_S = 5.0
+#: Seconds for which a job rests whose worker lacked something.
+_PASSING_S = 2.0
 #: Tries to write the end of a job, a heartbeat apart.
 _MOST_WRITES = 3
 
@@ -30,21 +34,48 @@ class Runner:
     handle: Callable[[str, Command, Steps], Result]
     #: Seconds between heartbeats, a fraction of the lease.
     beat_s: float
+    #: Name of the worker that this process belongs to, and the number of long jobs that it may run at once.
+    worker: str = ""
+    most_long: int = 1
+    #: Whether long jobs may hold all processes of the worker, so that each must look for short ones too.
+    takes_turns: bool = True
     #: Makes the work stop whose lease is lost.
     hand: Hand = field(default_factory=Hand)
-    #: Says that this worker must stop now: the job in hand is then handed back.
+    #: Says that this worker must take no more jobs.
     stopping: Callable[[], bool] = lambda: False
+    #: Says that it must stop now: the job in hand is then handed back.
+    handing_back: Callable[[], bool] = lambda: False
 
-    def run(self, job_id: str) -> None:
-        """Do the job if it is still to be done; a doorbell that rings twice finds nothing the second time."""
-        claim = self.service.jobs.claim(job_id)
-        if claim is None:
-            return
+    def run_all(self) -> None:
+        """Run jobs until none waits for this process, or it must take no more."""
+        last = None
+        while not self.stopping():
+            try:
+                claim = self._next(last)
+            except SealBroken as error:
+                # It stays leased to nobody, and ends when it was lost often enough.
+                log.error("a job cannot be read", reason=str(error))
+                continue
+            except Exception as error:
+                # Redis is away, say; housekeeping rings again.
+                log.warning("cannot look for jobs", error=type(error).__name__)
+                return
+            if claim is None:
+                return
+            self._run(claim)
+            last = claim.lane
+
+    def _next(self, last: Lane | None) -> Claim | None:
+        """Claim the job whose turn it is, a long one first where there is room."""
+        lanes = (Lane.SHORT, Lane.LONG) if self.takes_turns and last is Lane.LONG else (Lane.LONG, Lane.SHORT)
+        return self.service.jobs.claim(lanes, self.worker, self.most_long)
+
+    def _run(self, claim: Claim) -> None:
         if not self.service.speaks(claim.reply.dialect):
-            log.warning("job left to a newer release", job_id=job_id, dialect=claim.reply.dialect)
-            self.service.jobs.release(claim)
+            log.warning("job left to a newer release", job_id=claim.job_id, dialect=claim.reply.dialect)
+            self._hand_back(claim, rest_s=_LEFT_S)
             return
-        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt):
+        with structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt):
             try:
                 outcome = self._outcome(claim)
             except LeaseLostError:
@@ -74,14 +105,16 @@ class Runner:
 
     def _keeps(self, claim: Claim) -> bool:
         """Renew the lease, or hand the job back."""
-        if not self.stopping():
-            return self._renews(claim)
+        return not self._hand_back(claim) if self.handing_back() else self._renews(claim)
+
+    def _hand_back(self, claim: Claim, rest_s: float = 0.0) -> bool:
+        """Release the claim, its attempt not counted; False while the store is away."""
         try:
-            self.service.jobs.release(claim)
+            self.service.jobs.release(claim, rest_s=rest_s)
         except Exception as error:
             log.warning("job not handed back yet", error=type(error).__name__)
-            return True
-        return False
+            return False
+        return True
 
     def _renews(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
         """Renew the lease. Errors count as renewed: the store may be back before the lease is over."""
@@ -98,7 +131,7 @@ class Runner:
                 return self._write(claim, outcome)
             except Exception as error:
                 log.warning("the end of a job cannot be written", error=type(error).__name__)
-                if self.stopping():
+                if self.handing_back():
                     break
                 time.sleep(self.beat_s)
         # Nobody renews the lease any more.
@@ -107,7 +140,7 @@ class Runner:
     def _write(self, claim: Claim, outcome: Result | JobFailure) -> None:
         if isinstance(outcome, JobFailure) and outcome.passing and claim.attempt < MAX_ATTEMPTS:
             said = "job handed back"
-            status = Status.CREATED if self.service.jobs.release(claim, counted=True) else None
+            status = Status.CREATED if self.service.jobs.release(claim, rest_s=_PASSING_S, counted=True) else None
         else:
             said = "job finished"
             status = self.service.finish(claim, outcome)

@@ -134,7 +134,8 @@ class ProcessDecoder:
             self._take_back(helper)
 
     def _take_back(self, helper: "DecodeHelper") -> None:
-        # A report that an interrupted helper has yet to send must not be read as the next file's.
+        # A report that an interrupted helper has yet to send must not be read as the next file's. One whose message was
+        # read as the interrupt came would be waited for in vain.
         if helper.idle and not self._idle:
             self._idle = helper
         else:
@@ -194,7 +195,7 @@ class DecodeHelper:
             )
         #: Whether it has a network namespace of its own; None until it is ready.
         self.isolated: bool | None = None
-        #: Whether it decodes no file and has sent every report.
+        #: Whether it decodes no file, and every message of it was read and noted.
         self.idle = True
 
     @property
@@ -212,8 +213,8 @@ class DecodeHelper:
         ConnectionError
             The helper itself has died, which no file can cause.
         """
-        self._await_ready()
         self.idle = False
+        self._await_ready()
         with _pipe() as (reading, writing):
             socket.send_fds(self._control, [REQUEST.pack(max_s)], [file.fileno(), writing.fileno()])
             writing.close()

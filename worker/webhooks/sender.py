@@ -9,7 +9,7 @@ import structlog
 
 from shared.dialects import Dialects
 from shared.domain.delivery import Delivery, LogEntry, Outcome, Reason, follow_up
-from shared.ports import DeliveryStore
+from shared.ports import DeliveryOutcomes
 from worker.egress import (
     POST_REDIRECTS,
     AddressRefused,
@@ -45,7 +45,7 @@ _REASONS: dict[type[EgressError], Reason] = {
 class Deliverer:
     """Sender of the webhooks that a courier has taken."""
 
-    deliveries: DeliveryStore
+    deliveries: DeliveryOutcomes
     #: Client id -> the secrets that sign for it, the oldest first; none for a client that was revoked.
     secrets: Callable[[str], list[str]]
     egress: Egress

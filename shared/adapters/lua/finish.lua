@@ -5,11 +5,14 @@
 -- ended otherwise.
 local id, job = ARGV[1], job_key(ARGV[1])
 if not holds(id, ARGV[2]) then return redis.call('HGET', job, 'ended_by') == ARGV[9] and 1 or 0 end
-leave(id, redis.call('HGET', job, 'client'))
-redis.call('HSET', job, 'status', ARGV[3], 'output', ARGV[4], 'ended_by', ARGV[9], 'updated', now)
+local client, bytes, period = redis.call('HGET', job, 'client'), #ARGV[4] + #ARGV[6], math.floor((now + ARGV[5]) / PERIOD_MS)
+leave(id, client)
+count_bytes(client, period, bytes)
+redis.call('HSET', job, 'status', ARGV[3], 'output', ARGV[4], 'ended_by', ARGV[9], 'updated', now,
+           'bytes', bytes, 'bytes_until', period)
 local found = redis.call('HMGET', job, 'webhook', 'host', 'client', 'dialect')
 -- What holds signed addresses and others' voiceprints is not kept longer than it is needed.
-redis.call('HDEL', job, 'command', 'step', 'progress', 'webhook')
+redis.call('HDEL', job, 'command', 'step', 'progress', 'webhook', 'worker', 'weight', 'lane')
 redis.call('PEXPIRE', job, ARGV[5])
 redis.call('ZADD', LEAVING, now, 'commands', now + ARGV[5], id)
 if found[1] and found[1] ~= '' then

@@ -4,6 +4,6 @@ local id, client, host, sent, delivery = ARGV[1], ARGV[2], ARGV[3], ARGV[4], del
 land(id, sent, client, host)
 if redis.call('HGET', delivery, 'sent') ~= sent then return 0 end
 redis.call('HSET', delivery, 'try', ARGV[5] - 1, 'reason', ARGV[7])
-redis.call('HDEL', delivery .. ':log', sent)
+redis.call('HDEL', delivery, sent)
 schedule(id, client, host, now + ARGV[6])
 return 1

@@ -1,9 +1,8 @@
--- Find jobs that need somebody. KEYS: doorbell. ARGV: ring_after_ms, most attempts, deadline_ms.
--- Returns {ids to ring for, {id, fence, reply} of each job to end as lost, {id, reply} of each past its deadline}.
--- A lease that ran out puts its job back in the queue; when its attempts are used up it stays until somebody ends it.
--- A job that nobody claimed for a while is rung for again, but only as far as the doorbell holds fewer messages than
--- jobs wait: the others' messages are there, or soon will be found to be not.
-local lost = {}
+-- Find jobs that need somebody. ARGV: ring_after_ms, most attempts, deadline_ms.
+-- Returns {how often to ring, {id, fence, reply} of each job to end as lost, {id, reply} of each past its deadline}.
+-- A lease that ran out makes its job wait again; when its attempts are used up it stays until somebody ends it.
+-- Every job that waits again is rung for, and once in a while the others, whose message may have been lost.
+local MOST, rings, lost, late = 1000, 0, {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', RUNNING, '-inf', now)) do
   local found = redis.call('HMGET', job_key(id), 'attempt', 'fence')
   if not found[1] then
@@ -11,14 +10,28 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', RUNNING, '-inf', now)) do
   elseif tonumber(found[1]) >= tonumber(ARGV[2]) then
     table.insert(lost, {id, found[2], reply(id)})
   else
-    requeue(id)
+    requeue(id, now)
+    rings = rings + 1
   end
 end
-local missing = math.max(0, redis.call('ZCARD', QUEUED) - redis.call('LLEN', KEYS[1]))
-local silent = redis.call('ZRANGEBYSCORE', QUEUED, '-inf', now - ARGV[1], 'LIMIT', 0, missing)
-for _, id in ipairs(silent) do redis.call('ZADD', QUEUED, now, id) end
-local late = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now - ARGV[3])) do
+
+-- Jobs that have rested, and those that a release of before turns made wait.
+for set, until_ms in pairs({[RESTING] = now, ['timbre:queued'] = '+inf'}) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', until_ms, 'LIMIT', 0, MOST)) do
+    redis.call('ZREM', set, id)
+    local found = redis.call('HMGET', job_key(id), 'status', 'client')
+    if found[1] == 'created' then
+      line_up(id, found[2], true)
+      rings = rings + 1
+    end
+  end
+end
+
+local waits = redis.call('EXISTS', line_key('short'), line_key('long')) > 0
+if rings == 0 and waits and now - (redis.call('GET', 'timbre:rung') or 0) >= tonumber(ARGV[1]) then rings = 1 end
+if rings > 0 then redis.call('SET', 'timbre:rung', now) end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now - ARGV[3], 'LIMIT', 0, MOST)) do
   table.insert(late, {id, reply(id)})
 end
-return {silent, lost, late}
+return {rings, lost, late}

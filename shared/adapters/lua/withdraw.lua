@@ -1,6 +1,6 @@
 -- Take a job out of everybody's hands, to delete it. ARGV: id, client, call, hold_ms, ttl_ms, channel that
--- wakes those who wait for it.
--- Returns {media, output, 1 if another unfinished job has the same media}; nothing when there is no such job of the client's, or another call has it for now. Asking
+-- wakes those who wait for it, its media as this release and as the one before wrote it.
+-- Returns {output or '', 1 if another unfinished job has the same media}; nothing when there is no such job of the client's, or another call has it for now. Asking
 -- again with the same `call`, after a lost reply, gives the same.
 -- What is left of its record is no client's job any more, but can be withdrawn again when the call breaks off.
 local id, job, delivery = ARGV[1], job_key(ARGV[1]), delivery_key(ARGV[1])
@@ -13,7 +13,7 @@ leave(id, owner)
 redis.call('ZREM', jobs_key(owner), id)
 unschedule(id, owner, redis.call('HGET', delivery, 'host') or '')
 redis.call('DEL', delivery, delivery .. ':body', delivery .. ':log')
-redis.call('HDEL', job, 'client', 'status', 'command', 'step', 'progress', 'webhook')
+redis.call('HDEL', job, 'client', 'status', 'command', 'step', 'progress', 'webhook', 'bytes')
 redis.call('HSET', job, 'withdrawn_from', owner, 'withdrawn_by', ARGV[3], 'withdrawn_until', now + ARGV[4])
 -- A job that had ended is kept no longer than it would have been.
 redis.call('PEXPIRE', job, ARGV[5], 'NX')
@@ -21,11 +21,11 @@ redis.call('ZADD', LEAVING, 'NX', now + ARGV[5], id)
 redis.call('ZADD', LEAVING, now, 'commands')
 -- Who may not publish ends jobs all the same; waits then run out their time.
 redis.pcall('PUBLISH', ARGV[6], id)
-local left = redis.call('HMGET', job, 'media', 'output')
 local in_use = 0
-if left[1] and left[1] ~= '' then
+if ARGV[7] ~= '' then
   for _, other in ipairs(redis.call('SMEMBERS', client_key(owner))) do
-    if redis.call('HGET', job_key(other), 'media') == left[1] then in_use = 1 end
+    local media = redis.call('HGET', job_key(other), 'media')
+    if media == ARGV[7] or media == ARGV[8] then in_use = 1 end
   end
 end
-return {left[1], left[2], in_use}
+return {redis.call('HGET', job, 'output') or '', in_use}

@@ -28,6 +28,8 @@ class Entry:
     #: Time of its end, past or to come; None when it has none.
     ends_at: datetime | None
     live: bool
+    #: Turns of the client in a round of all clients that wait.
+    weight: int
 
 
 class Administration:
@@ -71,7 +73,7 @@ class Administration:
             return self._clients.add_key(session, client.id)
 
     def revoke_key(self, key_id: str) -> None:
-        """Revoke a key: it ends at once.
+        """Revoke a key: whoever looks it up from now on finds that it has ended.
 
         Raises
         ------
@@ -81,7 +83,7 @@ class Administration:
             self._end(_key(session, key_id), 0.0)
 
     def revoke_client(self, name: str) -> None:
-        """Revoke a client: it and all its keys end at once.
+        """Revoke a client and all its keys, likewise.
 
         Raises
         ------
@@ -92,6 +94,16 @@ class Administration:
             client.revoked_at = time.time()
             for key in session.scalars(select(ApiKeyRow).where(ApiKeyRow.client_id == client.id)):
                 self._end(key, 0.0)
+
+    def weigh(self, name: str, weight: int) -> None:
+        """Weigh a client: its jobs, posted from now on, have so many turns when those of others have one.
+
+        Raises
+        ------
+        UnknownNameError
+        """
+        with Session(self._engine) as session, session.begin():
+            _client(session, name).weight = weight
 
     def rotate_secret(self, name: str, overlap_s: float) -> str:
         """Make a webhook secret for a client and return it; the one before signs for `overlap_s` more.
@@ -146,6 +158,7 @@ def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
         created_at=key.created_at,
         ends_at=_datetime(key.expires_at),
         live=_is_live(key, client),
+        weight=client.weight,
     )
 
 
@@ -162,6 +175,7 @@ def _secret_entry(secret: WebhookSecretRow, client: ClientRow) -> Entry:
         created_at=None,
         ends_at=_datetime(secret.expires_at),
         live=not _is_past(secret.expires_at),
+        weight=client.weight,
     )
 
 

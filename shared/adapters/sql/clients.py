@@ -12,6 +12,7 @@ from sqlalchemy import Engine, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from shared.adapters.remembering import remembered
 from shared.adapters.sealing import Sealer
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.dialects.signatures import new_secret
@@ -22,19 +23,21 @@ from shared.domain.keys import Client, is_well_formed, key_hash, new_key
 class SqlClients:
     """Clients in a migrated database.
 
-    The server secret keys the hashes of API keys and seals webhook secrets.
+    The server secret keys the hashes of API keys and seals webhook secrets. For `remember_s` a key's client is not
+    looked up again, so that a revoked key lives as much longer.
     """
 
-    def __init__(self, engine: Engine, secret: bytes) -> None:
+    def __init__(self, engine: Engine, secret: bytes, *, remember_s: float = 0.0) -> None:
         self._engine = engine
+        self._client_of = remembered(self._find, remember_s) if remember_s else self._find
         self._pepper = secret
         self._sealer = Sealer(secret, "webhook secrets")
 
     def authenticate(self, key: str) -> Client | None:
         """Return the client of an API key; None when the key is unknown or has ended."""
-        if not is_well_formed(key):
-            return None
-        digest = key_hash(key, self._pepper)
+        return self._client_of(key_hash(key, self._pepper)) if is_well_formed(key) else None
+
+    def _find(self, digest: str) -> Client | None:
         live = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > time.time())
         found = select(ApiKeyRow.key_hash, ClientRow).join(ClientRow)
         with Session(self._engine) as session:
@@ -42,7 +45,9 @@ class SqlClients:
                 found.where(ApiKeyRow.key_hash == digest, live, ClientRow.revoked_at.is_(None))
             ).first()
             # Compared again in constant time, which the database's comparison is not.
-            return Client(row[1].id, row[1].name) if row and hmac.compare_digest(row[0], digest) else None
+            if row is None or not hmac.compare_digest(row[0], digest):
+                return None
+            return Client(row[1].id, row[1].name, row[1].weight)
 
     def may_call(self, client_id: str) -> bool:
         """Say whether the client exists and was not revoked."""

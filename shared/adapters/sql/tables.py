@@ -26,6 +26,8 @@ class ClientRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=_now)
     #: Unix seconds; empty while the client may call.
     revoked_at: Mapped[float | None]
+    #: Turns that its jobs have in a round of all clients that wait.
+    weight: Mapped[int] = mapped_column(default=1, server_default="1")
 
 
 class ApiKeyRow(Base):

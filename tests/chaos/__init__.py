@@ -1,0 +1,1 @@
+"""Kills and other harm done to the whole service while jobs run through it: `make chaos`."""
