@@ -9,13 +9,13 @@ regression [2] combines the cosine of two compensated vectors with the captures 
 2. Brummer and du Preez, "Application-independent evaluation of speaker detection", 2006.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.quality import Capture
+from shared.domain.quality import Capture, Condition
 from shared.domain.voiceprints import Voiceprint
 
 #: Number of features that `features` returns.
@@ -25,6 +25,34 @@ NUM_FEATURES = 8
 _LEAST_SPEECH_S = 1.0
 #: Longer speech counts as this many seconds, because more adds nothing to the certainty of a score.
 _MOST_SPEECH_S = 10.0
+#: Norm of a compensated vector below which nothing of the voice is left.
+_LEAST_NORM = 1e-9
+
+
+#: Position of a condition in `Captures.conditions`.
+_POSITIONS = {condition: position for position, condition in enumerate(Condition)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Captures:
+    """Captures of several voiceprints, as far as the features need them; each array is (num,)."""
+
+    #: Natural logarithm of the seconds of speech that count.
+    seconds: NDArray[np.float64]
+    #: Noise, 0 to 1.
+    noise: NDArray[np.float64]
+    #: Position of each condition in `Condition`.
+    conditions: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, captures: Sequence[Capture]) -> "Captures":
+        """Return the arrays of `captures`."""
+        speech_s = np.array([capture.net_speech_s for capture in captures], np.float64)
+        return cls(
+            seconds=np.log(np.clip(speech_s, _LEAST_SPEECH_S, _MOST_SPEECH_S)),
+            noise=np.array([1 - capture.snr_db / 40 for capture in captures], np.float64),
+            conditions=np.array([_POSITIONS[capture.condition] for capture in captures], np.int8),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,18 +84,46 @@ class Calibration:
 
     def compensated(self, voiceprint: Voiceprint) -> NDArray[np.float32]:
         """Return the vector (dimension,) without the effect of its channel, L2 norm 1."""
-        moved = voiceprint.vector - self.means[voiceprint.capture.condition]
-        moved = moved - self.nuisance.T @ (self.nuisance @ moved)
-        return moved / max(float(np.linalg.norm(moved)), 1e-9)
+        moved = self._projected(voiceprint.vector - self.means[voiceprint.capture.condition])
+        return moved / max(float(np.linalg.norm(moved)), _LEAST_NORM)
+
+    def lengths(self, vectors: NDArray[np.float32], captures: Captures) -> NDArray[np.float32]:
+        """Return the norms that compensated vectors have before they are divided by them, (num,)."""
+        moved = self._projected(vectors - self._means()[captures.conditions])
+        return np.maximum(np.linalg.norm(moved, axis=1), _LEAST_NORM).astype(np.float32)
+
+    def llrs(
+        self, vectors: NDArray[np.float32], lengths: NDArray[np.float32], captures: Captures, probe: Voiceprint
+    ) -> NDArray[np.float64]:
+        """Return the log-likelihood ratio of each of `vectors` (num, dimension) and the probe, (num,).
+
+        The vectors need not be compensated: to project the probe once more gives the same product as to project them.
+        """
+        voice = self._projected(self.compensated(probe))
+        cosines = (vectors @ voice - (self._means() @ voice)[captures.conditions]) / lengths
+        context = _context(captures, Captures.of([probe.capture]))
+        alone, scaling = self.weights.reshape(2, -1) @ context
+        return alone + cosines * scaling
+
+    def _means(self) -> NDArray[np.float32]:
+        return np.stack([self.means[condition] for condition in Condition])
+
+    def _projected(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the vectors (..., dimension) without their parts in the nuisance directions."""
+        return np.asarray(vectors - (vectors @ self.nuisance.T) @ self.nuisance, np.float32)
 
 
 def features(cosine: float, one: Capture, other: Capture) -> NDArray[np.float64]:
     """Return the features whose weighted sum is the log-likelihood ratio, (NUM_FEATURES,)."""
-    seconds = np.log(np.clip(min(one.net_speech_s, other.net_speech_s), _LEAST_SPEECH_S, _MOST_SPEECH_S))
-    noise = 1 - min(one.snr_db, other.snr_db) / 40
-    differs = float(one.condition != other.condition)
-    context = np.array([1.0, seconds, noise, differs])
+    context = _context(Captures.of([one]), Captures.of([other]))[:, 0]
     return np.concatenate([context, cosine * context])
+
+
+def _context(ones: Captures, others: Captures) -> NDArray[np.float64]:
+    """Return the features without those of the cosine, (NUM_FEATURES / 2, num); one capture counts for all pairs."""
+    seconds = np.minimum(ones.seconds, others.seconds)
+    noise = np.maximum(ones.noise, others.noise)
+    return np.stack([np.ones_like(seconds), seconds, noise, ones.conditions != others.conditions])
 
 
 def probability(llr: float) -> float:
