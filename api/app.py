@@ -9,8 +9,25 @@ from flask_smorest import Api
 from werkzeug.routing import BaseConverter, PathConverter
 
 import api
-from api import cors, description, docs, errors, health, jobs, media, models, recordings, webhooks
+from api import (
+    cors,
+    description,
+    docs,
+    enrolments,
+    errors,
+    health,
+    identities,
+    jobs,
+    ledger,
+    media,
+    models,
+    recordings,
+    verifications,
+    webhooks,
+)
+from api.dialects import spaces
 from api.errors import LengthRequired
+from api.schemas.base import REFERENCE_PATTERN
 from api.services import Services
 from shared import __version__
 from shared.dialects.pyannoteai.outputs import Error
@@ -19,11 +36,15 @@ from shared.dialects.pyannoteai.outputs import Error
 BLUEPRINTS = (
     health.blueprint,
     recordings.blueprint,
+    enrolments.blueprint,
+    verifications.blueprint,
+    identities.blueprint,
     jobs.blueprint,
     jobs.cursor_blueprint,
     media.blueprint,
     media.signed_blueprint,
     models.blueprint,
+    ledger.blueprint,
     webhooks.blueprint,
     health.probes,
     docs.blueprint,
@@ -55,11 +76,12 @@ def create_app(services: Services) -> Flask:
     app.before_request(_refuse_chunked_json)
     cors.register(app, services.settings)
     app.after_request(_close_request)
-    app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter}
+    app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter, "reference": ReferenceConverter}
     for path in ("/", "/docs/"):
         app.add_url_rule(path, f"lead to docs from {path}", lambda: redirect(url_for("docs.get_docs")))
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
     docs.prepare(app)
+    spaces.register(app, services)
     return app
 
 
@@ -67,6 +89,12 @@ class JobIdConverter(BaseConverter):
     """Converter of job ids in paths: UUIDs only, so that no other key can be named."""
 
     regex = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class ReferenceConverter(BaseConverter):
+    """Converter of ids and handles of records in paths."""
+
+    regex = REFERENCE_PATTERN.strip("^$")
 
 
 class MediaKeyConverter(PathConverter):
@@ -86,6 +114,7 @@ class _TimbreApi(Api):
         self.ma_plugin.converter.add_attribute_function(description.ecma_pattern)
         self.register_converter(JobIdConverter, lambda _: {"type": "string", "format": "uuid"})
         self.register_converter(MediaKeyConverter, lambda _: {"type": "string"})
+        self.register_converter(ReferenceConverter, lambda _: {"type": "string", "pattern": REFERENCE_PATTERN})
         for blueprint in BLUEPRINTS:
             self.register_blueprint(blueprint)
         self.spec.options["webhooks"] = description.webhooks(self.spec)
@@ -107,7 +136,8 @@ def _open_request() -> None:
 
 def _refuse_chunked_json() -> None:
     """A chunked body has no length to judge, and would be cut at the limit without a word."""
-    if request.method == "POST" and "Transfer-Encoding" in request.headers:
+    is_json = request.method in ("POST", "PATCH") and not spaces.takes_audio(request)
+    if is_json and "Transfer-Encoding" in request.headers:
         raise LengthRequired("Send the JSON body with a Content-Length, not chunked.")
 
 

@@ -9,6 +9,7 @@ from flask_smorest import Blueprint
 from api.errors import RateLimited, RequestParser, Unauthorized
 from api.rates import Standing
 from api.services import services
+from shared.domain.keys import Client
 
 
 def authenticate() -> None:
@@ -19,8 +20,17 @@ def authenticate() -> None:
     Unauthorized
         The header is missing, or its key is unknown; the answer is the same.
     """
+    admit(services().clients.authenticate(bearer()))
+
+
+def bearer() -> str:
+    """Return the request's key or token; empty where there is none."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    client = services().clients.authenticate(key.strip()) if scheme.lower() == "bearer" else None
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def admit(client: Client | None) -> None:
+    """Set `g.client`; raises Unauthorized for None."""
     if client is None:
         raise Unauthorized("Send a valid API key: 'Authorization: Bearer sk_...'.")
     g.client = client

@@ -134,7 +134,8 @@ class Operations(BasePlugin):
             answer["headers"] = _header_refs(_COUNTED if counted else ()) | answer.get("headers", {})
             self._add_examples(answer, shown)
         if output := operation.pop("output", None):
-            answers[200]["links"] = _job_link(output)
+            # An answer of work that needed no job has a lower status.
+            answers[max(answers)]["links"] = _job_link(output)
         return answers
 
     def _add_examples(self, body_of: Json, shown: Iterable[str] = ()) -> None:
@@ -170,7 +171,7 @@ def _inherent_errors(
         yield Unavailable
     if rule.arguments:
         yield NotFound
-    if method == "post":
+    if method in ("post", "patch"):
         yield LengthRequired
     if "application/json" in operation.get("requestBody", {}).get("content", {}):
         yield UnsupportedMediaType

@@ -25,7 +25,7 @@ _SCRIPT = (_TEMPLATES / "docs.js").read_text()
 #: Names of what is made once, in the application's extensions.
 _OPENAPI = "timbre openapi"
 _PAGE = "timbre docs"
-_METHODS = ("get", "post", "put", "delete")
+_METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def _source(text: str) -> str:

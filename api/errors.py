@@ -1,11 +1,12 @@
 """Errors as HTTP: those that only HTTP knows, one table of statuses, one envelope."""
 
 import json
+import re
 from functools import cache
 from typing import Any
 
 import structlog
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, request
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData, ParseException
 from marshmallow import RAISE, Schema
 from redis.exceptions import RedisError
@@ -14,22 +15,30 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
+from shared.dialects import spaces
 from shared.dialects.pyannoteai import PyannoteAi
 from shared.domain.errors import (
+    ConsentRequired,
     DeliveryPending,
+    EnrolAgain,
+    HandleTaken,
     IdempotencyMismatch,
     InternalError,
     JobEnded,
     JobQuotaExceeded,
     MediaQuotaExceeded,
+    NotEnrolled,
     NotFound,
     NoWebhook,
     RequestError,
     ResultGone,
+    SampleUnfit,
     SecretRotating,
     TimbreError,
+    TooFewSamples,
     TooManyJobs,
     Unavailable,
+    WrongState,
 )
 
 log = structlog.get_logger()
@@ -106,20 +115,28 @@ STATUS: dict[type[RequestError], int] = {
     JobEnded: 409,
     DeliveryPending: 409,
     SecretRotating: 409,
+    HandleTaken: 409,
+    WrongState: 409,
+    TooFewSamples: 409,
+    NotEnrolled: 409,
+    EnrolAgain: 409,
     ResultGone: 410,
     LengthRequired: 411,
     RequestTooLarge: 413,
     UnsupportedMediaType: 415,
     RangeNotSatisfiable: 416,
     IdempotencyMismatch: 422,
+    SampleUnfit: 422,
+    ConsentRequired: 422,
     RateLimited: 429,
     TooManyJobs: 429,
     JobQuotaExceeded: 429,
     MediaQuotaExceeded: 429,
     Unavailable: 503,
 }
-#: Every address speaks this one so far.
 _DIALECT = PyannoteAi("hex")
+#: Paths that speak the spaces API, whether there is something or not.
+_OF_SPACES = re.compile(r"/v1/(spaces|user|orgs|records|auth)(/|$)|/audiointel/")
 #: Errors that the framework itself raises, by status.
 _FRAMEWORK: dict[int, tuple[type[RequestError], str]] = {
     404: (NotFound, "There is nothing at this address."),
@@ -204,13 +221,14 @@ def _answer_bug(error: Exception) -> Response:
 
 
 def _envelope(error: TimbreError, status: int) -> Response:
-    response = jsonify(body(error, g.request_id))
+    of_spaces = _OF_SPACES.match(request.path)
+    response = jsonify(spaces.error(error, g.request_id) if of_spaces else body(error, g.request_id))
     response.status_code = status
     return response
 
 
 def body(error: TimbreError, request_id: str) -> dict[str, Any]:
-    """Return the body of an error answer, in the dialect of the address."""
+    """Return the body of an error answer, in Timbre's own dialect."""
     fields = error.errors if isinstance(error, InvalidRequest) else ()
     return _DIALECT.error(error, request_id, fields)
 

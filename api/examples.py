@@ -25,6 +25,17 @@ _SHARED: Mapping[str, tuple[Any, ...]] = {
     "url": ("media://voice.wav",),
     "key": ("voice.wav",),
     "token": ("SIGNED_TOKEN",),
+    "identity": ("ada",),
+    "sample": ("first-call",),
+    "enrolment": ("main",),
+    "verification": (EXAMPLE_ID,),
+    "space": ("default",),
+    "reference": ("contract 17",),
+    "text": ("Recognise me by my voice when I call.",),
+    "consentBasis": ("contract with each customer",),
+    "keepRecordingsSeconds": (2_592_000,),
+    "keyId": ("3f1c0a9e72b4",),
+    "requestId": (EXAMPLE_ID,),
     "field": ("url",),
     "message": ("Missing data for required field.",),
     # Shortened: a whole one has more than a thousand characters.
@@ -127,6 +138,9 @@ def example(schema: Json, schemas: Json, name: str = "") -> Any:
 
 
 def _from_type(schema: Json, schemas: Json, name: str) -> Any:
+    if "anyOf" in schema:
+        # Null is the other of two.
+        return example(schema["anyOf"][0], schemas, name)
     kind = _types(schema)[0]
     if kind == "object":
         required = schema.get("required", ())

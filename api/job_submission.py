@@ -2,7 +2,7 @@
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,16 @@ from api.errors import InvalidRequest
 from api.services import services
 from shared.domain.addresses import HOST_REFUSED, HTTP_REFUSED, PORT_REFUSED
 from shared.domain.commands import Command, Identify, Verify
-from shared.domain.errors import IdempotencyMismatch, InvalidVoiceprint, JobQuotaExceeded, TooManyJobs
-from shared.domain.jobs import IdempotencyKey, JobSubmission, Webhook
-from shared.domain.models import ListedModel
+from shared.domain.errors import (
+    IdempotencyMismatch,
+    InvalidVoiceprint,
+    JobQuotaExceeded,
+    TimbreError,
+    TooManyJobs,
+)
+from shared.domain.jobs import IdempotencyKey, Job, JobSubmission, Webhook
 from shared.domain.sources import S3Url, Source
+from shared.domain.voiceprints import Voiceprint
 
 _MAX_KEY_LENGTH = 255
 _KEY_HEADER = {
@@ -26,8 +32,10 @@ _KEY_HEADER = {
     "schema": {"type": "string", "minLength": 1, "maxLength": _MAX_KEY_LENGTH},
 }
 
-#: Decorates the views that end in `submit`, which reads a header and has errors of its own.
-submits_job = Blueprint.doc(parameters=[_KEY_HEADER], errors=(IdempotencyMismatch, TooManyJobs, JobQuotaExceeded))
+
+def submits_job(*errors: type[TimbreError]) -> Callable[[Any], Any]:
+    """Decorate a view that makes a job, which reads a header and has errors of its own beside `errors`."""
+    return Blueprint.doc(parameters=[_KEY_HEADER], errors=(IdempotencyMismatch, TooManyJobs, JobQuotaExceeded, *errors))
 
 
 def submit(submission: JobSubmission) -> dict[str, Any]:
@@ -37,14 +45,34 @@ def submit(submission: JobSubmission) -> dict[str, Any]:
     ------
     InvalidRequest, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
     """
+    return accepted(services().jobs.submit(g.client.id, checked(submission)), submission)
+
+
+def accepted(job: Job, submission: JobSubmission) -> dict[str, Any]:
+    """Return the answer to a request that made a job."""
+    return {"id": job.id, "status": job.status, "warning": submission.warning}
+
+
+def checked(submission: JobSubmission) -> JobSubmission:
+    """Return a submission with its idempotency key and its client's weight, once it may be granted.
+
+    What a key was used for stays as it was answered, whatever the service has been set up to since.
+
+    Raises
+    ------
+    InvalidRequest, IdempotencyMismatch
+    """
     key = _idempotency_key()
-    # What a key was used for stays as it was answered, whatever the service has been set up to since.
-    if not (key and services().jobs.repeats(g.client.id, key)):
+    if not services().jobs.recall(g.client.id, key):
         _require_allowed_webhook(submission.webhook)
         _require_listed_bucket(submission.command.source)
         _require_served_model(submission.command)
-    job = services().jobs.submit(g.client.id, replace(submission, idempotency_key=key, weight=g.client.weight))
-    return {"id": job.id, "status": job.status, "warning": submission.warning}
+    return replace(submission, idempotency_key=key, weight=g.client.weight)
+
+
+def recalled() -> str | None:
+    """Return the id of the job that the request's idempotency key made before; raises IdempotencyMismatch."""
+    return services().jobs.recall(g.client.id, _idempotency_key())
 
 
 def _require_allowed_webhook(webhook: Webhook | None) -> None:
@@ -69,7 +97,7 @@ def _is_literal(host: str) -> bool:
         return False
 
 
-def _require_listed_bucket(source: Source) -> None:
+def _require_listed_bucket(source: Source | None) -> None:
     if isinstance(source, S3Url) and source.bucket not in services().settings.source_buckets():
         raise InvalidRequest(
             ("url", f"Bucket {source.bucket} is not one that this service reads; send a presigned address.")
@@ -78,27 +106,37 @@ def _require_listed_bucket(source: Source) -> None:
 
 def _require_served_model(command: Command) -> None:
     """Refuse a model that no worker runs, and voiceprints of another, as far as workers have said which they run."""
-    served = [model for model in services().models.recent() if model.default and model.installed]
-    if served:
-        wrong = [*_wrong_model(command, served), *_wrong_voiceprints(command, served)]
-        if wrong:
-            raise InvalidRequest(*wrong)
+    wrong = [*_wrong_model(command), *_wrong_voiceprints(command)]
+    if wrong:
+        raise InvalidRequest(*wrong)
 
 
-def _wrong_model(command: Command, served: list[ListedModel]) -> Iterator[tuple[str, str]]:
+def _wrong_model(command: Command) -> Iterator[tuple[str, str]]:
+    served = services().models_served()
     names = {name for model in served for name in (model.handle, model.model_id)}
-    if command.model is not None and command.model not in names:
+    if served and command.model is not None and command.model not in names:
         listed = ", ".join(model.handle for model in served)
         yield "model", f"Model {command.model} is not served here; leave it out, or take one of: {listed}."
 
 
-def _wrong_voiceprints(command: Command, served: list[ListedModel]) -> Iterator[tuple[str, str]]:
-    given = []
+def _wrong_voiceprints(command: Command) -> Iterator[tuple[str, str]]:
     if isinstance(command, Identify):
         items = enumerate(command.voiceprints.items())
-        given = [(f"voiceprints.{i}.voiceprint", f"Label {label!r}: ", one) for i, (label, one) in items]
+        yield from wrong_voiceprints(
+            (f"voiceprints.{i}.voiceprint", f"Label {label!r}: ", one) for i, (label, one) in items
+        )
     elif isinstance(command, Verify):
-        given = [("voiceprint", "", command.voiceprint)]
+        yield from wrong_voiceprints([("voiceprint", "", command.voiceprint)])
+
+
+def wrong_voiceprints(given: Iterable[tuple[str, str, Voiceprint]]) -> Iterator[tuple[str, str]]:
+    """Yield (field, message) of each voiceprint of a model that is not served, as far as workers tell.
+
+    Parameters
+    ----------
+    given : (field, words before the message, voiceprint) of each.
+    """
+    served = services().models_served()
     for field, whose, voiceprint in given:
         try:
             for model in served:
@@ -117,5 +155,7 @@ def _idempotency_key() -> IdempotencyKey | None:
         key = key[1:-1]
     if not 0 < len(key) <= _MAX_KEY_LENGTH or not key.isprintable():
         raise InvalidRequest(("Idempotency-Key", f"Must have 1 to {_MAX_KEY_LENGTH} printable characters."))
-    asked = request.path.encode() + b"\n" + request.get_data()
+    # Without a query it is what an earlier release made of the request.
+    query = b"?" + request.query_string if request.query_string else b""
+    asked = request.path.encode() + query + b"\n" + request.get_data()
     return IdempotencyKey(key, hashlib.sha256(asked).hexdigest())

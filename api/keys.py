@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy.exc import DatabaseError
 
+from api.client_removal import ClientRemoval
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
-from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, UnknownNameError
+from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, Unavailable, UnknownNameError
 from shared.domain.keys import MAX_OVERLAP_S, MAX_WEIGHT
 from shared.settings import Settings, write_private
 
@@ -50,11 +52,13 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (SettingsError, UnknownNameError, KeyEndedError, SecretRotating) as error:
+        except (SettingsError, UnknownNameError, KeyEndedError, SecretRotating, Unavailable) as error:
             raise click.ClickException(str(error)) from error
         except BrokenPipeError:
             # The reader is gone, which click handles.
             raise
+        except RedisError as error:
+            raise click.ClickException(f"Redis cannot be reached (TIMBRE_REDIS_URL): {error}") from error
         except (OSError, DatabaseError) as error:
             raise click.ClickException(unusable(error)) from error
 
@@ -126,6 +130,13 @@ def revoke(administration: Administration, key_id: str) -> None:
 def revoke_client(administration: Administration, name: str) -> None:
     """End the client NAME and all its keys; the API notices within 5 s. `create` brings it back."""
     administration.revoke_client(name)
+
+
+@main.command()
+@click.argument("name")
+def delete_client(name: str) -> None:
+    """Delete the client NAME with all that is kept for it, and print a receipt. It cannot be brought back."""
+    click.echo(ClientRemoval.from_settings(Settings.from_env()).remove(name))
 
 
 @main.command()

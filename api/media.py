@@ -111,12 +111,12 @@ def put_media(token: str) -> Response:
     """Store the body of the request, a bare file, under the name that its signed address stands for."""
     client_id, key = services().signed_media.read("upload", token)
     count(client_id)
-    _require_bare_file()
+    require_bare_file()
     limit = services().settings.max_upload_bytes()
     announced = request.content_length or 0
     if announced > limit:
         raise _too_large(limit)
-    services().jobs.save_media(client_id, key, _limited_body(limit), announced)
+    services().jobs.save_media(client_id, key, received_body(limit), announced)
     return Response(status=200)
 
 
@@ -158,7 +158,8 @@ def _asks_for_a_part(wanted: Range | None, size: int) -> bool:
     return start >= -size
 
 
-def _require_bare_file() -> None:
+def require_bare_file() -> None:
+    """Refuse a form and a compressed body; raises UnsupportedMediaType."""
     if request.mimetype == _FORM:
         raise _form()
     if coding := compression(request.content_encoding or ""):
@@ -178,8 +179,13 @@ def _too_large(limit: int) -> RequestTooLarge:
     return RequestTooLarge(f"The file is larger than {limit} bytes.")
 
 
-def _limited_body(limit: int) -> Iterator[bytes]:
-    """Yield the request's body, no form, counting: the framework cuts a chunked body at its limit without a word."""
+def received_body(limit: int) -> Iterator[bytes]:
+    """Yield the request's body, no form, counting: the framework cuts a chunked body at its limit without a word.
+
+    Raises
+    ------
+    InvalidRequest, RequestTooLarge, UnsupportedMediaType
+    """
     request.max_content_length = limit + 1
     received = 0
     while chunk := request.stream.read(_CHUNK_BYTES):

@@ -98,12 +98,14 @@ def _curl(call: Call) -> str:
     lines = [f"curl {shlex.quote(call.url)}"]
     if call.guarded:
         lines.append('-H "Authorization: Bearer $SERVICE_KEY"')
+    # With a file curl sends a PUT, with JSON a POST.
+    usual = "PUT" if call.uploads else "GET" if call.body is None else "POST"
+    if call.method != usual:
+        lines.append(f"-X {call.method}")
     if call.body is not None:
         lines.append(f"--json {shlex.quote(json_text(call.body))}")
     elif call.uploads:
         lines.append(f"-T {_UPLOAD}")
-    elif call.method != "GET":
-        lines.append(f"-X {call.method}")
     if call.downloads:
         lines.append(f"-o {_DOWNLOAD}")
     return " \\\n  ".join(lines)

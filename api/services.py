@@ -10,7 +10,7 @@ from api.addresses import ServedAddresses
 from api.rates import RateLimits
 from api.waits import Waits
 from shared.adapters.celery_queue import CeleryQueue, celery_app
-from shared.adapters.media import open_bucket, open_folder
+from shared.adapters.media import open_bucket, open_folder, open_recordings
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_jobs import open_jobs
@@ -18,10 +18,18 @@ from shared.adapters.redis_models import RedisModels
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
+from shared.adapters.sql.enrolments import SqlEnrolments
+from shared.adapters.sql.spaces import SqlSpaces
+from shared.adapters.sql.verifications import SqlVerifications
 from shared.dialects import speak
+from shared.domain.enrolling import pool_parts
+from shared.domain.models import ListedModel
+from shared.enrolment_service import EnrolmentService
+from shared.identity_service import IdentityService
 from shared.job_service import JobService
 from shared.ports import MediaAddresses
 from shared.settings import Settings
+from shared.verification_service import VerificationService
 
 #: A revoked key is refused after this many seconds at the latest; until then its client is not looked up again.
 REVOKED_WITHIN_S = 5.0
@@ -37,6 +45,9 @@ class Services:
     redis: Redis
     engine: Engine
     jobs: JobService
+    identities: IdentityService
+    enrolments: EnrolmentService
+    verifications: VerificationService
     waits: Waits
     clients: SqlClients
     models: RedisModels
@@ -61,14 +72,38 @@ class Services:
             media=bucket or open_folder(settings),
             dialects=speak(settings.webhook_signature_encoding),
         )
+        models = RedisModels(redis, ttl_s=2 * settings.lease_s)
+        enrolment_store = SqlEnrolments(engine, secret)
+        identities = IdentityService(
+            store=SqlSpaces(engine, secret),
+            recordings=open_recordings(settings, enrolment_store.recording_key),
+            jobs=jobs,
+            consent_required=settings.require_consent,
+        )
+        enrolments = EnrolmentService(
+            store=enrolment_store,
+            identities=identities,
+            jobs=jobs,
+            # Which voiceprints are unlike the others only a calibrated model can tell.
+            pool=lambda parts: pool_parts(parts, None),
+        )
+        verifications = VerificationService(
+            store=SqlVerifications(engine, secret),
+            enrolments=enrolments,
+            jobs=jobs,
+            served_models=lambda: [model.model_id for model in _served(models)],
+        )
         return cls(
             settings=settings,
             redis=redis,
             engine=engine,
             jobs=jobs,
+            identities=identities,
+            enrolments=enrolments,
+            verifications=verifications,
             waits=Waits(jobs, settings.api_threads, settings.wait_share),
             clients=clients,
-            models=RedisModels(redis, ttl_s=2 * settings.lease_s),
+            models=models,
             rates=RateLimits(
                 # Counting must not use up the patience that the request itself may need.
                 connect(settings.redis_url, retries=0, try_s=RATES_TRY_S),
@@ -78,6 +113,14 @@ class Services:
             addresses=bucket or signed_media,
             signed_media=signed_media,
         )
+
+    def models_served(self) -> list[ListedModel]:
+        """Return the models that workers make voiceprints with, as far as they have said so."""
+        return _served(self.models)
+
+
+def _served(models: RedisModels) -> list[ListedModel]:
+    return [model for model in models.recent() if model.default and model.installed]
 
 
 def services() -> Services:

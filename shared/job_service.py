@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from shared.domain.errors import (
     JobFailure,
     MediaNotFound,
     NotFound,
+    Unavailable,
     WorkerLost,
 )
 from shared.domain.jobs import (
@@ -36,8 +38,9 @@ from shared.domain.jobs import (
     UnfinishedJob,
     new_job_id,
 )
-from shared.domain.media import MediaPage
+from shared.domain.media import MediaPage, job_upload
 from shared.domain.results import Result
+from shared.domain.sources import MediaUrl
 from shared.ports import DeliveryStore, JobStore, MediaStore, Queue
 
 log = structlog.get_logger()
@@ -56,24 +59,52 @@ class JobService:
     media: MediaStore
     dialects: Dialects
 
-    def submit(self, client_id: str, submission: JobSubmission) -> Job:
-        """Store a job, then ring for a worker.
+    def submit(self, client_id: str, submission: JobSubmission, job_id: str | None = None) -> Job:
+        """Store a job, then ring for a worker; under an idempotency key used before, return the job it made then.
 
         The record comes first: once it stands, a lost doorbell only costs time, since the reaper rings again.
+
+        Parameters
+        ----------
+        job_id : its id, where records name it already; by default a new one.
 
         Raises
         ------
         IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
         """
-        job_id = new_job_id()
+        job_id = job_id or new_job_id()
         job = self.jobs.create(job_id, client_id, submission)
         if job.id == job_id:
             self.queue.ring()
         return job
 
-    def repeats(self, client_id: str, key: IdempotencyKey) -> bool:
-        """Tell whether a client has used an idempotency key, for whatever."""
-        return self.jobs.knows(client_id, key)
+    def recall(self, client_id: str, key: IdempotencyKey | None) -> str | None:
+        """Return the id of the job that an idempotency key made; None for no key, or a new one.
+
+        Raises
+        ------
+        IdempotencyMismatch
+            The key was used for another request.
+        """
+        return self.jobs.recall(client_id, key) if key else None
+
+    def drop(self, client_id: str, job_id: str, failure: JobFailure) -> None:
+        """End a job with a failure or, where it has ended already, remove it with its result and webhook."""
+        job = self.jobs.find(client_id, job_id)
+        unended = job is not None and not job.status.terminal
+        if job and unended and self._end(UnfinishedJob(job_id=job_id, reply=job.reply), failure):
+            self._drop_upload(client_id, job_id)
+            return
+        with suppress(NotFound):
+            self.delete(client_id, job_id)
+
+    def peek(self, client_id: str, job_id: str) -> Job | None:
+        """Return a client's job; None where there is none any more, or not yet."""
+        return self.jobs.find(client_id, job_id)
+
+    def reason(self, job: Job) -> tuple[str, str]:
+        """Return code and message of a job that ended without a result."""
+        return self.dialects[job.reply.dialect].reason(job.output or "")
 
     def find(self, client_id: str, job_id: str) -> Job:
         """Return a client's job.
@@ -117,7 +148,11 @@ class JobService:
             # Its text would hold the result.
             log.error("a result could not be rendered", error=type(error).__name__)
             ending = self._ending(claim.job_id, claim.reply, InternalError())
-        return ending.status if self.jobs.finish(claim, ending) else None
+        if not self.jobs.finish(claim, ending):
+            return None
+        if claim.record.get("url") == MediaUrl(job_upload(claim.job_id)).text:
+            self._drop_upload(claim.client_id, claim.job_id)
+        return ending.status
 
     def cancel(self, client_id: str, job_id: str) -> Job:
         """Cancel a client's job; its worker stops at its next heartbeat.
@@ -129,6 +164,7 @@ class JobService:
         unfinished = UnfinishedJob(job_id=job_id, reply=self.find(client_id, job_id).reply)
         if not self._end(unfinished, Canceled("The job was canceled.")):
             raise JobEnded("The job has ended already; there is nothing to cancel.")
+        self._drop_upload(client_id, job_id)
         return self.find(client_id, job_id)
 
     def delete(self, client_id: str, job_id: str, *, keep_media: bool = False) -> Receipt:
@@ -221,6 +257,13 @@ class JobService:
             self._end(job, DeadlineExceeded(_LATE))
         for _ in range(found.rings):
             self.queue.ring()
+
+    def _drop_upload(self, client_id: str, job_id: str) -> None:
+        """Remove the upload that the service made for a job; one that cannot be removed now goes in its time."""
+        try:
+            self.media.remove(client_id, job_upload(job_id))
+        except (Unavailable, OSError) as error:
+            log.warning("an upload stays until its time is over", job_id=job_id, error=type(error).__name__)
 
     def _end(self, job: UnfinishedJob, failure: JobFailure) -> bool:
         return self.jobs.end(job, self._ending(job.job_id, job.reply, failure))

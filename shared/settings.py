@@ -26,6 +26,7 @@ _PATTERNS = {
         "a postgresql:// address, or sqlite:/// and the path of a file",
     ),
     f"{PREFIX}BIND": (r".+:\d+", "HOST:PORT"),
+    f"{PREFIX}STREAM_BIND": (r".+:\d+", "HOST:PORT"),
     f"{PREFIX}PUBLIC_URL": _WEB,
     f"{PREFIX}S3_ENDPOINT_URL": _WEB,
     f"{PREFIX}S3_PUBLIC_URL": _WEB,
@@ -42,13 +43,15 @@ _CUT_SHORT = {
     f"{PREFIX}REDIS_URL": rf"rediss?://[^/?#]*((?!{_QUERY})[/?#]((?!{_QUERY})[^@])*|[\[\]][^/?#]*)@.*",
 }
 #: Settings that may hold a port. The database's is left to its driver, which may take several hosts.
-_WITH_PORT = {f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")}
+_WITH_PORT = {
+    f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "STREAM_BIND", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")
+}
 #: Types of settings that may be unset -> those of their values.
 _REQUIRED: dict[Any, Any] = {str | None: str, int | None: int}
 #: A worker that pauses for a moment must not lose its job.
 _LEAST = {f"{PREFIX}LEASE_S": 1}
 #: TitaNet hears ten minutes at once, see models/export.py.
-_MOST = {f"{PREFIX}MAX_AUDIO_S": 600, f"{PREFIX}WAIT_SHARE": 1}
+_MOST = {f"{PREFIX}MAX_AUDIO_S": 600, f"{PREFIX}MAX_SAMPLE_S": 600, f"{PREFIX}WAIT_SHARE": 1}
 #: Longer times are typing errors, and in milliseconds they soon exceed the integers of Redis.
 _MOST_SECONDS = 10 * 365 * 24 * 3600
 _REPOSITORY = Path(__file__).resolve().parent.parent
@@ -65,7 +68,7 @@ class Settings:
     redis_url: str = _setting(
         "Redis 7 or Valkey 8, or later: `redis://`, `rediss://` or `unix://`.", default="redis://127.0.0.1:6379/0"
     )
-    data_dir: Path = _setting("Folder of uploads, database and secret.", default=Path(".timbre"))
+    data_dir: Path = _setting("Folder of uploads, kept recordings, database and secret.", default=Path(".timbre"))
     database_url: str | None = _setting(
         "SQLAlchemy URL of clients and keys, `postgresql://...` say. Unset: SQLite in the data folder.", default=None
     )
@@ -81,6 +84,10 @@ class Settings:
     public_url: str | None = _setting(
         "The API's own address as clients see it. Unset: they must call it by the host of `TIMBRE_BIND` or as "
         "localhost, to get addresses for uploads.",
+        default=None,
+    )
+    stream_bind: str | None = _setting(
+        "Address the stream listens on, for recordings over WebSocket (api/dialects/README.md). Unset: there is none.",
         default=None,
     )
     api_processes: int = _setting(
@@ -124,6 +131,10 @@ class Settings:
     )
     max_file_bytes: int = _setting("Largest file of a voiceprint's recording.", default=100 * 1024 * 1024)
     download_timeout_s: float = _setting("Longest download of it, in seconds of wall clock.", default=60.0)
+    max_sample_s: float = _setting(
+        "Longest recording of a sample, or to verify or search an identity with, in seconds; at most 600.",
+        default=120.0,
+    )
     max_diarize_s: float = _setting(
         "Longest recording to diarize or to identify speakers in, in seconds of decoded sound.", default=7200.0
     )
@@ -162,6 +173,16 @@ class Settings:
     media_ttl_s: int = _setting("Seconds an upload is kept.", default=36 * 3600)
     max_media_bytes: int = _setting(
         "Bytes of uploads that one client may keep, those under way included.", default=20 * 1024**3
+    )
+
+    require_consent: bool = _setting(
+        "Refuse identities without consent, in spaces without a legal basis of their own.", default=False
+    )
+    verification_ttl_s: int = _setting("Seconds a verification is kept.", default=90 * 24 * 3600)
+    usage_ttl_s: int = _setting("Seconds a usage record is kept.", default=760 * 24 * 3600)
+    audit_ttl_s: int = _setting("Seconds an entry of the audit log is kept.", default=365 * 24 * 3600)
+    search_bytes: int = _setting(
+        "Bytes of voiceprints that each worker process keeps in memory to search spaces in.", default=256 * 1024**2
     )
 
     job_deadline_s: int = _setting("Seconds after which a job that nobody finished fails.", default=3600)
@@ -222,6 +243,12 @@ class Settings:
         """Return the limits of recordings that voiceprints are made of."""
         return Limits(
             max_audio_s=self.max_audio_s, max_bytes=self.max_file_bytes, download_timeout_s=self.download_timeout_s
+        )
+
+    def sample_limits(self) -> Limits:
+        """Return the limits of recordings of identities."""
+        return Limits(
+            max_audio_s=self.max_sample_s, max_bytes=self.max_file_bytes, download_timeout_s=self.download_timeout_s
         )
 
     def diarize_limits(self) -> Limits:

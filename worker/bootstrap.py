@@ -8,7 +8,7 @@ from models import registry
 from models.runtime import require_device
 from models.vad import SileroVad
 from shared.adapters.celery_queue import CeleryQueue, celery_app
-from shared.adapters.media import open_media, open_sources
+from shared.adapters.media import open_media, open_recordings, open_sources
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_file import RedisFile
@@ -17,15 +17,26 @@ from shared.adapters.redis_models import RedisModels
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_migrated
+from shared.adapters.sql.enrolments import SqlEnrolments
+from shared.adapters.sql.spaces import SqlSpaces
+from shared.adapters.sql.verifications import SqlVerifications
 from shared.dialects import speak
 from shared.domain.models import ModelCard
+from shared.identity_service import IdentityService
 from shared.job_service import JobService
 from shared.ports import MediaStore
+from shared.retention import Retention
 from shared.settings import Settings
 from worker.egress import Egress
+from worker.jobs.enrolments import EnrolmentHandlers
+from worker.jobs.galleries import Galleries
 from worker.jobs.handlers import Handlers
 from worker.jobs.heartbeat import Hand
 from worker.jobs.runner import Runner
+from worker.jobs.searches import SearchHandlers
+from worker.jobs.sources import SourceReader
+from worker.jobs.stores import IdentityStores
+from worker.jobs.verifications import VerificationHandlers
 from worker.recordings.decoder import ProcessDecoder
 from worker.recordings.fetch import SourceFetcher
 from worker.voices.voiceprint import Nets
@@ -111,6 +122,51 @@ def _card(settings: Settings) -> ModelCard:
     return registry.installed_card(settings.model, weights) if settings.model else registry.default_card(weights)
 
 
+def make_stores(settings: Settings) -> IdentityStores:
+    """Return the stores of lasting identities, whose database the API has migrated."""
+    engine = open_migrated(settings.sql_url())
+    secret = settings.secret_bytes()
+    enrolments = SqlEnrolments(engine, secret)
+    return IdentityStores(
+        spaces=SqlSpaces(engine, secret),
+        enrolments=enrolments,
+        verifications=SqlVerifications(engine, secret),
+        recordings=open_recordings(settings, enrolments.recording_key),
+    )
+
+
+def make_retention(settings: Settings, service: JobService) -> Retention:
+    """Return the housekeeping of lasting identities."""
+    stores = make_stores(settings)
+    return Retention(
+        identities=IdentityService(store=stores.spaces, recordings=stores.recordings, jobs=service),
+        enrolments=stores.enrolments,
+        verifications=stores.verifications,
+        recordings=stores.recordings,
+        jobs=service,
+        verification_ttl_s=settings.verification_ttl_s,
+        usage_ttl_s=settings.usage_ttl_s,
+        audit_ttl_s=settings.audit_ttl_s,
+        job_ttl_s=settings.job_deadline_s + settings.result_ttl_s,
+    )
+
+
+def make_handlers(settings: Settings, reader: SourceReader, nets: Nets, stores: IdentityStores) -> Handlers:
+    """Return the handlers of all commands."""
+    limits = settings.sample_limits()
+    galleries = Galleries(stores.enrolments, nets.embedder.card, settings.search_bytes)
+    return Handlers(
+        reader=reader,
+        nets=nets,
+        voiceprint_limits=settings.voiceprint_limits(),
+        diarize_limits=settings.diarize_limits(),
+        stores=stores,
+        enrolments=EnrolmentHandlers(reader=reader, nets=nets, limits=limits, stores=stores),
+        verifications=VerificationHandlers(reader=reader, nets=nets, limits=limits, stores=stores),
+        searches=SearchHandlers(reader=reader, nets=nets, limits=limits, stores=stores, galleries=galleries),
+    )
+
+
 def make_runner(
     settings: Settings, hand: Hand, *, stopping: Callable[[], bool], handing_back: Callable[[], bool]
 ) -> Runner:
@@ -119,13 +175,8 @@ def make_runner(
     # It gets ready while the networks are loaded.
     decoder.start()
     service = make_service(settings)
-    handlers = Handlers(
-        fetcher=make_fetcher(settings, service.media),
-        decoder=decoder,
-        nets=make_nets(settings),
-        voiceprint_limits=settings.voiceprint_limits(),
-        diarize_limits=settings.diarize_limits(),
-    )
+    reader = SourceReader(fetcher=make_fetcher(settings, service.media), decoder=decoder)
+    handlers = make_handlers(settings, reader, make_nets(settings), make_stores(settings))
     return Runner(
         service=service,
         handle=handlers.handle,

@@ -17,7 +17,7 @@ from shared.domain.delivery import SENDERS, Delivery, Senders
 from shared.domain.errors import SealBroken
 from shared.ports import DeliveryStore
 from shared.settings import Settings
-from worker.bootstrap import make_deliverer, make_forgetting, make_service
+from worker.bootstrap import make_deliverer, make_forgetting, make_retention, make_service
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
 from worker.webhooks.outcomes import Outcomes
@@ -152,6 +152,8 @@ def main() -> None:
         forget=make_forgetting(settings),
         mark_alive=sign.mark,
         lease_s=settings.lease_s,
+        # Not in the worker: it forks, and a lock that the database's driver holds in that moment would never open.
+        retention=make_retention(settings, service),
     )
     housekeeping.start()
     log.info("courier ready")

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from api.schemas.base import ID, Request, flag
+from api.schemas.base import ID, Named, Request, flag, handle, reference, require_one, space
 from shared.dialects.fields import Body, Choice, VoiceprintString
 from shared.dialects.pyannoteai import PyannoteAi
 from shared.dialects.pyannoteai.outputs import MAX_VOICEPRINT_LENGTH
 from shared.domain.addresses import HttpUrl, InvalidAddress
-from shared.domain.commands import Command, CreateVoiceprint, Diarize, Identify, Verify
-from shared.domain.jobs import JobSubmission, Status, Webhook
+from shared.domain.commands import Command, CreateVoiceprint, Diarize, Identify, Verify, VerifyIdentity
+from shared.domain.jobs import JobSubmission, Status, Webhook, new_job_id
 from shared.domain.sources import parse_source
 from shared.domain.verification import OperatingPoint
 
@@ -25,6 +25,8 @@ _LONGEST_URL = 4096
 _LONGEST_LABEL = 100
 #: Voiceprints of one request.
 MAX_VOICEPRINTS = 50
+#: Example of a voiceprint; a whole one has more than a thousand characters.
+SHORTENED = "VE1CUgEGZ2UyZUAxAAE..."
 #: Numbers of speakers that clients give are cut to this: a result grows with speakers times turns.
 _MOST_SPEAKERS = 100
 #: How many unknown fields a warning names, and how much of each name.
@@ -60,10 +62,12 @@ def _webhook_url(text: str) -> HttpUrl:
         raise InvalidAddress("Must be an https:// address in ASCII without user name or password.") from None
 
 
-def _voiceprint() -> VoiceprintString:
+def voiceprint(**options: Any) -> VoiceprintString:
+    """Return the field of a voiceprint string."""
     text = "The string that a voiceprint job returned."
     size = {"minLength": 1, "maxLength": MAX_VOICEPRINT_LENGTH}
-    return VoiceprintString(MAX_VOICEPRINT_LENGTH, required=True, metadata={"description": text, **size})
+    metadata = {"description": text, **size, "examples": [SHORTENED]}
+    return VoiceprintString(MAX_VOICEPRINT_LENGTH, metadata=metadata, **options)
 
 
 class _WholeNumber(fields.Integer):
@@ -73,7 +77,7 @@ class _WholeNumber(fields.Integer):
         return super()._validated(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
-class _ShortList(fields.List[Any]):
+class ShortList(fields.List[Any]):
     """List whose length is judged before its items are: a megabyte holds half a million of them."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
@@ -114,18 +118,22 @@ def _ignored(unknown: list[str]) -> str | None:
     return f"Unknown fields were ignored: {shown}{more}." if unknown else None
 
 
-class JobRequest(Request):
-    """Request for a job, of whatever kind."""
-
-    url = Address(
+def source(**options: Any) -> Address:
+    """Return the field of a recording's address."""
+    return Address(
         parse_source,
-        required=True,
         metadata={
             "description": "Public http(s) address of the recording, media:// for an upload, or s3://.",
             "pattern": "^([hH][tT][tT][pP][sS]?|media|s3)://",
             "examples": ["https://example.com/voice.wav"],
         },
+        **options,
     )
+
+
+class JobOptions(Request):
+    """Options of a request for a job, of whatever kind."""
+
     model = fields.String(
         allow_none=True,
         load_default=None,
@@ -141,22 +149,47 @@ class JobRequest(Request):
     webhookStatusOnly = flag("Leave the result out of the webhook; poll for it instead.")
 
     @post_load(pass_original=True)
-    def submission(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> JobSubmission:
+    def load_job(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Any:
         """Return the submission, with a warning for what was not taken literally."""
         warnings = [_ignored(sorted(set(_unknown(self, original))))]
         if data["model"] and _VENDOR_MODEL.fullmatch(data["model"]):
             warnings.append(f"Model {data['model']} is not served here; the default model is used.")
             data["model"] = None
-        return JobSubmission(
+        submission = JobSubmission(
             command=self.command(data),
             dialect=PyannoteAi.name,
             webhook=Webhook(data["webhook"], bool(data["webhookStatusOnly"])) if data["webhook"] else None,
             warning=" ".join(filter(None, warnings)) or None,
         )
+        return self.loaded(data, submission)
 
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
         raise NotImplementedError
+
+    def loaded(self, data: dict[str, Any], submission: JobSubmission) -> Any:
+        """Return what a view gets."""
+        return submission
+
+
+class RecordsJobOptions(JobOptions):
+    """Options of a request for a job on records; a view gets all fields, and the submission beside them."""
+
+    def loaded(self, data: dict[str, Any], submission: JobSubmission) -> Any:
+        """Return what a view gets."""
+        return data | {"submission": submission}
+
+
+class _Recording(Request):
+    url = source(required=True)
+
+
+class JobRequest(JobOptions, _Recording):
+    """Request for a job on a recording."""
+
+
+class RecordsJobRequest(RecordsJobOptions, _Recording):
+    """Request for a job on a recording and on records."""
 
 
 class VoiceprintRequest(JobRequest):
@@ -213,7 +246,7 @@ class LabelledVoiceprint(Request):
         ],
         metadata={"pattern": "^(?![sS][pP][eE][aA][kK][eE][rR]_)", "examples": ["Ada"]},
     )
-    voiceprint = _voiceprint()
+    voiceprint = voiceprint(required=True)
 
     def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:
         """Name the label in what is said of its voiceprint."""
@@ -245,12 +278,21 @@ class Matching(Request):
     )
 
 
-class IdentifyRequest(DiarizeRequest):
-    """Request to diarize a recording and name the speakers whose voiceprint is given."""
+class IdentifyRequest(RecordsJobOptions, DiarizeRequest):
+    """Request to diarize a recording and name the speakers: by voiceprints, identities, or all of a space."""
 
-    voiceprints = _ShortList(
-        fields.Nested(LabelledVoiceprint), required=True, validate=validate.Length(1, MAX_VOICEPRINTS)
+    voiceprints = ShortList(
+        fields.Nested(LabelledVoiceprint),
+        validate=validate.Length(1, MAX_VOICEPRINTS),
+        metadata={"examples": [[{"label": "Ada", "voiceprint": SHORTENED}]]},
     )
+    identities = ShortList(
+        reference("Id or handle."),
+        load_default=list,
+        validate=validate.Length(1, MAX_VOICEPRINTS),
+        metadata={"description": "Enrolled identities who may be heard; their handles are the labels."},
+    )
+    space = handle("Space of the identities. Without `identities`: whoever of the space is enrolled may be heard.")
     matching = fields.Nested(
         Matching,
         allow_none=True,
@@ -261,13 +303,23 @@ class IdentifyRequest(DiarizeRequest):
         },
     )
 
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def check_people(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """Refuse a request that names nobody."""
+        if not isinstance(original, dict):
+            # It was refused already.
+            return
+        if not original.keys() & {"voiceprints", "identities"} and original.get("space") is None:
+            raise ValidationError("Missing data for required field; or send `identities`, or `space`.", "voiceprints")
+
     @validates_schema
     def check_labels(self, data: dict[str, Any], **_: Any) -> None:
         """Refuse labels that come twice."""
-        found = Counter(one["label"] for one in data["voiceprints"])
+        given = data.get("voiceprints", [])
+        found = Counter(one["label"] for one in given)
         errors = {
             i: {"label": [f"Label {one['label']!r} comes {found[one['label']]} times; give each person one."]}
-            for i, one in enumerate(data["voiceprints"])
+            for i, one in enumerate(given)
             if found[one["label"]] > 1
         }
         if errors:
@@ -278,17 +330,15 @@ class IdentifyRequest(DiarizeRequest):
         matching = data["matching"] or {}
         return Identify(
             **self._options(data),
-            voiceprints={one["label"]: one["voiceprint"] for one in data["voiceprints"]},
+            voiceprints={one["label"]: one["voiceprint"] for one in data.get("voiceprints", [])},
             exclusive_matching=matching.get("exclusive") is not False,
             threshold=matching.get("threshold") or 0.0,
         )
 
 
-class VerifyRequest(JobRequest):
-    """Request to verify a recording's dominant speaker against a voiceprint."""
-
-    voiceprint = _voiceprint()
-    operatingPoint = fields.Enum(
+def operating_point() -> fields.Enum:  # type: ignore[type-arg]
+    """Return the field of an operating point."""
+    return fields.Enum(
         OperatingPoint,
         by_value=True,
         allow_none=True,
@@ -301,8 +351,41 @@ class VerifyRequest(JobRequest):
         },
     )
 
+
+def enrolment() -> Named:
+    """Return the field of the enrolment to compare with."""
+    return reference(
+        "Id or handle of the enrolment to compare with. Left out: the newest one under a model that is served.",
+        allow_none=True,
+        load_default=None,
+    )
+
+
+class VerifyRequest(RecordsJobRequest):
+    """Request to verify a recording's dominant speaker against a voiceprint, or an identity."""
+
+    voiceprint = voiceprint()
+    identity = reference("Id or handle of an enrolled identity, in place of a voiceprint.")
+    space = space()
+    enrolment = enrolment()
+    operatingPoint = operating_point()
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def check_person(self, data: dict[str, Any], original: Any, **_: Any) -> None:
+        """Refuse a request that names nobody, or two people."""
+        require_one(original, "voiceprint", "identity")
+
+    @validates_schema
+    def check_place(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse a space or an enrolment of nobody."""
+        for name in ("space", "enrolment"):
+            if data[name] is not None and "identity" not in data:
+                raise ValidationError("Goes with `identity` only.", name)
+
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
+        if "identity" in data:
+            return VerifyIdentity(source=data["url"], model=data["model"], verification=new_job_id())
         return Verify(
             source=data["url"],
             model=data["model"],

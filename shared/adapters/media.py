@@ -1,8 +1,10 @@
-"""Store of uploads, and buckets of recordings, as the settings choose them."""
+"""Stores of uploads and of kept recordings, and buckets of recordings, as the settings choose them."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from shared.adapters.dir_media import DirMedia
+from shared.adapters.recordings import DirFiles, SealedRecordings
 from shared.settings import Settings
 
 # boto3 takes half a second and 20 MB to load, and most installations never need it.
@@ -49,3 +51,17 @@ def open_sources(settings: Settings) -> "S3Sources | None":
         max_bytes=settings.max_upload_bytes(),
         scratch=settings.data_dir / "scratch",
     )
+
+
+def open_recordings(settings: Settings, key_of: Callable[[str], bytes | None]) -> SealedRecordings:
+    """Return the store of recordings that samples keep: the bucket, or else the folder.
+
+    Parameters
+    ----------
+    key_of : returns the key of a sample, see `SealedRecordings`.
+    """
+    if not settings.s3_bucket:
+        return SealedRecordings(DirFiles(settings.data_dir / "recordings"), key_of)
+    from shared.adapters.s3 import S3Recordings, s3_client
+
+    return SealedRecordings(S3Recordings(s3_client(settings), settings.s3_bucket), key_of)

@@ -180,9 +180,10 @@ class RedisJobs:
             reply=Reply(submission.dialect, content),
         )
 
-    def knows(self, client_id: str, key: IdempotencyKey) -> bool:
-        """Tell whether a client has used an idempotency key, for whatever."""
-        return bool(self._redis.exists(_idempotency(client_id, key)))
+    def recall(self, client_id: str, key: IdempotencyKey) -> str | None:
+        """Return the id of the job that a client's idempotency key made, if any; raises IdempotencyMismatch."""
+        found = self._redis.hmget(_idempotency(client_id, key), "job", "fingerprint")
+        return _same_request(found, key) if found[0] else None  # type: ignore[arg-type]
 
     def find(self, client_id: str, job_id: str) -> Job | None:
         """Return a client's job; None when unknown, expired, another's, or sealed under another server secret."""

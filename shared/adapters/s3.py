@@ -241,6 +241,38 @@ class S3Sources:
             raise Unavailable(f"Bucket {source.bucket} does not answer.") from None
 
 
+class S3Recordings:
+    """`Files` of kept recordings in a bucket: `recordings/{client}/{sample}`."""
+
+    def __init__(self, client: "S3Client", bucket: str) -> None:
+        self._s3 = client
+        self._bucket = bucket
+
+    def write(self, client_id: str, sample_id: str, sealed: bytes) -> None:
+        """Write an object; raises Unavailable."""
+        with _answered(sample_id):
+            self._s3.put_object(Bucket=self._bucket, Key=_recording(client_id, sample_id), Body=sealed)
+
+    def read(self, client_id: str, sample_id: str) -> bytes | None:
+        """Return an object; None when there is none; raises Unavailable."""
+        try:
+            with _answered(sample_id):
+                found = self._s3.get_object(Bucket=self._bucket, Key=_recording(client_id, sample_id))
+                with closing(found["Body"]) as body:
+                    return body.read()
+        except MediaNotFound:
+            return None
+
+    def remove(self, client_id: str, sample_id: str) -> None:
+        """Remove an object, if there is one; raises Unavailable."""
+        with _answered(sample_id):
+            self._s3.delete_object(Bucket=self._bucket, Key=_recording(client_id, sample_id))
+
+
+def _recording(client_id: str, sample_id: str) -> str:
+    return f"recordings/{client_id}/{sample_id}"
+
+
 def _read(client: "S3Client", bucket: str, key: str, max_bytes: int, scratch: Path) -> BinaryIO:
     """Return an object as an open file without a name, so that it is gone when the worker dies."""
     found = client.get_object(Bucket=bucket, Key=key)

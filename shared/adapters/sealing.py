@@ -12,19 +12,32 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shared.domain.errors import SealBroken
 
 _NONCE_BYTES = 12
-_KEY_BYTES = 32
+KEY_BYTES = 32
+
+
+def seal_under(key: bytes, plain: bytes, context: str) -> bytes:
+    """Return `plain` encrypted under a key of 32 bytes, readable only under the same `context`."""
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, plain, context.encode())
+
+
+def unseal_under(key: bytes, sealed: bytes, context: str) -> bytes:
+    """Return what was sealed under a key; raises SealBroken."""
+    try:
+        return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode())
+    except InvalidTag:
+        raise SealBroken from None
 
 
 class Sealer:
     """Seals small things; `purpose` keeps the keys of different uses apart (HKDF, RFC 5869)."""
 
     def __init__(self, secret: bytes, purpose: str) -> None:
-        self._aead = AESGCM(HKDF(SHA256(), 32, salt=None, info=purpose.encode()).derive(secret))
+        self._key = HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose.encode()).derive(secret)
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Return `plain` encrypted, readable only under the same `context`."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, plain, context.encode())
+        return seal_under(self._key, plain, context)
 
     def unseal(self, sealed: bytes, context: str) -> bytes:
         """Return what was sealed.
@@ -34,10 +47,7 @@ class Sealer:
         SealBroken
             It was sealed under another server secret, or for another context.
         """
-        try:
-            return self._aead.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode())
-        except InvalidTag:
-            raise SealBroken from None
+        return unseal_under(self._key, sealed, context)
 
 
 class Envelope:
@@ -51,14 +61,12 @@ class Envelope:
     def __init__(self, secret: bytes) -> None:
         self._keys = Sealer(secret, "job keys")
         self._name_key = HKDF(SHA256(), 32, salt=None, info=b"names of uploads").derive(secret)
-        self._wrapped_bytes = len(self._keys.seal(bytes(_KEY_BYTES), ""))
+        self._wrapped_bytes = len(self._keys.seal(bytes(KEY_BYTES), ""))
 
     def seal(self, text: str, context: str) -> str:
         """Return `text` sealed, in base64, readable only under the same `context`."""
-        key = os.urandom(_KEY_BYTES)
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(key).encrypt(nonce, text.encode(), context.encode())
-        return base64.b64encode(self._keys.seal(key, context) + nonce + sealed).decode()
+        key = os.urandom(KEY_BYTES)
+        return base64.b64encode(self._keys.seal(key, context) + seal_under(key, text.encode(), context)).decode()
 
     def tag(self, text: str, context: str) -> str:
         """Return the keyed hash of `text`, which tells equal ones of one `context` without telling what they are."""
@@ -74,9 +82,4 @@ class Envelope:
         """
         raw = base64.b64decode(sealed)
         key = self._keys.unseal(raw[: self._wrapped_bytes], context)
-        nonce = raw[self._wrapped_bytes :][:_NONCE_BYTES]
-        body = raw[self._wrapped_bytes + _NONCE_BYTES :]
-        try:
-            return AESGCM(key).decrypt(nonce, body, context.encode()).decode()
-        except InvalidTag:
-            raise SealBroken from None
+        return unseal_under(key, raw[self._wrapped_bytes :], context).decode()

@@ -28,6 +28,10 @@ class Dialect(ABC):
         """Render the output of a job without result as JSON text."""
 
     @abstractmethod
+    def reason(self, output: str) -> tuple[str, str]:
+        """Return code and message of an output that `failure` rendered."""
+
+    @abstractmethod
     def webhook_body(self, job_id: str, status: Status, output: str | None) -> str:
         """Render what a webhook carries, as JSON text; `output` is None where only the status was asked for."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_dump
+from marshmallow import Schema, ValidationError, fields, missing, post_dump
 
 from shared.domain.errors import InvalidVoiceprint
 from shared.domain.voiceprints import Voiceprint
@@ -14,6 +14,11 @@ from shared.domain.voiceprints import Voiceprint
 
 class Body(Schema):
     """JSON object; a field that is neither required nor nullable is left out when it has no value."""
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Return a value of what is dumped; for a path such as `identity.id` None where its first part is None."""
+        found = super().get_attribute(obj, attr, default)
+        return None if found is missing and "." in attr else found
 
     @post_dump
     def leave_out(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

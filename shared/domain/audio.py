@@ -44,6 +44,8 @@ class Track:
 
     #: Length in seconds.
     duration_s: float = 0.0
+    #: Sample rate of the file's sound, where it begins; 0 where it is not known.
+    sample_rate_hz: int = 0
     channels: Channels = Channels()
     #: Whether its channels hold different people.
     two_people: bool = False

@@ -21,24 +21,31 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Work on a recording."""
+    """Work on a recording, or on what was heard before."""
 
     kind: ClassVar[str]
     lane: ClassVar[Lane] = Lane.SHORT
-    source: Source
+    source: Source | None = None
     #: Handle of the model to use; None: whichever the worker runs.
     model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreateVoiceprint(Command):
+class RecordingCommand(Command):
+    """Work on a recording."""
+
+    source: Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateVoiceprint(RecordingCommand):
     """Make the voiceprint of a recording's dominant speaker."""
 
     kind = "voiceprint"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diarize(Command):
+class Diarize(RecordingCommand):
     """Diarize a recording, long or short: who speaks when."""
 
     kind = "diarize"
@@ -58,7 +65,11 @@ class Identify(Diarize):
 
     kind = "identify"
     #: By label.
-    voiceprints: Mapping[str, Voiceprint] = field(repr=False)
+    voiceprints: Mapping[str, Voiceprint] = field(default_factory=dict, repr=False)
+    #: Ids of enrolments by label, beside the voiceprints.
+    enrolments: Mapping[str, str] = field(default_factory=dict)
+    #: Id of a space, all of whose identities may be heard.
+    space: str | None = None
     #: Whether no two speakers may have the same label.
     exclusive_matching: bool = True
     #: Least confidence, 0 to 100, of a match.
@@ -66,7 +77,7 @@ class Identify(Diarize):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify(Command):
+class Verify(RecordingCommand):
     """Verify that a recording's dominant speaker is the person of a voiceprint."""
 
     kind = "verify"
@@ -74,14 +85,65 @@ class Verify(Command):
     operating_point: OperatingPoint = OperatingPoint.BALANCED
 
 
-def _stored_source(text: str) -> Source:
+@dataclass(frozen=True, kw_only=True)
+class AddSample(RecordingCommand):
+    """Hear a sample, and keep what identities need of it."""
+
+    kind = "sample"
+    #: Its id.
+    sample: str
+    #: Whether one that does not meet the model's requirements is refused.
+    checked: bool = True
+    #: Id of the growing enrolment that it is added to.
+    enrolment: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeEnrolment(Command):
+    """Compute the voiceprint of an enrolment from its samples."""
+
+    kind = "enrolment"
+    #: Its id.
+    enrolment: str
+    #: Whether the samples are heard again first, by a newer model.
+    anew: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyIdentity(Command):
+    """Verify that a recording, or a sample that was heard before, is of an identity."""
+
+    kind = "identity_verification"
+    #: Id of the verification, which names the enrolment and, where there is no source, the sample.
+    verification: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(RecordingCommand):
+    """Find out who of a space speaks in a recording."""
+
+    kind = "search"
+    #: Id of the space.
+    space: str
+    #: Most candidates.
+    limit: int = 5
+    #: Least confidence of a candidate, 0 to 100.
+    least_confidence: int = 50
+
+
+def _stored_source(text: str | None) -> Source | None:
+    if text is None:
+        return None
     try:
         return stored_source(text)
     except InvalidAddress as error:
         raise UrlNotAllowed(str(error)) from None
 
 
-_KINDS: dict[str, type[Command]] = {cls.kind: cls for cls in (CreateVoiceprint, Diarize, Identify, Verify)}
+_KINDS: dict[str, type[Command]] = {
+    cls.kind: cls
+    for cls in (CreateVoiceprint, Diarize, Identify, Verify, AddSample, ComputeEnrolment, VerifyIdentity, Search)
+}
 #: Fields that are not JSON as they are, and how they are read.
 _READERS: dict[str, Callable[[Any], Any]] = {
     "source": _stored_source,
@@ -90,7 +152,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "operating_point": OperatingPoint,
 }
 _WRITERS: dict[str, Callable[[Any], Any]] = {
-    "source": lambda source: source.text,
+    "source": lambda source: source and source.text,
     "voiceprint": Voiceprint.encode,
     "voiceprints": lambda voiceprints: {label: one.encode() for label, one in voiceprints.items()},
 }

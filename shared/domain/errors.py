@@ -5,11 +5,13 @@
     |   |-- DownloadFailed, DownloadTimeout, UrlNotAllowed, MediaNotFound, FileTooLarge
     |   |-- NotAudio, AudioTooLong, NoSpeech, TooLittleSpeech
     |   |-- ModelNotAvailable, InvalidVoiceprint, NotCalibrated
+    |   |-- SampleRefused, IdentityDeleted, ModelChanged, RecordingGone
     |   |-- Canceled, DeadlineExceeded
     |   `-- WorkerLost, WorkerUnavailable, InternalError
     |-- RequestError            refuses what a client asks for; api/errors.py adds those that only HTTP knows
     |   |-- NotFound, JobEnded, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded, MediaQuotaExceeded
     |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
+    |   |-- HandleTaken, WrongState, TooFewSamples, SampleUnfit, NotEnrolled, EnrolAgain, ConsentRequired
     |   `-- Unavailable
     |-- UnknownNameError        the command line names a client or key that does not exist
     |-- KeyEndedError           the command line wants to replace a key that works no more
@@ -102,6 +104,10 @@ class TooLittleSpeech(JobFailure):
 
     code = "too_little_speech"
 
+    def __init__(self, message: str | None, net_speech_s: float) -> None:
+        super().__init__(message)
+        self.net_speech_s = net_speech_s
+
 
 class ModelNotAvailable(JobFailure):
     """The job asks for a model that this worker does not run."""
@@ -119,6 +125,41 @@ class NotCalibrated(JobFailure):
     """The request needs a confidence, and the model that runs has none."""
 
     code = "not_calibrated"
+
+
+class SampleRefused(JobFailure):
+    """The recording does not meet what the model requires of a sample, or is unlike the other samples."""
+
+    code = "sample_refused"
+
+
+class IdentityDeleted(JobFailure):
+    """The identity, sample or enrolment that the job is about was deleted."""
+
+    code = "identity_deleted"
+
+    def __init__(self) -> None:
+        super().__init__("What the job is about was deleted: the identity, its space, the enrolment or the sample.")
+
+
+class ModelChanged(JobFailure):
+    """The enrolment was made by a model that this worker does not run."""
+
+    code = "model_changed"
+
+    @classmethod
+    def of(cls, made_by: str, served: str) -> "ModelChanged":
+        """Return the error for an enrolment of one model where another is served."""
+        return cls(
+            f"The enrolment was made by {made_by}, and {served} is served here. Recompute it where its recordings are "
+            "kept (POST /v1/identities/IDENTITY/enrolments/ENROLMENT/recompute), or enrol the identity again."
+        )
+
+
+class RecordingGone(JobFailure):
+    """A sample's recording is not kept, so it cannot be heard again."""
+
+    code = "recording_gone"
 
 
 class Canceled(JobFailure):
@@ -235,6 +276,53 @@ class SecretRotating(RequestError):
 
     code = "secret_rotating"
     retryable = True
+
+
+class HandleTaken(RequestError):
+    """Another record has that handle already."""
+
+    code = "handle_taken"
+
+    @classmethod
+    def of(cls, kind: str, handle: str) -> "HandleTaken":
+        """Return the error for a record of a kind."""
+        return cls(f"The handle {handle!r} is taken by another {kind}; take another handle, or use that {kind}.")
+
+
+class WrongState(RequestError):
+    """The record is not in a state that allows this: computed already, say, or not heard yet."""
+
+    code = "wrong_state"
+
+
+class TooFewSamples(RequestError):
+    """The enrolment has fewer samples than it must have."""
+
+    code = "too_few_samples"
+
+
+class SampleUnfit(RequestError):
+    """The sample does not meet what the model requires."""
+
+    code = "sample_unfit"
+
+
+class NotEnrolled(RequestError):
+    """The identity has no computed enrolment to compare with."""
+
+    code = "not_enrolled"
+
+
+class EnrolAgain(RequestError):
+    """The identity was enrolled under a model that is not served any more."""
+
+    code = "enrol_again"
+
+
+class ConsentRequired(RequestError):
+    """The operator requires consent to be stored with each identity, and none was given."""
+
+    code = "consent_required"
 
 
 class Unavailable(RequestError):

@@ -4,10 +4,12 @@ import hashlib
 import hmac
 import secrets
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 #: Longest time that a key or a webhook secret stays valid beside its replacement, in seconds.
 MAX_OVERLAP_S = 7 * 24 * 3600
+#: Characters of a key's hash that are its id; nothing of the key itself is kept.
+ID_LENGTH = 12
 #: Most turns of a client in a round.
 MAX_WEIGHT = 100
 
@@ -20,6 +22,8 @@ class Client:
     name: str
     #: Turns that its jobs have in a round of all clients that wait.
     weight: int = 1
+    #: Id of the API key that it called with, as lists show it.
+    key_id: str = field(default="", compare=False)
 
 
 _PREFIX = "sk_"

@@ -8,6 +8,13 @@ from shared.domain.sources import MediaUrl
 
 #: Lifetime of a signed address, in seconds.
 ADDRESS_LIFE_S = 3600
+#: Beginning of the keys of uploads that the service makes itself.
+_FOR_JOBS = ".audios/"
+
+
+def job_upload(job_id: str) -> str:
+    """Return the key of the upload that the service makes for one job, and removes when the job ends."""
+    return _FOR_JOBS + job_id
 
 
 @dataclass(frozen=True)

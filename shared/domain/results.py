@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shared.domain.audio import Segment, Track
 from shared.domain.diarization import Diarization, Turn
+from shared.domain.identities import Enrolment, Heard, Name, Sample, Verification, Verified
 from shared.domain.quality import Quality
 from shared.domain.verification import Comparison, Comparisons, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
@@ -16,6 +17,8 @@ from shared.domain.voiceprints import Voiceprint
 #: Resolution of a confidence along a recording, in seconds.
 FRAME_S = 0.02
 
+_REPLAYED = "The recording is a copy of one that was heard before."
+_SKIPPED = "Not searched, since another model enrolled them: {} of the identities. Recompute them, or enrol them again."
 _UNCALIBRATED = "The model is not calibrated: its scores mean nothing but an order, so there is no confidence."
 
 
@@ -176,8 +179,107 @@ class Identification(RecordingDiarization):
         return [SpeakerMatch(speaker, self.matches[speaker], self.comparisons[speaker]) for speaker in speakers]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleResult:
+    """Sample that was heard, and the enrolment that it was added to."""
+
+    sample: Sample
+    #: None where it was added to none.
+    enrolment: Enrolment | None
+    #: Handle of the space.
+    space: str
+    timings_s: Mapping[str, float]
+
+    @property
+    def warning(self) -> str | None:
+        """Reasons to doubt the voice; None when there are none."""
+        heard = self.sample.heard.warning if self.sample.heard else None
+        return sentences(heard, self.enrolment.warning if self.enrolment else None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EnrolmentResult:
+    """Enrolment that was computed."""
+
+    enrolment: Enrolment
+    space: str
+    timings_s: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IdentityVerificationResult:
+    """Verification of a recording against an identity."""
+
+    verification: Verification
+    space: str
+    calibrated: bool
+    timings_s: Mapping[str, float]
+
+    @property
+    def verified(self) -> Verified:
+        """The result of it."""
+        assert self.verification.result is not None
+        return self.verification.result
+
+    @property
+    def decision(self) -> Literal["accept", "reject"] | None:
+        """The decision; None where the model is not calibrated."""
+        accepted = self.verified.accepted
+        if accepted is None:
+            return None
+        return "accept" if accepted else "reject"
+
+    @property
+    def warning(self) -> str | None:
+        """Reasons for which the result is shaky; None when there are none."""
+        replay = _REPLAYED if self.verified.replay else None
+        return sentences(self.verified.heard.warning, replay, None if self.calibrated else _UNCALIBRATED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Identity that may be the one who speaks."""
+
+    identity: Name
+    #: Cosine, -1 to 1.
+    score: float
+    #: 0 to 100, corrected for the number of people searched; None where the model is not calibrated.
+    confidence: int | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SearchResult:
+    """Candidates for the voice of a recording, the most likely first."""
+
+    candidates: Sequence[Candidate]
+    #: Confidence that it is nobody of them, 0 to 100; None where the model is not calibrated.
+    nobody: int | None
+    #: Identities that were compared, and those that could not be, since another model enrolled them.
+    num_searched: int
+    num_skipped: int
+    space: str
+    heard: Heard = field(repr=False)
+    calibrated: bool
+    timings_s: Mapping[str, float]
+
+    @property
+    def warning(self) -> str | None:
+        """Reasons for which the result is shaky; None when there are none."""
+        skipped = _SKIPPED.format(self.num_skipped) if self.num_skipped else None
+        return sentences(self.heard.warning, skipped, None if self.calibrated else _UNCALIBRATED)
+
+
 #: The result of each kind of job.
-Result = VoiceprintResult | RecordingDiarization | Identification | VerificationResult
+Result = (
+    VoiceprintResult
+    | RecordingDiarization
+    | Identification
+    | VerificationResult
+    | SampleResult
+    | EnrolmentResult
+    | IdentityVerificationResult
+    | SearchResult
+)
 
 
 def sentences(*found: str | None) -> str | None:

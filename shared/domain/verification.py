@@ -1,7 +1,7 @@
 """Verification: score, confidence, and a decision at a named operating point."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from shared.domain.calibration import Calibration, confidence
@@ -34,6 +34,10 @@ class Comparison:
     def confidence(self) -> int | None:
         """Return the confidence, 0 to 100; None if the model is not calibrated."""
         return None if self.llr is None else confidence(self.llr)
+
+    def less(self, discount: float) -> "Comparison":
+        """Return the comparison with a log-likelihood ratio that is smaller by `discount`."""
+        return self if self.llr is None or not discount else replace(self, llr=self.llr - discount)
 
     def accepted(self, point: OperatingPoint) -> bool | None:
         """Decide at `point`; None if the model is not calibrated, because its scores have no scale."""

@@ -17,6 +17,8 @@ from shared.settings import Settings
 _DATA = Path("tests/data")
 #: Two recordings of one person, one of another, and a conversation in which the first person speaks most.
 RECORDINGS = ("1688-142285-0005.flac", "1688-142285-0008.flac", "2609-156975-0000.flac", "conversation.flac")
+#: A recording of each of two people.
+PEOPLE = {"ann": RECORDINGS[0], "bob": RECORDINGS[2]}
 _WIDTH = 60
 #: Seconds for which the server may hold a request for a job, until the job ends; and seconds for the whole job.
 _HOLD_S = 1
@@ -29,7 +31,7 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Timbre:
-    """Client of the API, in three requests."""
+    """Client of the API."""
 
     url: str
     key: str
@@ -41,9 +43,9 @@ class Timbre:
         with urllib.request.urlopen(urllib.request.Request(address, path.read_bytes(), method="PUT")):
             return name
 
-    def submit(self, url: str) -> str:
-        """Ask for a voiceprint; returns the job's id."""
-        return str(self._post("/v1/voiceprint", {"url": url})["jobId"])
+    def submit(self, path: str, **body: str) -> str:
+        """Ask for a job; returns its id."""
+        return str(self._post(path, body)["jobId"])
 
     def job(self, job_id: str, wait_s: int = 0) -> dict[str, Any]:
         """Get a job, as soon as it has ended or `wait_s` are over."""
@@ -132,14 +134,42 @@ def compare(outputs: dict[str, dict[str, Any]]) -> None:
 
 
 def demonstrate(timbre: Timbre) -> None:
-    """Make a voiceprint of each recording and compare them."""
+    """Make a voiceprint of each recording and compare them; then enrol two people and verify a third recording."""
     outputs = {}
     for name in RECORDINGS:
         print(f"{name}: uploaded", end="", flush=True)
-        job_id = timbre.submit(timbre.upload(_DATA / name))
+        job_id = timbre.submit("/v1/voiceprint", url=timbre.upload(_DATA / name))
         outputs[name] = follow(timbre, job_id)
         print(describe(outputs[name]))
     compare(outputs)
+    enrol(timbre)
+    verify(timbre)
+
+
+def enrol(timbre: Timbre) -> None:
+    """Enrol each person by a recording."""
+    print("\nPeople, whom the service remembers:")
+    for person, name in PEOPLE.items():
+        print(f"  {person} is enrolled by {name}", end="", flush=True)
+        follow(timbre, timbre.submit("/v1/enrol", identity=person, url=f"media://{name}"))
+
+
+def verify(timbre: Timbre) -> None:
+    """Verify another recording of the first person against both.
+
+    Raises
+    ------
+    DemoError
+        A decision is wrong.
+    """
+    decisions = []
+    for person in PEOPLE:
+        print(f"  Is it {person} in {RECORDINGS[1]}?", end="", flush=True)
+        output = follow(timbre, timbre.submit("/v1/verify", identity=person, url=f"media://{RECORDINGS[1]}"))
+        print(f"    {output['decision']}, with confidence {output['confidence']} of 100")
+        decisions.append(output["decision"])
+    if decisions != ["accept", "reject"]:
+        raise DemoError("The first person should be accepted, and the second rejected.")
 
 
 def main() -> None:

@@ -251,6 +251,8 @@ class Stack:
     def _start(self) -> None:
         lock = self._undo.enter_context(_locked(self.settings.data_dir))
         require_free(self.settings.bind)
+        if self.settings.stream_bind is not None:
+            require_free(self.settings.stream_bind, "TIMBRE_STREAM_BIND")
         if self.settings.redis_url == EMBEDDED:
             # The server inherits the lock: while it outlives this process, no second one starts on its file.
             with _signals_blocked():
@@ -262,6 +264,9 @@ class Stack:
         worker = self.start_worker()
         _poll(api, lambda: _answers(f"{self.url}/readyz"), OSError)
         self.start_courier()
+        if self.settings.stream_bind is not None:
+            stream = self.start_stream()
+            _poll(stream, lambda: _answers(f"http://{self.settings.stream_bind}/healthz"), OSError)
         _poll(worker, alive_file(self.settings.data_dir, "worker", worker.pid).exists)
 
     def start_api(self) -> Process:
@@ -278,6 +283,10 @@ class Stack:
     def start_courier(self, log: str = "courier.log") -> Process:
         """Start a courier; the API must have made the database."""
         return self._spawn("courier", [sys.executable, "-m", "worker.courier"], log)
+
+    def start_stream(self) -> Process:
+        """Start the stream, which takes recordings over WebSocket."""
+        return self._spawn("stream", [sys.executable, "-m", "api.stream"], "stream.log")
 
     def _spawn(self, name: str, command: list[str], log: str) -> Process:
         # Without it numpy would add threads of its own to those of TIMBRE_INFERENCE_THREADS.
@@ -316,7 +325,7 @@ def _locked(data_dir: Path) -> IO[bytes]:
     return file
 
 
-def require_free(bind: str) -> None:
+def require_free(bind: str, setting: str = "TIMBRE_BIND") -> None:
     """Raise StackError when the address `bind`, HOST:PORT, is in use.
 
     A killed API's processes leave it within a second or so, which is waited for.
@@ -325,7 +334,7 @@ def require_free(bind: str) -> None:
     while error := _binding_error(bind):
         if time.monotonic() > ends_at:
             raise StackError(
-                f"Cannot listen on {bind}: {error}. Choose another address: TIMBRE_BIND=127.0.0.1:8001 make run"
+                f"Cannot listen on {bind}: {error}. Choose another address: {setting}=127.0.0.1:8001 make run"
             )
         time.sleep(0.1)
 

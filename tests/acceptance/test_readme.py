@@ -60,9 +60,10 @@ def test_the_two_commands_are_demo_and_run() -> None:
     assert started == ["python3 -m shared.local demo", "python3 -m shared.local run"]
 
 
-def test_the_demo_shows_who_speaks_and_that_one_person_is_more_alike_than_two() -> None:
+def test_the_demo_shows_who_speaks_and_recognises_the_right_one_of_two_people() -> None:
     shown = run(["python3", "-m", "shared.local", "demo"], dict(os.environ))
-    assert shown.count("-> succeeded") == 4
+    assert shown.count("-> succeeded") == 8
+    assert re.search(r"accept, with confidence (9\d|100) of 100\n.*\n +reject, with confidence \d of 100\n", shown)
     assert "<- dominant" in shown
     assert re.search(r"SPEAKER_01 \|.*#.*\| +\d+\.\d s  <- dominant", shown)
     scores = [float(score) for score in re.findall(r"^  (0\.\d{3})  ", shown, re.MULTILINE)]
@@ -79,6 +80,25 @@ def test_the_curl_lines_make_a_voiceprint(environment: dict[str, str]) -> None:
     output = shell("\n".join(lines), environment)
     assert '"status":"succeeded"' in output
     assert '"voiceprint":"' in output
+
+
+def test_the_curl_lines_enrol_and_verify_a_person(environment: dict[str, str]) -> None:
+    output = shell(block("README.md", "people"), environment)
+    assert output.count('"status":"succeeded"') == 2
+    assert '"decision":"accept"' in output
+
+
+def test_the_python_lines_enrol_and_verify_a_person(environment: dict[str, str]) -> None:
+    assert run([sys.executable, "-c", block("README.md", "people.py")], environment) == "accept\n"
+
+
+@pytest.mark.skipif(node_version() < _LEAST_NODE, reason=f"needs Node.js {_LEAST_NODE}")
+def test_the_javascript_lines_enrol_and_verify_a_person(environment: dict[str, str], tmp_path: Path) -> None:
+    helpers, source, _ = block("README.md", "voiceprint.mjs").partition("const source = ")
+    assert source
+    program = tmp_path / "people.mjs"
+    program.write_text(helpers + block("README.md", "people.mjs"))
+    assert run(["node", str(program)], environment) == "accept\n"
 
 
 def test_the_sdk_lines_say_who_speaks_when(environment: dict[str, str]) -> None:
@@ -101,7 +121,7 @@ def test_the_javascript_program_makes_a_voiceprint(environment: dict[str, str], 
 def receiver(secret: str, environment: dict[str, str], folder: Path) -> Iterator[Path]:
     """Run the README's receiver; yields the file that it prints to."""
     program = folder / "receiver.py"
-    program.write_text(block("README.md", "receiver.py"))
+    program.write_text(block("api/README.md", "receiver.py"))
     printed = folder / "printed"
     with printed.open("wb") as output:
         process = subprocess.Popen(
@@ -125,7 +145,7 @@ def test_the_receiver_prints_webhooks_and_refuses_forged_ones(
     port = free_port()
     environment |= {"WEBHOOK": f"http://127.0.0.1:{port}/"}
     client.upload("hello.flac", (DATA / "conversation.flac").read_bytes())
-    ask_for_secret, start, submit = block("README.md", "webhook").partition("python3 receiver.py &\n")
+    ask_for_secret, start, submit = block("api/README.md", "webhook").partition("python3 receiver.py &\n")
     assert start
     secret = shell(f"{ask_for_secret}printf %s $WEBHOOK_SECRET", environment)
     assert secret.startswith("whsec_")
@@ -140,7 +160,7 @@ def test_the_receiver_prints_webhooks_and_refuses_forged_ones(
 
 
 def test_the_settings_for_local_webhooks_allow_the_receiver() -> None:
-    line = block("README.md", "run-with-local-webhooks").strip()
+    line = block("api/README.md", "run-with-local-webhooks").strip()
     assert line.endswith(" make run")
     settings = Settings.from_env(variables(line))
     webhook = variables(block("README.md", "variables"))["WEBHOOK"]

@@ -2,8 +2,8 @@
 
 Nothing in the service knows of this. It is the real API, real workers and couriers; a job's work is a download that its
 host holds back for 100 ms, or 3 s where the job is long (and no audio, so that the job ends as `not_audio`). With
-`--real` it is real audio. What is counted comes from outside: HTTP answers, what receivers of webhooks got, and Redis's
-own append-only file.
+`--real` it is real audio, and so it always is where people are enrolled and verified. What is counted comes from
+outside: HTTP answers, what receivers of webhooks got, Redis's own append-only file, and the database's tables.
 
 The last line it prints is a JSON object of figures; it ends with status 1 when one of them misses its target.
 """
@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from shared.adapters.sql.database import open_migrated
 from shared.local.stack import Stack
 from tests.chaos.figures import (
     delay_figures,
@@ -25,6 +26,7 @@ from tests.chaos.figures import (
     job_figures,
     long_figures,
     missed,
+    person_figures,
     post_figures,
     recoveries,
     recovery_figures,
@@ -37,11 +39,14 @@ from tests.chaos.plan import Plan, say
 from tests.chaos.receivers import Mailbox, await_webhooks, receiver, silent_receiver
 from tests.chaos.storm import Storm
 from tests.chaos.submissions import Progress, Submissions
+from tests.support.books import Books
 from tests.support.ledger import Ledger, keep
 from tests.support.servers import audio_host
 from tests.support.stacks import first_client
 
 _RECEIVERS = 4
+#: Longest wait for housekeeping.
+_SETTLED_S = 120.0
 
 
 def run(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -54,7 +59,9 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         work = Work.serve(stack.enter_context(audio_host()), real=plan.real)
         service = stack.enter_context(Stack(plan.settings(folder)))
         keep(service.settings.redis_url)
-        submissions = Submissions(Orders(service, work, hooks, silent))
+        orders = Orders(service, work, hooks, silent)
+        before = orders.enrol_known()
+        submissions = Submissions(orders)
         fleet = Fleet(service, plan)
         with submissions.posting():
             Storm(plan, fleet, submissions, Progress(first_client(service), submissions)).rage()
@@ -63,13 +70,15 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         await_webhooks(mailbox, len(submissions.accepted) - hanging)
         say("looking at every job")
         seen = ends_seen(submissions.jobs())
+        books = settled_books(service)
         say("stopping")
     ledger = Ledger.read(folder / "redis")
     long_jobs = [job_id for number, job_id in submissions.accepted.items() if is_long(number)]
     return {
         "seed": plan.seed,
         "lease_s": plan.lease_s,
-        **job_figures(plan, submissions, ledger, seen),
+        **job_figures(plan, submissions, ledger, seen, before),
+        **person_figures(submissions, seen, books),
         **turn_figures(ledger),
         **long_figures(ledger, long_jobs, plan.workers * service.settings.most_long_jobs()),
         **webhook_figures(mailbox),
@@ -80,6 +89,21 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         **recovery_figures(recoveries(ledger, fleet.harms)),
         "duration_s": round(time.monotonic() - started, 1),
     }
+
+
+def settled_books(service: Stack) -> Books:
+    """Return the database's books, once no record waits for a job, or after a while.
+
+    A request that breaks off may leave a record whose job never comes; housekeeping ends it after a minute.
+    """
+    engine = open_migrated(service.settings.sql_url())
+    ends_at = time.monotonic() + _SETTLED_S
+    try:
+        while (books := Books.read(engine)).waiting and time.monotonic() < ends_at:
+            time.sleep(1.0)
+        return books
+    finally:
+        engine.dispose()
 
 
 def parse(arguments: list[str]) -> tuple[Plan, Path | None]:

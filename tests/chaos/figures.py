@@ -1,4 +1,4 @@
-"""Figures of a run, from HTTP answers, what receivers got, and Redis's own append-only file."""
+"""Figures of a run, from HTTP answers, what receivers got, Redis's own append-only file, and the database's tables."""
 
 import math
 from collections import Counter, defaultdict
@@ -9,9 +9,11 @@ from typing import Any
 from shared.adapters.redis_deliveries import PER_CLIENT
 from shared.domain.jobs import MAX_ATTEMPTS
 from tests.chaos.fleet import Harm
+from tests.chaos.orders import enrols, is_about_a_person
 from tests.chaos.plan import Plan, say
 from tests.chaos.receivers import Arrival, Mailbox
 from tests.chaos.submissions import Submissions
+from tests.support.books import Books
 from tests.support.client import Client
 from tests.support.ledger import Ledger
 
@@ -100,24 +102,75 @@ def post_figures(submissions: Submissions) -> dict[str, Any]:
     return {"answers": dict(answers), "slowest_answer_s": round(max(seconds for _, seconds in submissions.answers), 2)}
 
 
-def job_figures(plan: Plan, submissions: Submissions, ledger: Ledger, seen: dict[str, str]) -> dict[str, Any]:
-    """Count jobs, by what clients see (an end by status or code for each job) and by Redis's books."""
+def job_figures(
+    plan: Plan, submissions: Submissions, ledger: Ledger, seen: dict[str, str], before: list[str]
+) -> dict[str, Any]:
+    """Count jobs, by what clients see (an end by status or code for each job) and by Redis's books.
+
+    Jobs that were done `before` the storm do not count.
+    """
     ends = {job_id: ledger.ends(job_id) for job_id in ledger.jobs}
-    wanted = "succeeded" if plan.real else "not_audio"
     counted = Counter(seen.values())
+    otherwise = Counter(
+        seen[job_id]
+        for number, job_id in submissions.accepted.items()
+        if seen[job_id] not in (_wanted(plan, number), "worker_lost")
+    )
     lost = [job_id for job_id, end in seen.items() if end == "worker_lost"]
     return {
         "jobs": plan.jobs,
         "accepted": len(submissions.accepted),
-        "created": len(ledger.jobs),
+        "created": len(set(ledger.jobs) - set(before)),
         "terminal": len(seen) - counted["unfinished"],
         "lost": sum(not ends.get(job_id) for job_id in submissions.accepted.values()),
         "finished_twice": sum(len(end) > 1 for end in ends.values()),
         "given_up": len(lost),
         "given_up_early": sum(len(ledger.claims(job_id)) < MAX_ATTEMPTS for job_id in lost),
-        "otherwise": {what: n for what, n in counted.items() if what not in (wanted, "worker_lost")},
+        "otherwise": dict(otherwise),
         "worked_on_again": sum(len(ledger.claims(job_id)) - 1 for job_id in ledger.jobs if ledger.claims(job_id)),
     }
+
+
+def _wanted(plan: Plan, number: int) -> str:
+    return "succeeded" if plan.real or is_about_a_person(number) else "not_audio"
+
+
+def person_figures(submissions: Submissions, seen: dict[str, str], books: Books) -> dict[str, Any]:
+    """Count records of people by the database's books, which must agree with the ends that clients see.
+
+    A job's sample or verification has the job's id. What was heard or compared is counted as one use, and an enrolment
+    was computed once for each of its samples.
+    """
+    mine = {number: job_id for number, job_id in submissions.accepted.items() if is_about_a_person(number)}
+    done = {"samples": _done(books.samples, "ready"), "verifications": _done(books.verifications, "performed")}
+    uses = {"sample": done["samples"], "verification": done["verifications"]}
+    wrong_uses = sum(
+        books.uses[kind, one] != (one in those)
+        for kind, those in uses.items()
+        for one in {*those, *(record for of, record in books.uses if of == kind)}
+    )
+    enrolled = {one for grown in books.enrolments.values() for one in grown.samples}
+    missing = [
+        job_id
+        for number, job_id in mine.items()
+        if seen[job_id] == "succeeded" and job_id not in (enrolled if enrols(number) else done["verifications"])
+    ]
+    grown = [
+        books.uses["enrolment", one] == found.version == len(found.samples) for one, found in books.enrolments.items()
+    ]
+    return {
+        "about_people": len(mine),
+        "enrolled": len(enrolled),
+        "verified": len(done["verifications"]),
+        "records_lost": len(missing),
+        "records_waiting": books.waiting,
+        "uses_counted_wrong": wrong_uses,
+        "enrolments_computed_wrong": grown.count(False),
+    }
+
+
+def _done(states: dict[str, str], state: str) -> set[str]:
+    return {one for one, found in states.items() if found == state}
 
 
 def turn_figures(ledger: Ledger) -> dict[str, Any]:
@@ -221,6 +274,10 @@ def missed(figures: dict[str, Any]) -> list[str]:
         "lost": figures["lost"] == 0,
         "finished_twice": figures["finished_twice"] == 0,
         "otherwise": not figures["otherwise"],
+        "records_lost": figures["records_lost"] == 0,
+        "records_waiting": figures["records_waiting"] == 0,
+        "uses_counted_wrong": figures["uses_counted_wrong"] == 0,
+        "enrolments_computed_wrong": figures["enrolments_computed_wrong"] == 0,
         "webhook_ids_per_job": figures["webhook_ids_per_job"] == 1,
         "bodies_per_job": figures["bodies_per_job"] == 1,
         "numbers_used_twice": figures["numbers_used_twice"] == 0,

@@ -9,13 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import schemathesis
 
+from shared.domain.identities import DEFAULT_SPACE, SampleState, VerificationState
 from shared.domain.jobs import Status
-from shared.domain.quality import Capture
-from shared.domain.voiceprints import Voiceprint
 from tests.support.client import Client
+from tests.support.people import People, voice
 from tests.support.states import MODEL, States
 
 #: How many requests in ten keep what was made up for them.
@@ -26,13 +25,10 @@ _STORED = "media://voice.wav"
 
 _given = json.loads(os.environ["FUZZ"])
 _client = Client(_given["url"], _given["key"])
+_people = People(Path(_given["folder"]), _client.key)
 _states = States(_client, _given["redis_url"], Path(_given["folder"]))
 _chance, _answers = random.Random(7), Counter[str]()
-_voice = Voiceprint(
-    f"{MODEL.handle}@{MODEL.version}",
-    np.eye(1, MODEL.dimension, dtype=np.float32)[0],
-    Capture(net_speech_s=9.0, snr_db=30.0, narrowband=False),
-).encode()
+_voice = voice().encode()
 _serial = itertools.count()
 
 
@@ -64,10 +60,16 @@ def before_call(context: Any, case: Any, **kwargs: Any) -> None:
     makers = {"job_id": _job, "key": _key, "token": lambda: _token(case.method)}
     for name in set(case.path_parameters or ()) & set(makers):
         case.path_parameters[name] = makers[name]()
+    person = _person() if "identit" in case.path or _names_people(case.body) else {}
+    for name in set(case.path_parameters or ()) & set(person):
+        case.path_parameters[name] = person[name]
+    if person and "space" in (case.query or ()):
+        case.query["space"] = DEFAULT_SPACE
     if "Idempotency-Key" in (case.headers or ()):
         case.headers["Idempotency-Key"] = f"key {next(_serial)}"
     if isinstance(case.body, dict):
         _make_real(case.body, case.path)
+        _make_of_person(case.body, person)
 
 
 def _make_real(body: dict[str, Any], path: str) -> None:
@@ -83,6 +85,40 @@ def _make_real(body: dict[str, Any], path: str) -> None:
         body["voiceprint"] = _voice
     for i, named in enumerate(_dicts(body.get("voiceprints"))):
         named |= {"label": f"person {i}", "voiceprint": _voice}
+
+
+def _names_people(body: Any) -> bool:
+    return isinstance(body, dict) and bool(body.keys() & {"identity", "identities"})
+
+
+def _person() -> dict[str, str]:
+    """Return the names of a new identity, and of a sample, an enrolment and a verification of it."""
+    identity = _people.identity(f"person-{next(_serial)}")
+    sample = _people.sample(identity, state=_chance.choice([SampleState.PENDING, SampleState.READY]))
+    enrolment = _people.enrolment(identity, kept=True)
+    verification = _people.verification(enrolment, _chance.choice(list(VerificationState)))
+    return {
+        "identity": identity.handle, "sample": sample.id, "enrolment": enrolment.id, "verification": verification.id,
+    }  # fmt: skip
+
+
+def _make_of_person(body: dict[str, Any], person: dict[str, str]) -> None:
+    """Let a body name what a person has, new handles, and one of what excludes each other."""
+    if body.keys() >= {"identity", "voiceprint"} or body.keys() >= {"url", "sampleId"}:
+        body.pop("voiceprint", body.pop("sampleId", None))
+    if body.keys() >= {"samples", "voiceprints"}:
+        del body["voiceprints"]
+    for name, value in (("identity", person.get("identity")), ("sampleId", person.get("sample"))):
+        if name in body and value:
+            body[name] = value
+    body |= {"identities": [person["identity"]]} if "identities" in body and person else {}
+    body |= {"samples": "all"} if "samples" in body else {}
+    if body.get("handle"):
+        body["handle"] = f"new-{next(_serial)}"
+    if "space" in body:
+        body["space"] = None
+    if body.get("voiceprints") and "samples" not in body and "url" not in body:
+        body["voiceprints"] = [_voice]
 
 
 def _dicts(items: Any) -> list[dict[str, Any]]:

@@ -1,23 +1,27 @@
 """Real errors of every kind: each response is one that the API's description tells of."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import requests
 
 from api.errors import MethodNotAllowed
 from shared.domain.errors import RequestError, concrete_errors
+from shared.domain.identities import NewEnrolment, SampleState, VerificationState
 from shared.domain.jobs import Status
-from shared.domain.quality import Capture
-from shared.domain.voiceprints import Voiceprint
 from tests.support.apis import api
 from tests.support.client import Client, put
 from tests.support.described import Description, Operation
-from tests.support.states import MODEL, States
+from tests.support.people import OLD_MODEL, SHORT, People, voice
+from tests.support.states import States
 
 JSON = {"Content-Type": "application/json"}
 NOTHING = {"job_id": "8b0e0c4e-54b4-4f5b-9d5f-0123456789ab", "key": "never", "token": "never"}
+NOTHING |= dict.fromkeys(("identity", "sample", "enrolment", "verification"), NOTHING["job_id"])
+#: Somebody in the examples.
+ADA = {"identity": "ada", "sample": "first-call", "enrolment": "main"}
+UNKNOWN = {"identity": NOTHING["job_id"], "identities": [NOTHING["job_id"]], "space": "unknown"}
 #: Errors that follow from what an operation is, not from what it does.
 INHERENT = {
     "invalid_request", "unauthorized", "not_found", "length_required", "request_too_large", "unsupported_media_type",
@@ -56,7 +60,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(folder, redis_server):
-    limits = {"max_unfinished_jobs": 20, "max_job_bytes": 40_000, "max_media_bytes": 2000}
+    limits = {"max_job_bytes": 60_000, "max_media_bytes": 2000}
     limits |= {"max_file_bytes": 1000, "max_diarize_bytes": 1000}
     with api(folder, redis_server.url, posts_per_minute=10**6, reads_per_minute=10**6, **limits) as client:
         yield client
@@ -65,6 +69,11 @@ def client(folder, redis_server):
 @pytest.fixture(scope="module")
 def met(client):
     return Met(Description.of(client.url))
+
+
+@pytest.fixture(scope="module")
+def people(client, folder):
+    return People(folder, client.key)
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +87,17 @@ def troubles(operation):
     yield {"headers": {"Transfer-Encoding": "zip"}}
     yield {"headers": {"X": "x" * 10_000}}
     yield {"params": {one["name"]: "\n" for one in operation.parameters("query")}}
-    if operation.method in ("POST", "PUT"):
+    if operation.method in ("POST", "PUT", "PATCH"):
         yield {"data": iter([b"{}"]), "headers": JSON}
         yield {"data": b"{", "headers": JSON}
         yield {"data": b"x" * 1_200_000, "headers": JSON}
         yield {"data": b"{}", "headers": {"Content-Type": "text/plain"}}
         yield {"json": {"url": "media://never"}}
+        yield {"json": {"url": "media://never", **UNKNOWN}}
+        yield {"json": {"samples": "all"}}
+        yield {"json": {}}
+    # Changing a space makes it, so that the first removal succeeds.
+    yield from [{"params": {"space": "unknown"}}] * 2
 
 
 def test_every_operation_meets_the_errors_that_follow_from_what_it_is(client, met, redis_server, tmp_path):
@@ -106,23 +120,25 @@ def test_every_operation_meets_the_errors_that_follow_from_what_it_is(client, me
             assert described & INHERENT <= met.codes[operation.method, operation.path], operation.path
 
 
-def test_every_example_request_is_taken(client, met, states):
+def test_every_example_request_is_taken(client, met, states, people):
     states.serve_models()
     client.upload("voice.wav", b"x")
+    ada = people.identity("ada")
+    people.sample(ada, "first-call")
+    people.enrolment(ada, kept=True)
     # In examples a voiceprint is shortened.
-    capture = Capture(net_speech_s=9.0, snr_db=30.0, narrowband=False)
-    vector = np.eye(1, MODEL.dimension, dtype=np.float32)[0]
-    voice = Voiceprint(f"{MODEL.handle}@{MODEL.version}", vector, capture).encode()
+    text = voice().encode()
     for operation in met.description.operations():
         if operation.reads_json:
             body = operation.body["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
-            whole = body | ({"voiceprint": voice} if "voiceprint" in body else {})
-            whole |= {"voiceprints": [one | {"voiceprint": voice} for one in body.get("voiceprints", [])]}
-            code = met.send(client, operation, json={name: value for name, value in whole.items() if value != []})
+            whole = body | ({"voiceprint": text} if "voiceprint" in body else {})
+            whole |= {"voiceprints": [one | {"voiceprint": text} for one in body.get("voiceprints", [])]}
+            sent = {name: value for name, value in whole.items() if value != []}
+            code = met.send(client, operation, NOTHING | ADA, json=sent)
             assert code in (None, "secret_rotating"), operation.path
 
 
-def test_every_error_that_comes_from_the_work_is_met(client, met, states, folder):
+def test_every_error_that_comes_from_the_work_is_met(client, met, states, redis_server, tmp_path):
     on = {one.body["operationId"]: one for one in met.description.operations()}
     ended, bare, running = states.job(Status.SUCCEEDED), states.job(Status.CREATED, None), states.job(Status.RUNNING)
     for operation, job_id, code in (
@@ -147,9 +163,68 @@ def test_every_error_that_comes_from_the_work_is_met(client, met, states, folder
     assert met.send(client, on["create_voiceprint"], json={"url": "media://a"}, **once) is None
     assert met.send(client, on["create_voiceprint"], json={"url": "media://b"}, **once) == "idempotency_mismatch"
     long = {"url": f"https://example.org/{'a' * 3000}"}
-    assert "job_quota_exceeded" in [met.send(client, on["create_voiceprint"], json=long) for _ in range(12)]
-    assert "too_many_jobs" in [met.send(client, on["create_voiceprint"], json={"url": "media://a"}) for _ in range(25)]
+    assert "job_quota_exceeded" in [met.send(client, on["create_voiceprint"], json=long) for _ in range(20)]
+    with api(tmp_path, redis_server.url, max_unfinished_jobs=1) as narrow:
+        codes = [met.send(narrow, on["create_voiceprint"], json={"url": "media://a"}) for _ in range(2)]
+        assert codes == [None, "too_many_jobs"]
     assert [met.send(client, on["rotate_secret"], json={}) for _ in range(2)][1] == "secret_rotating"
+
+
+def test_what_is_refused_of_identities_is_met(client, met, states, people, redis_server, tmp_path):
+    on = {one.body["operationId"]: one for one in met.description.operations()}
+    states.serve_models()
+    here = {"url": "media://a"}
+    eve, former, unfit = (people.identity(handle) for handle in ("eve", "former", "unfit"))
+    people.sample(eve, "waiting", SampleState.PENDING)
+    people.sample(unfit, "short", voiceprint=voice(capture=SHORT))
+    people.enrolment(former, voiceprint=voice(model_id=OLD_MODEL))
+    new = NewEnrolment(identity_id=eve.id, handle="empty")
+    empty = people.enrolments.add_enrolment(people.by, people.space.id, new)
+
+    def meet(operation, identity, body=None, **names):
+        return met.send(client, on[operation], NOTHING | {"identity": identity} | names, json=body)
+
+    assert meet("create_identity", "", {"handle": "eve"}) == "handle_taken"
+    assert meet("change_identity", "eve", {"handle": "former"}) == "handle_taken"
+    assert meet("add_sample", "eve", here | {"handle": "waiting"}) == "handle_taken"
+    assert meet("create_enrolment", "eve", {"voiceprints": [voice().encode()], "handle": "empty"}) == "handle_taken"
+    assert meet("create_enrolment", "eve", {"voiceprints": [voice().encode()], "handle": "held"}) is None
+    assert meet("create_enrolment", "eve", {"samples": "all", "handle": "x"}) is None
+    assert meet("create_enrolment", "unfit", {"samples": ["short"]}) == "sample_unfit"
+    assert meet("create_enrolment", "unfit", {"samples": ["waiting"]}) == "wrong_state"
+    nobody = people.identity("nobody").handle
+    assert meet("create_enrolment", nobody, {"samples": "all"}) == "too_few_samples"
+    assert meet("export_voiceprint", "eve", enrolment=empty.id) == "wrong_state"
+    assert meet("export_voiceprint", "eve", enrolment="held") is None
+    assert meet("recompute_enrolment", "former", {}, enrolment="main") == "enrol_again"
+    assert meet("verify_identity", nobody, here) == "not_enrolled"
+    assert meet("verify_identity", "former", here) == "enrol_again"
+    assert meet("verify_identity", "eve", {"sampleId": "waiting"}) == "wrong_state"
+    for body, code in (({"identity": nobody}, "not_enrolled"), ({"identity": "former"}, "enrol_again")):
+        assert met.send(client, on["verify"], json=here | body) == code
+        assert met.send(client, on["identify"], json=here | {"identities": [body["identity"]]}) == code
+    with api(tmp_path, redis_server.url, require_consent=True) as careful:
+        for operation, body in (("create_identity", {"handle": "eve"}), ("enrol", here | {"identity": "eve"})):
+            assert met.send(careful, on[operation], json=body) == "consent_required"
+
+
+def test_whatever_stands_of_a_person_can_be_read_and_removed(client, met, people):
+    on = {one.body["operationId"]: one for one in met.description.operations()}
+    zoe = people.identity("zoe")
+    names = {"identity": "zoe", "enrolment": "main", "sample": "failed"}
+    names["verification"] = people.verification(people.enrolment(zoe)).id
+    for state in VerificationState:
+        people.verification(people.enrolment(zoe), state)
+    for state in (SampleState.PENDING, SampleState.FAILED):
+        people.sample(zoe, f"{state}", state)
+    for kind in ("samples", "enrolments", "verifications"):
+        assert met.send(client, on[f"list_{kind}"], NOTHING | names) is None
+        assert met.send(client, on[f"get_{kind[:-1]}"], NOTHING | names) is None
+    for one in ("sample", "enrolment", "verification", "identity"):
+        assert met.send(client, on[f"delete_{one}"], NOTHING | names) is None
+    lines = client.send("GET", "/v1/audit", params={"format": "ndjson", "kind": "identity"})
+    met.note(on["list_audit"], lines)
+    assert [json.loads(line)["recordId"] for line in lines.text.splitlines()].count(zoe.id) == 2
 
 
 def test_uploads_meet_theirs(client, met):

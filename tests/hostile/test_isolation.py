@@ -1,6 +1,7 @@
 """What belongs to another client looks like what does not exist, on every route and with every method."""
 
 import itertools
+import re
 import subprocess
 import sys
 import uuid
@@ -15,6 +16,7 @@ from shared.settings import Settings
 from tests.hostile import fuzz_api
 from tests.support.apis import api
 from tests.support.client import Client, eventually, put
+from tests.support.people import People
 from tests.support.records import claim, finish
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
@@ -54,16 +56,26 @@ def ended(redis_server, folder, job_id):
 
 @pytest.fixture(scope="module")
 def names(owner, redis_server, folder):
-    """What the owner has, by the name that routes have for it: a waiting job and an ended one, and an upload."""
+    """What the owner has, by the name that routes have for it: two jobs, an upload, and a person with all there is."""
     waiting, done = (owner.submit("media://voice.wav", webhook="https://host.invalid/hook") for _ in range(2))
     ended(redis_server, folder, done)
     owner.upload("voice.wav", b"the owner's voice")
-    return {"job_id": [waiting, done], "key": ["voice.wav"]}
+    people = People(folder, owner.key)
+    ann = people.identity("ann")
+    enrolment = people.enrolment(ann)
+    person = {"identity": ann, "sample": people.sample(ann), "enrolment": enrolment}
+    person["verification"] = people.verification(enrolment)
+    return {"job_id": [waiting, done], "key": ["voice.wav"]} | {what: [one.id] for what, one in person.items()}
 
 
 def paths(client):
     described = requests.get(f"{client.url}/openapi.json", timeout=5).json()["paths"]
     return [path for path in described if path.startswith("/v") and "{token}" not in path]
+
+
+def fitting(method):
+    """Return a body that whatever takes one of that method takes, so that it looks for what the path names."""
+    return b'{"url": "media://voice.wav", "samples": "all"}' if method == "POST" else b"{}"
 
 
 def seen(client, method, path, name, body=b"{}"):
@@ -79,16 +91,17 @@ def test_a_foreign_thing_is_answered_as_an_unknown_one_on_every_route_with_every
     for path, (what, known), method in itertools.product(paths(owner), names.items(), METHODS):
         if f"{{{what}}}" not in path:
             continue
-        unknown = str(uuid.uuid4()) if what == "job_id" else "other.wav"
+        unknown = "other.wav" if what == "key" else str(uuid.uuid4())
+        # All else that the path names is there.
+        named = path.replace(f"{{{what}}}", "NAME").format(**{other: found[0] for other, found in names.items()})
         for name in known:
-            foreign, never_was = (
-                seen(stranger, method, path.replace(f"{{{what}}}", "NAME"), n) for n in (name, unknown)
-            )
+            foreign, never_was = (seen(stranger, method, named, n, fitting(method)) for n in (name, unknown))
             assert foreign == never_was, (method, path)
             assert foreign[0] in (404, 405) or method == "OPTIONS", (method, path)
             tried += 1
     assert tried >= 6 * len(METHODS)
     # Nothing of the owner's was touched.
+    assert owner.send("GET", "/v1/identities/ann/samples").json()["total"] == 2
     assert [owner.job(job_id)["status"] for job_id in names["job_id"]] == ["created", "succeeded"]
 
 
@@ -107,10 +120,8 @@ def test_lists_show_ones_own_things_only(owner, stranger, names):
 
 def test_every_route_under_a_version_asks_for_a_key(owner):
     nobody = Client(owner.url, "")
-    for path, method in itertools.product(paths(owner), ("GET", "POST", "PUT", "DELETE")):
-        status, body = seen(
-            nobody, method, path.replace("{job_id}", "NAME").replace("{key}", "NAME"), str(uuid.uuid4())
-        )
+    for path, method in itertools.product(paths(owner), ("GET", "POST", "PUT", "PATCH", "DELETE")):
+        status, body = seen(nobody, method, re.sub(r"{\w+}", "NAME", path), str(uuid.uuid4()))
         assert status in (401, 405), (method, path)
         assert '"unauthorized"' in body or '"method_not_allowed"' in body
 

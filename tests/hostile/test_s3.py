@@ -14,7 +14,7 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from shared.adapters.media import open_media, open_sources
+from shared.adapters.media import open_media, open_recordings, open_sources
 from shared.domain.errors import (
     DownloadFailed,
     FileTooLarge,
@@ -304,3 +304,24 @@ def test_what_the_server_received_itself_is_saved_whole_or_not_at_all(media):
     with pytest.raises(ConnectionError):
         media.save("a", "k", broken())
     assert content(media, "a", "k") == b"one file"
+
+
+def test_kept_recordings_lie_sealed_under_a_prefix_of_their_own(settings, s3):
+    keys = {"sample": b"k" * 32}
+    recordings = open_recordings(settings, keys.get)
+    assert recordings.load("client", "sample") is None
+    recordings.keep("client", "sample", b"RIFF of a voice")
+    stored = s3.get_object(Bucket="uploads", Key="recordings/client/sample")["Body"].read()
+    assert b"RIFF" not in stored
+    assert recordings.load("client", "sample") == b"RIFF of a voice"
+    open_media(replace(settings, media_ttl_s=1)).sweep()
+    assert recordings.load("client", "sample") == b"RIFF of a voice"
+    recordings.remove("client", "sample")
+    recordings.remove("client", "sample")
+    assert recordings.load("client", "sample") is None
+
+
+def test_a_bucket_that_does_not_answer_keeps_no_recording(settings):
+    recordings = open_recordings(replace(settings, s3_endpoint_url="http://127.0.0.1:9"), {"sample": b"k" * 32}.get)
+    with pytest.raises(Unavailable):
+        recordings.keep("client", "sample", b"sound")

@@ -1,6 +1,13 @@
-import pytest
+import uuid
 
+import pytest
+from sqlalchemy import create_engine, text
+
+from shared.adapters.sql.database import open_database
+from shared.settings import Settings
 from tests.support.clock import Clock
+from tests.support.lasting import lasting
+from tests.support.postgres import postgres
 from tests.support.records import job_store
 
 
@@ -12,3 +19,36 @@ def clock():
 @pytest.fixture
 def jobs(redis, clock):
     return job_store(redis, clock)
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'timbre.db'}"
+        return
+    # A schema of the test's own.
+    server, name = Settings(database_url=request.getfixturevalue("postgres_url")).sql_url(), f"t{uuid.uuid4().hex}"
+    engine = create_engine(server)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
+    engine.dispose()
+    yield f"{server}&options=-csearch_path%3D{name}"
+
+
+@pytest.fixture
+def engine(url):
+    engine = open_database(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def acme(engine):
+    """The stores of lasting identities, as a client uses them."""
+    return lasting(engine)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -17,7 +16,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from click.testing import CliRunner
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from api.keys import main, make_first_key
@@ -29,34 +28,6 @@ from shared.domain.errors import KeyEndedError, SealBroken, SecretRotating, Unkn
 from shared.domain.keys import new_key
 from shared.settings import Settings
 from tests.support.client import eventually
-from tests.support.postgres import postgres
-
-
-@pytest.fixture(scope="session")
-def postgres_url():
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'timbre.db'}"
-        return
-    # A schema of the test's own.
-    server, name = Settings(database_url=request.getfixturevalue("postgres_url")).sql_url(), f"t{uuid.uuid4().hex}"
-    engine = create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {name}"))
-    engine.dispose()
-    yield f"{server}&options=-csearch_path%3D{name}"
-
-
-@pytest.fixture
-def engine(url):
-    engine = open_database(url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -481,6 +452,23 @@ def test_after_a_change_of_the_server_secret_a_rotation_lets_webhooks_be_signed_
         later.webhook_secrets(client.id)
     shown = later.rotate_webhook_secret(client.id, overlap_s=3600)
     assert later.webhook_secrets(client.id) == [shown]
+
+
+def test_a_client_is_made_although_another_process_writes_between_its_first_look_and_its_change(engine, clients):
+    other = SqlClients(engine, b"s" * 32)
+    writers = []
+
+    def write(connection, _cursor, statement, *_rest):
+        if not writers and "SELECT" in statement and "clients.name" in statement:
+            writers.append(threading.Thread(target=other.create_key, args=["other"]))
+            writers[0].start()
+            # It has written by then, or waits for the lock.
+            writers[0].join(1.0)
+
+    event.listen(engine, "after_cursor_execute", write)
+    key = clients.create_key("ours")
+    writers[0].join()
+    assert clients.authenticate(key).name == "ours"
 
 
 def test_after_a_rotation_both_sign_the_oldest_first_until_the_overlap_ends(clients):

@@ -53,4 +53,6 @@ def test_an_error_that_is_answered_again_and_again_keeps_no_request_alive(settin
         refused_everywhere()
     gc.collect()
     services.engine.dispose()
-    assert not [error for error in gc.get_objects() if isinstance(error, RequestError) and error.__traceback__]
+    # Asking torch's objects for their class warns.
+    errors = [one for one in gc.get_objects() if issubclass(type(one), RequestError)]
+    assert not [error for error in errors if error.__traceback__]

@@ -20,6 +20,8 @@ from tests.support.toys import ToyEmbedder, voices
 from worker.jobs.handlers import Handlers
 from worker.jobs.heartbeat import Hand
 from worker.jobs.runner import Runner
+from worker.jobs.sources import SourceReader
+from worker.jobs.stores import IdentityStores
 from worker.voices.voiceprint import Nets
 
 LIMITS = Limits(max_audio_s=30.0, max_bytes=10**6, download_timeout_s=10.0)
@@ -73,9 +75,15 @@ def decoder():
 
 @pytest.fixture
 def runner(jobs, decoder):
-    nets = Nets(ToyVad(), OneVoice())
     handlers = Handlers(
-        fetcher=ToyFetcher(), decoder=decoder, nets=nets, voiceprint_limits=LIMITS, diarize_limits=LIMITS
+        reader=SourceReader(fetcher=ToyFetcher(), decoder=decoder),
+        nets=Nets(ToyVad(), OneVoice()),
+        voiceprint_limits=LIMITS,
+        diarize_limits=LIMITS,
+        stores=IdentityStores(spaces=None, enrolments=None, verifications=None, recordings=None),
+        enrolments=None,
+        verifications=None,
+        searches=None,
     )
     return Runner(service=job_service(jobs), handle=handlers.handle, beat_s=0.02)
 
@@ -227,12 +235,12 @@ def refusing(redis, refusal):
 def test_a_redis_that_refuses_heartbeats_between_steps_ends_no_job(jobs, runner, redis, refusal):
     job_id = submit(jobs)
 
-    def handle(client_id, command, steps):
+    def handle(claim, command, steps):
         with refusing(redis, refusal):
             for _ in range(3):
                 with steps("download"):
                     pass
-        return runner.handle(client_id, command, steps)
+        return runner.handle(claim, command, steps)
 
     replace(runner, handle=handle, beat_s=60.0).run_all()
     assert jobs.find("c", job_id).status is Status.SUCCEEDED

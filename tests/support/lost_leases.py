@@ -16,7 +16,7 @@ from typing import Any
 from shared.adapters.redis_client import connect
 from shared.domain.commands import Command
 from shared.domain.errors import NoSpeech
-from shared.domain.jobs import new_job_id
+from shared.domain.jobs import Claim, new_job_id
 from shared.domain.results import Result
 from tests.support.clock import Clock
 from tests.support.records import cancel, job_service, job_store, submission
@@ -63,7 +63,7 @@ class Losses:
             time.sleep(random.uniform(0, MOST_S))
         return kept
 
-    def _handle(self, _client_id: str, _command: Command, _steps: Steps) -> Result:
+    def _handle(self, _claim: Claim, _command: Command, _steps: Steps) -> Result:
         try:
             if self._canceled:
                 self._found_lost.clear()

@@ -18,29 +18,55 @@ def _find(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *map(str, places)]))
 
 
+class PostgresServer:
+    """Server on a private socket, whose programs run as a user that is not root."""
+
+    def __init__(self, folder: Path, initdb: str, pg_ctl: str, user: str | None) -> None:
+        self.url = f"postgresql://timbre@/postgres?host={folder}"
+        self._folder, self._pg_ctl, self._user = folder, pg_ctl, user
+        self._run(initdb, "-D", f"{folder}/data", "-U", "timbre", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again after a stop."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self._folder} -c fsync=off"
+        self._control("-o", options, "-l", f"{self._folder}/log", "-w", "start")
+
+    def stop(self) -> None:
+        """Stop it at once, whoever is connected."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: str) -> None:
+        self._run(self._pg_ctl, "-D", f"{self._folder}/data", *arguments)
+
+    def _run(self, *command: str) -> None:
+        environment = {"PATH": os.environ["PATH"]}
+        subprocess.run(command, user=self._user, cwd=self._folder, check=True, capture_output=True, env=environment)
+
+
 @contextmanager
 def postgres() -> Iterator[str]:
     """Run a server on a private socket until the end of the block; gives its URL. Skips where none is installed."""
-    initdb, server = _find("initdb"), _find("pg_ctl")
-    if not initdb or not server:
+    with postgres_server() as server:
+        yield server.url
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a server likewise; gives the server."""
+    initdb, pg_ctl = _find("initdb"), _find("pg_ctl")
+    if not initdb or not pg_ctl:
         pytest.skip("PostgreSQL is not installed")
     # It refuses to run as root.
     user = _nobody() if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="timbre-pg-"))
     if user:
         shutil.chown(folder, user)
-    environment = {"PATH": os.environ["PATH"]}
-    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-
-    def run(*command: str) -> None:
-        subprocess.run(command, user=user, cwd=folder, check=True, capture_output=True, env=environment)
-
-    run(initdb, "-D", f"{folder}/data", "-U", "timbre", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-    run(server, "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
+    server = PostgresServer(folder, initdb, pg_ctl, user)
     try:
-        yield f"postgresql://timbre@/postgres?host={folder}"
+        yield server
     finally:
-        run(server, "-D", f"{folder}/data", "-m", "immediate", "stop")
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

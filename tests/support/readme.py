@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("api", "models", "shared", "tests")
+FOLDERS = ("api", "api/dialects", "models", "shared", "tests")
 #: Path from the root -> text.
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text()
@@ -27,11 +27,14 @@ EXECUTED = {
     ("README.md", "upload"): f"{_README}test_the_curl_lines_make_a_voiceprint",
     ("README.md", "submit"): f"{_README}test_the_curl_lines_make_a_voiceprint",
     ("README.md", "wait"): f"{_README}test_the_curl_lines_make_a_voiceprint",
+    ("README.md", "people"): f"{_README}test_the_curl_lines_enrol_and_verify_a_person",
+    ("README.md", "people.py"): f"{_README}test_the_python_lines_enrol_and_verify_a_person",
+    ("README.md", "people.mjs"): f"{_README}test_the_javascript_lines_enrol_and_verify_a_person",
     ("README.md", "sdk"): f"{_README}test_the_sdk_lines_say_who_speaks_when",
     ("README.md", "voiceprint.mjs"): f"{_README}test_the_javascript_program_makes_a_voiceprint",
-    ("README.md", "receiver.py"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
-    ("README.md", "webhook"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
-    ("README.md", "run-with-local-webhooks"): f"{_README}test_the_settings_for_local_webhooks_allow_the_receiver",
+    ("api/README.md", "receiver.py"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
+    ("api/README.md", "webhook"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
+    ("api/README.md", "run-with-local-webhooks"): f"{_README}test_the_settings_for_local_webhooks_allow_the_receiver",
     ("api/README.md", "read-voiceprint"): f"{_README}test_the_ten_lines_that_read_a_voiceprint_agree_with_ours",
     ("api/README.md", "s3-to-webhook"): (
         "tests/hostile/test_s3.py::test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook"

@@ -50,6 +50,7 @@ def test_exactly_the_limit_passes_in_every_codec_and_comes_out_mono_16_khz(codec
     assert waveform.samples.ndim == 1
     assert waveform.duration_s == pytest.approx(30.0, abs=0.05)
     assert 0.1 < np.abs(waveform.samples).max() <= 1.1
+    assert waveform.track.sample_rate_hz == sounds.CODECS[codec][2]
 
 
 @pytest.mark.parametrize("codec", sounds.CODECS)

@@ -22,6 +22,7 @@ from shared import __version__
 from shared.domain.errors import InternalError, JobFailure, RequestError, concrete_errors
 from shared.settings import Settings
 from tests.support.described import Description
+from tests.support.routes import routes
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = "\n".join(path.read_text() for path in (ROOT / "api").glob("*.py"))
@@ -47,6 +48,11 @@ def examples_in(found, where="") -> Iterator[tuple[str, dict, object]]:
             yield f"{where} {name}", found["schema"], one["value"]
     for key, inner in found.items() if isinstance(found, dict) else ():
         yield from examples_in(inner, f"{where}/{key}")
+
+
+def successes(description, operation):
+    """Return status and response of each success of an operation."""
+    return [(status, answer) for status, answer in description.answers(operation).items() if status < "3"]
 
 
 def strings_in(value) -> Iterator[str]:
@@ -82,13 +88,8 @@ def test_one_version_is_told_by_the_package_the_description_and_the_probe(app, d
 
 
 def test_it_describes_every_route_and_no_other(app, description):
-    routes = {
-        (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
-        for rule in app.url_map.iter_rules()
-        for method in rule.methods - {"HEAD", "OPTIONS"}
-    }
     redirects = {("GET", "/"), ("GET", "/docs/")}
-    assert {(operation.method, operation.path) for operation in description.operations()} == routes - redirects
+    assert {(operation.method, operation.path) for operation in description.operations()} == routes(app) - redirects
 
 
 def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(description):
@@ -112,12 +113,12 @@ def test_whatever_makes_a_job_can_be_repeated_safely_and_may_be_one_too_many(des
     makers = [
         operation
         for operation in description.operations()
-        if "JobCreated" in str(description.answers(operation).get("200"))
+        if any("JobCreated" in str(answer) for _, answer in successes(description, operation))
     ]
-    assert makers
+    assert len(makers) > 5
     for operation in makers:
         assert [one["name"] for one in operation.parameters("header")] == ["Idempotency-Key"]
-        assert description.codes(operation, "422") == ["idempotency_mismatch"]
+        assert "idempotency_mismatch" in description.codes(operation, "422")
         assert "too_many_jobs" in description.codes(operation, "429")
 
 
@@ -215,8 +216,8 @@ def test_every_refusal_has_an_example_of_each_of_its_errors(description):
 
 def test_whatever_makes_a_job_links_to_it_and_names_its_output(description):
     outputs = set()
-    for operation in description.operations():
-        answer = description.answers(operation).get("200", {})
+    answers = [answer for one in description.operations() for _, answer in successes(description, one)]
+    for answer in answers:
         if "JobCreated" in str(answer):
             (link,) = answer["links"].values()
             job = next(one for one in description.operations() if one.body["operationId"] == link["operationId"])

@@ -10,17 +10,38 @@ import pytest
 
 from api.schemas.jobs import JobState
 from api.schemas.recordings import JobCreated
+from shared.dialects.pyannoteai.outputs import OUTPUTS
 from shared.domain.addresses import HttpUrl
 from shared.domain.audio import Channels, Segment, Track
 from shared.domain.commands import CreateVoiceprint, from_record, to_record
 from shared.domain.diarization import Diarization, Turn
 from shared.domain.errors import AudioTooLong
+from shared.domain.identities import (
+    Enrolment,
+    EnrolmentKind,
+    EnrolmentState,
+    Heard,
+    Name,
+    RecordKind,
+    Replay,
+    ReplayKind,
+    Sample,
+    SampleState,
+    Verification,
+    VerificationState,
+    Verified,
+)
 from shared.domain.jobs import Job, Reply, Status
 from shared.domain.quality import Capture, Quality
 from shared.domain.results import (
+    Candidate,
+    EnrolmentResult,
     FrameConfidence,
     Identification,
+    IdentityVerificationResult,
     RecordingDiarization,
+    SampleResult,
+    SearchResult,
     VerificationResult,
     VoiceprintResult,
 )
@@ -135,8 +156,74 @@ RESULTS = {
         comparison=Comparison(score=0.87654, llr=5.0), operating_point=OperatingPoint.STRICT, voice=VOICE
     ),
 }
+IDENTITY = Name(id=f"{1:032x}", handle="ann")
+AT = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
+HEARD = Heard(
+    voiceprint=VOICE.voiceprint, quality=VOICE.quality, audio_s=4.00049, speech_s=2.75, sample_rate_hz=8000,
+    dominant_speaker="SPEAKER_01", channels=Channels(number=2, used=(1,)), warning="H.",
+)  # fmt: skip
+SAMPLE = Sample(
+    id="sample", space_id="space", handle="first", state=SampleState.READY, identity=IDENTITY, job_id="sample",
+    heard=HEARD, created_at=AT,
+)  # fmt: skip
+ENROLMENT = Enrolment(
+    id="enrolment", space_id="space", identity=IDENTITY, handle="main", kind=EnrolmentKind.GROWING,
+    state=EnrolmentState.COMPUTED, model="", model_id="ge2e@1", version=2, voiceprint=VOICE.voiceprint,
+    warning="Unlike.", audio_s=8.0, speech_s=5.5, num_samples=2, created_at=AT, computed_at=AT,
+)  # fmt: skip
+VERIFICATION = Verification(
+    id="verification", space_id="space", handle="verification", state=VerificationState.PERFORMED, identity=IDENTITY,
+    enrolment=ENROLMENT.name, sample=None, operating_point=OperatingPoint.STRICT, model="", model_id="ge2e@1",
+    job_id="verification", created_at=AT,
+    result=Verified(
+        comparison=Comparison(score=0.87654, llr=5.0), operating_point=OperatingPoint.STRICT, heard=HEARD,
+        replay=Replay(kind=ReplayKind.COPY, of=RecordKind.SAMPLE, id="sample", heard_at=AT), added_sample="added",
+    ),
+)  # fmt: skip
+#: Of a sample that is a voiceprint string, when all but the verification is deleted.
+BARE = replace(
+    VERIFICATION, identity=None, enrolment=None,
+    result=replace(
+        VERIFICATION.result, comparison=Comparison(score=0.1, llr=None), replay=None, added_sample=None,
+        heard=Heard(voiceprint=VOICE.voiceprint, quality=None, audio_s=2.0, speech_s=2.0),
+    ),
+)  # fmt: skip
+TIMES = {"timings_s": {"decode": 0.01234567}}
+RESULTS |= {
+    "sample": SampleResult(sample=SAMPLE, enrolment=ENROLMENT, space="default", **TIMES),
+    "sample_alone": SampleResult(sample=replace(SAMPLE, identity=None), enrolment=None, space="default", **TIMES),
+    "enrolment": EnrolmentResult(enrolment=ENROLMENT, space="default", **TIMES),
+    "identity_verification": IdentityVerificationResult(
+        verification=VERIFICATION, space="default", calibrated=True, **TIMES
+    ),
+    "identity_verification_bare": IdentityVerificationResult(
+        verification=BARE, space="default", calibrated=False, **TIMES
+    ),
+    "search": SearchResult(
+        candidates=[Candidate(identity=IDENTITY, score=0.87654, confidence=97)], nobody=3, num_searched=20,
+        num_skipped=1, space="default", heard=HEARD, calibrated=True, **TIMES,
+    ),
+    "search_uncalibrated": SearchResult(
+        candidates=[Candidate(identity=IDENTITY, score=0.87654, confidence=None)], nobody=None, num_searched=1,
+        num_skipped=0, space="default", heard=HEARD, calibrated=False, **TIMES,
+    ),
+}  # fmt: skip
 #: As the release wrote them that first had these outputs; `channels` was added since.
 GOLDEN = json.loads((Path(__file__).parent / "golden_outputs.json").read_text())
+
+
+def test_every_kind_of_result_has_a_golden_output():
+    assert set(RESULTS) == set(GOLDEN)
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_a_result_has_all_fields_of_one_output_and_of_no_other(kind):
+    output = json.loads(DIALECT.output(RESULTS[kind]))
+    fits = []
+    for schema in OUTPUTS:
+        known, required = schema().fields, {name for name, field in schema().fields.items() if field.required}
+        fits += [schema.__name__] if required <= output.keys() <= known.keys() else []
+    assert len(fits) == 1, (kind, fits)
 
 
 @pytest.mark.parametrize("kind", GOLDEN)

@@ -1,17 +1,31 @@
 """Handlers: the work of each command, from the recording to a typed result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from shared.domain.audio import Waveform
-from shared.domain.commands import Command, CreateVoiceprint, Diarize, Identify, Verify
+from shared.domain.commands import (
+    AddSample,
+    Command,
+    ComputeEnrolment,
+    CreateVoiceprint,
+    Diarize,
+    Identify,
+    Search,
+    Verify,
+    VerifyIdentity,
+)
 from shared.domain.diarization import Diarization, SpeakerHints
-from shared.domain.errors import ModelNotAvailable
+from shared.domain.errors import JobFailure, ModelNotAvailable, Unavailable, WorkerUnavailable
+from shared.domain.jobs import Claim
 from shared.domain.limits import Limits
 from shared.domain.results import RecordingDiarization, Result, VerificationResult, VoiceprintResult
-from shared.domain.sources import Source
 from shared.domain.voiceprints import Voiceprint
-from worker.ports import Decoder, Fetcher
+from worker.jobs.enrolments import EnrolmentHandlers
+from worker.jobs.searches import SearchHandlers
+from worker.jobs.sources import SourceReader
+from worker.jobs.stores import IdentityStores
+from worker.jobs.verifications import VerificationHandlers
 from worker.voices.diarization import diarize_recording
 from worker.voices.identification import identify, require_calibration
 from worker.voices.progress import Steps
@@ -23,68 +37,80 @@ from worker.voices.voiceprint import Nets, make_voiceprint
 class Handlers:
     """Handlers of all commands."""
 
-    fetcher: Fetcher
-    decoder: Decoder
+    reader: SourceReader
     nets: Nets
     voiceprint_limits: Limits
     diarize_limits: Limits
+    stores: IdentityStores
+    enrolments: EnrolmentHandlers
+    verifications: VerificationHandlers
+    searches: SearchHandlers
 
-    def handle(self, client_id: str, command: Command, steps: Steps) -> Result:
-        """Do the work of `command`.
+    def handle(self, claim: Claim, command: Command, steps: Steps) -> Result:
+        """Do the work of `command`, the job of `claim`.
+
+        A failure is stored with the record that the job is about, unless the job is tried again.
 
         Raises
         ------
         JobFailure
         """
-        card = self.nets.embedder.card
-        if command.model not in (None, card.handle, card.model_id):
-            raise ModelNotAvailable(
-                f"Model {command.model} is not served here; leave `model` out or ask for {card.handle}."
-            )
-        return _HANDLERS[type(command)](self, client_id, command, steps)
+        try:
+            return self._handle(claim, command, steps)
+        except JobFailure as failure:
+            self.stores.note_failure(claim, command, failure)
+            raise
 
-    def make_voiceprint(self, client_id: str, command: CreateVoiceprint, steps: Steps) -> VoiceprintResult:
+    def _handle(self, claim: Claim, command: Command, steps: Steps) -> Result:
+        self._require_model(command.model)
+        try:
+            return _HANDLERS[type(command)](self)(claim, command, steps)
+        except Unavailable as error:
+            raise WorkerUnavailable(f"{error} Try again later.") from None
+
+    def make_voiceprint(self, claim: Claim, command: CreateVoiceprint, steps: Steps) -> VoiceprintResult:
         """Make the voiceprint of the dominant speaker."""
-        return make_voiceprint(self._waveform(client_id, command.source, steps), self.nets, steps)
+        waveform = self.reader.waveform(claim.client_id, command.source, self.voiceprint_limits, steps)
+        return make_voiceprint(waveform, self.nets, steps)
 
-    def diarize(self, client_id: str, command: Diarize, steps: Steps) -> RecordingDiarization:
+    def diarize(self, claim: Claim, command: Diarize, steps: Steps) -> RecordingDiarization:
         """Diarize a recording."""
-        return self._diarize(client_id, command, steps, voices=False)
+        return self._diarize(claim, command, steps, voices=False)
 
-    def identify(self, client_id: str, command: Identify, steps: Steps) -> RecordingDiarization:
+    def identify(self, claim: Claim, command: Identify, steps: Steps) -> RecordingDiarization:
         """Diarize a recording and name its speakers."""
         calibration = self.nets.embedder.card.calibration
         require_calibration(calibration, command.threshold)
         for voiceprint in command.voiceprints.values():
             self._require_comparable(voiceprint)
+        people = self.searches.enrolled(claim, command)
+        recording = self._diarize(claim, command, steps, voices=True)
+        people = self.searches.with_space(claim, command, people, recording, steps)
         return identify(
-            self._diarize(client_id, command, steps, voices=True),
-            command.voiceprints,
+            recording,
+            people.voiceprints,
             calibration,
             exclusive=command.exclusive_matching,
             threshold=command.threshold,
+            discounts=people.discounts,
         )
 
-    def verify(self, client_id: str, command: Verify, steps: Steps) -> VerificationResult:
+    def verify(self, claim: Claim, command: Verify, steps: Steps) -> VerificationResult:
         """Compare the dominant speaker with a voiceprint."""
         self._require_comparable(command.voiceprint)
-        waveform = self._waveform(client_id, command.source, steps)
+        waveform = self.reader.waveform(claim.client_id, command.source, self.voiceprint_limits, steps)
         return verify(waveform, command.voiceprint, command.operating_point, self.nets, steps)
 
-    def _diarize(self, client_id: str, command: Diarize, steps: Steps, *, voices: bool) -> RecordingDiarization:
+    def _diarize(self, claim: Claim, command: Diarize, steps: Steps, *, voices: bool) -> RecordingDiarization:
         """Fetch a recording of any length and diarize it, block by block."""
-        with steps("download"):
-            file = self.fetcher.fetch(client_id, command.source, self.diarize_limits)
         hints = SpeakerHints(command.min_speakers or 1, command.max_speakers)
-        with file, self.decoder.stream(file, self.diarize_limits.max_audio_s) as stream:
+        with self.reader.stream(claim.client_id, command.source, self.diarize_limits, steps) as stream:
             return _as_asked(diarize_recording(stream, self.nets, steps, hints, voices=voices), command)
 
-    def _waveform(self, client_id: str, source: Source, steps: Steps) -> Waveform:
-        """Fetch a short recording and decode it whole."""
-        with steps("download"):
-            file = self.fetcher.fetch(client_id, source, self.voiceprint_limits)
-        with file, steps("decode"):
-            return self.decoder.decode(file, self.voiceprint_limits.max_audio_s)
+    def _require_model(self, model: str | None) -> None:
+        card = self.nets.embedder.card
+        if model not in (None, card.handle, card.model_id):
+            raise ModelNotAvailable(f"Model {model} is not served here; leave `model` out or ask for {card.handle}.")
 
     def _require_comparable(self, voiceprint: Voiceprint) -> None:
         """Refuse a voiceprint of another model before any work is done that it would make useless."""
@@ -105,9 +131,14 @@ def _as_asked(found: RecordingDiarization, command: Diarize) -> RecordingDiariza
     )
 
 
-_HANDLERS: dict[type[Command], Callable[..., Result]] = {
-    CreateVoiceprint: Handlers.make_voiceprint,
-    Diarize: Handlers.diarize,
-    Identify: Handlers.identify,
-    Verify: Handlers.verify,
+_Handler = Callable[[Claim, Any, Steps], Result]
+_HANDLERS: Mapping[type[Command], Callable[[Handlers], _Handler]] = {
+    CreateVoiceprint: lambda handlers: handlers.make_voiceprint,
+    Diarize: lambda handlers: handlers.diarize,
+    Identify: lambda handlers: handlers.identify,
+    Verify: lambda handlers: handlers.verify,
+    AddSample: lambda handlers: handlers.enrolments.add_sample,
+    ComputeEnrolment: lambda handlers: handlers.enrolments.compute,
+    VerifyIdentity: lambda handlers: handlers.verifications.verify,
+    Search: lambda handlers: handlers.searches.search,
 }

@@ -1,4 +1,4 @@
-"""Housekeeping: take back the jobs of dead workers, remove old uploads and results."""
+"""Housekeeping: take back the jobs of dead workers, remove old uploads, results and records."""
 
 import threading
 import time
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from shared.job_service import JobService
+from shared.retention import Retention
 
 log = structlog.get_logger()
 
@@ -14,6 +15,10 @@ log = structlog.get_logger()
 _ROUND_S = 1.0
 #: Uploads are kept for hours, and looking for old ones reads a folder.
 _SWEEP_S = 60.0
+
+
+#: Records wait for a job that was canceled, or does not exist. People wait to be forgotten: their time is over.
+_SETTLE_S = 5.0
 
 
 class Housekeeping:
@@ -25,29 +30,39 @@ class Housekeeping:
         forget: Callable[[], None],
         mark_alive: Callable[[], None],
         lease_s: float,
+        retention: Retention | None = None,
     ) -> None:
         self._service = service
         self._forget = forget
         self._mark_alive = mark_alive
+        self._retention = retention
         self._every_s = min(_ROUND_S, lease_s / 3)
         self._swept_at = float("-inf")
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Begin, in a thread that ends with the process."""
-        threading.Thread(target=self._loop, name="housekeeping", daemon=True).start()
+        """Begin, in threads that end with the process."""
+        self._repeat("housekeeping", self.round, self._every_s)
+        if self._retention is not None:
+            # A database that is away must not keep the jobs of dead workers waiting.
+            self._repeat("settling", self._retention.settle, _SETTLE_S)
+            self._repeat("expiry", self._retention.identities.expire, _SETTLE_S)
+            self._repeat("retention", self._retention.sweep, _SWEEP_S)
 
     def stop(self) -> None:
-        """End after the round in hand."""
+        """End after the rounds in hand."""
         self._stopped.set()
 
-    def _loop(self) -> None:
+    def _repeat(self, name: str, do: Callable[[], None], every_s: float) -> None:
+        threading.Thread(target=self._loop, args=[name, do, every_s], name=name, daemon=True).start()
+
+    def _loop(self, name: str, do: Callable[[], None], every_s: float) -> None:
         while True:
             try:
-                self.round()
+                do()
             except Exception as error:
-                log.warning("housekeeping failed", error=type(error).__name__)
-            if self._stopped.wait(self._every_s):
+                log.warning(f"{name} failed", error=type(error).__name__)
+            if self._stopped.wait(every_s):
                 return
 
     def round(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from shared.domain.commands import Command, Lane, from_record
 from shared.domain.errors import InternalError, JobFailure, SealBroken, WorkerUnavailable
@@ -17,7 +18,7 @@ from worker.voices.progress import Steps
 
 log = structlog.get_logger()
 
-#: Seconds for which a job is left to workers of a newer release.
+#: Seconds for which a job is left to workers of a newer release, or until the database may be back.
 _LEFT_S = 5.0
 #: Seconds for which a job rests whose worker lacked something.
 _PASSING_S = 2.0
@@ -30,8 +31,8 @@ class Runner:
     """Runner of jobs, one at a time."""
 
     service: JobService
-    #: Does the work of a client's command, see `Handlers.handle`.
-    handle: Callable[[str, Command, Steps], Result]
+    #: Does the work of a claimed job's command, see `Handlers.handle`.
+    handle: Callable[[Claim, Command, Steps], Result]
     #: Seconds between heartbeats, a fraction of the lease.
     beat_s: float
     #: Name of the worker that this process belongs to, and the number of long jobs that it may run at once.
@@ -80,6 +81,10 @@ class Runner:
                 outcome = self._outcome(claim)
             except LeaseLostError:
                 _log_lost()
+            except OperationalError as error:
+                # Not counted as an attempt: no job causes it, and a database that restarts is soon back.
+                log.warning("the database is away; job handed back", error=type(error.orig).__name__)
+                self._hand_back(claim, rest_s=_LEFT_S)
             else:
                 self._settle(claim, outcome)
 
@@ -88,6 +93,8 @@ class Runner:
             return self.hand.work(lambda: self._work(claim), lambda: self._keeps(claim), self.beat_s)
         except JobFailure as failure:
             return failure
+        except OperationalError:
+            raise
         except (OSError, MemoryError) as error:
             # No file and no address raises these here: the disk, the memory or the processes of this machine do.
             log.warning("this worker lacks something", error=type(error).__name__, errno=getattr(error, "errno", None))
@@ -101,7 +108,7 @@ class Runner:
             if not self._renews(claim, step, progress):
                 raise LeaseLostError
 
-        return self.handle(claim.client_id, from_record(claim.record), Steps(announce))
+        return self.handle(claim, from_record(claim.record), Steps(announce))
 
     def _keeps(self, claim: Claim) -> bool:
         """Renew the lease, or hand the job back."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from worker.recordings import sniff, wav
 from worker.recordings.clock import GAPLESS, Clock, frame_time, named_s
-from worker.recordings.decoder_protocol import SAMPLE_RATE_HZ, Refusal, Refused
+from worker.recordings.decoder_protocol import RATES_HZ, SAMPLE_RATE_HZ, Refusal, Refused
 from worker.recordings.part import Notes, Part, Window
 from worker.recordings.resampling import LAYOUTS, Event, Frame, Planar, resampled
 
@@ -285,6 +285,7 @@ class _Reading:
                 clock.heard_s += event
                 yield event
                 continue
+            self._notes.sample_rate_hz = self._notes.sample_rate_hz or event.rate_hz
             gap_s = clock.gap_s(event, following)
             if gap_s:
                 lost = event.behind_damage or self._kind in GAPLESS
@@ -333,7 +334,7 @@ class _Reading:
 
     def _decoded(self, context: av.AudioCodecContext, packet: "_Packet | None") -> list[Frame]:
         frames = context.decode(packet)
-        if all(frame.sample_rate in wav.RATES_HZ and frame.layout.nb_channels <= wav.MAX_CHANNELS for frame in frames):
+        if all(frame.sample_rate in RATES_HZ and frame.layout.nb_channels <= wav.MAX_CHANNELS for frame in frames):
             self._heard |= bool(frames)
             return [_frame(frame) for frame in frames]
         if self._heard:

@@ -7,10 +7,12 @@ from enum import IntEnum
 from shared.domain.audio import Channels, Track
 
 SAMPLE_RATE_HZ = 16_000
+#: Sample rates of files that are accepted.
+RATES_HZ = range(4_000, 192_001)
 #: Request, sent with the open file and the pipe: the longest allowed recording, in seconds.
 REQUEST = struct.Struct("<d")
 #: Start of the pipe, before the samples: the fields of `Track` in their order. Channels that are used are bits.
-TRACK = struct.Struct("<dBB??dQ??")
+TRACK = struct.Struct("<dIBB??dQ??")
 #: Least speed of a reading, in seconds of sound per second of processor time.
 LEAST_SPEED = 20
 #: Answer: exit status of the child, or the negative signal number, and its peak resident memory in bytes.
@@ -59,6 +61,7 @@ def pack_track(track: Track) -> bytes:
     """Return a track as the child writes it."""
     return TRACK.pack(
         track.duration_s,
+        track.sample_rate_hz,
         track.channels.number,
         sum(1 << channel for channel in track.channels.used),
         track.two_people,
@@ -74,9 +77,11 @@ def unpack_track(raw: bytes) -> Track:
     """Return the track that `raw` holds; nothing in it is believed, since a file may have taken over the child."""
     if len(raw) < TRACK.size:
         return Track()
-    duration_s, number, used, two_people, clipped, lost_s, unread_bytes, named_less, clock_broken = TRACK.unpack(raw)
+    duration_s, rate_hz, number, used, *rest = TRACK.unpack(raw)
+    two_people, clipped, lost_s, unread_bytes, named_less, clock_broken = rest
     return Track(
         duration_s=_seconds(duration_s),
+        sample_rate_hz=rate_hz if rate_hz in RATES_HZ else 0,
         channels=Channels(number=number, used=tuple(channel for channel in range(8) if used >> channel & 1)),
         two_people=two_people,
         clipped=clipped,

@@ -1,4 +1,4 @@
-"""Part of a file that is read as a file of its own, and the notes on what was odd."""
+"""Part of a file that is read as a file of its own, and the notes on it."""
 
 import io
 from dataclasses import dataclass, field
@@ -7,8 +7,10 @@ from typing import BinaryIO
 
 @dataclass
 class Notes:
-    """Oddities of a file, counted while it is read."""
+    """Sample rate and oddities of a file, noted while it is read."""
 
+    #: Sample rate of the first sound; 0 before it.
+    sample_rate_hz: int = 0
     #: Seconds of sound that could not be read: damaged, or missing from what the header names.
     lost_s: float = 0.0
     #: Bytes that were not read, and are neither a tag nor padding.

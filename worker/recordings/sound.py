@@ -36,6 +36,7 @@ class _Heard:
         """Return the track as the worker is told."""
         return Track(
             duration_s=self.num_samples / SAMPLE_RATE_HZ,
+            sample_rate_hz=self.notes.sample_rate_hz,
             channels=Channels(number=len(self.mix.weights), used=self.mix.used),
             two_people=any(mix.two_people for mix in self.mixes.values()),
             clipped=self.mix.clipped,

@@ -10,10 +10,9 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.recordings.decoder_protocol import Refusal, Refused
+from worker.recordings.decoder_protocol import RATES_HZ, Refusal, Refused
 from worker.recordings.part import Part
 
-RATES_HZ = range(4_000, 192_001)
 MAX_CHANNELS = 8
 _PCM = 1
 _FLOAT = 3

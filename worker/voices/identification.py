@@ -1,6 +1,7 @@
 """Identification: compare the speakers of a diarized recording with the voiceprints given."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from shared.domain.calibration import Calibration
 from shared.domain.errors import NotCalibrated
@@ -17,15 +18,24 @@ def identify(
     *,
     exclusive: bool,
     threshold: float,
+    discounts: Mapping[str, float] = MappingProxyType({}),
 ) -> Identification:
     """Name the speakers of `recording` by the labels of `voiceprints`; it must hold its speakers' voiceprints.
+
+    Parameters
+    ----------
+    discounts : what log-likelihood ratios lose, by label: of a person who was found among N others, ln N. Confidences
+        then hold for all N, see `shared/domain/search.py`.
 
     Raises
     ------
     InvalidVoiceprint
     """
     comparisons = {
-        speaker: {label: compare(voice, voiceprint, calibration) for label, voiceprint in voiceprints.items()}
+        speaker: {
+            label: compare(voice, voiceprint, calibration).less(discounts.get(label, 0.0))
+            for label, voiceprint in voiceprints.items()
+        }
         for speaker, voice in recording.voices.items()
     }
     matches = match(comparisons, exclusive=exclusive, threshold=threshold)

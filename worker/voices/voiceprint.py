@@ -92,7 +92,7 @@ def require_speech(net_s: float, least_s: float, track: Track) -> None:
     """
     if net_s < least_s:
         little = f"The recording's main speaker talks for {net_s:.1f} s; at least {least_s:g} s of speech are needed."
-        raise TooLittleSpeech(sentences(little, track.warning))
+        raise TooLittleSpeech(sentences(little, track.warning), net_s)
 
 
 def _embed(

@@ -3,17 +3,16 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
 from shared.adapters.sql.clients import SqlClients, lock_secrets
+from shared.adapters.sql.database import forget_log, writing
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.domain.errors import KeyEndedError, UnknownNameError
-from shared.domain.keys import key_hash
-
-#: Characters of a key's hash that are its id; nothing of the key itself is kept.
-ID_LENGTH = 12
+from shared.domain.keys import ID_LENGTH, key_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,7 @@ class Administration:
 
     def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
+        self._writing = writing(engine)
         self._pepper = secret
         self._clients = SqlClients(engine, secret)
 
@@ -64,7 +64,7 @@ class Administration:
         ------
         UnknownNameError, KeyEndedError
         """
-        with Session(self._engine) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             key = _key(session, key_id)
             client = session.get_one(ClientRow, key.client_id)
             if not _is_live(key, client):
@@ -79,7 +79,7 @@ class Administration:
         ------
         UnknownNameError
         """
-        with Session(self._engine) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             self._end(_key(session, key_id), 0.0)
 
     def revoke_client(self, name: str) -> None:
@@ -89,11 +89,31 @@ class Administration:
         ------
         UnknownNameError
         """
-        with Session(self._engine) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             client = _client(session, name)
             client.revoked_at = time.time()
             for key in session.scalars(select(ApiKeyRow).where(ApiKeyRow.client_id == client.id)):
                 self._end(key, 0.0)
+
+    def client_id(self, name: str) -> str:
+        """Return the id of a client.
+
+        Raises
+        ------
+        UnknownNameError
+        """
+        with Session(self._engine) as session:
+            return _client(session, name).id
+
+    def delete_client(self, client_id: str) -> dict[str, int]:
+        """Delete a client with its keys and webhook secrets; returns how many of these there were."""
+        with Session(writing(self._engine)) as session, session.begin():
+            lock_secrets(session, client_id)
+            tables = {"keys": ApiKeyRow, "webhook secrets": WebhookSecretRow}
+            counts = {name: _delete_of(session, table, client_id) for name, table in tables.items()}
+            session.execute(delete(ClientRow).where(ClientRow.id == client_id))
+        forget_log(self._engine)
+        return counts
 
     def weigh(self, name: str, weight: int) -> None:
         """Weigh a client: its jobs, posted from now on, have so many turns when those of others have one.
@@ -102,7 +122,7 @@ class Administration:
         ------
         UnknownNameError
         """
-        with Session(self._engine) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             _client(session, name).weight = weight
 
     def rotate_secret(self, name: str, overlap_s: float) -> str:
@@ -123,7 +143,7 @@ class Administration:
         ------
         UnknownNameError
         """
-        with Session(self._engine) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             client_id = _client(session, name).id
             lock_secrets(session, client_id)
             session.execute(delete(WebhookSecretRow).where(WebhookSecretRow.client_id == client_id))
@@ -132,6 +152,14 @@ class Administration:
     def _end(self, key: ApiKeyRow, after_s: float) -> None:
         ends_at = time.time() + after_s
         key.expires_at = min(ends_at, key.expires_at or ends_at)
+
+
+def _delete_of(session: Session, table: Any, client_id: str) -> int:
+    rows = session.scalars(select(table).where(table.client_id == client_id)).all()
+    for row in rows:
+        session.delete(row)
+    session.flush()
+    return len(rows)
 
 
 def _client(session: Session, name: str) -> ClientRow:

@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 
 from shared.adapters.remembering import remembered
 from shared.adapters.sealing import Sealer
+from shared.adapters.sql.database import writing
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.dialects.signatures import new_secret
 from shared.domain.errors import SealBroken, SecretRotating
-from shared.domain.keys import Client, is_well_formed, key_hash, new_key
+from shared.domain.keys import ID_LENGTH, Client, is_well_formed, key_hash, new_key
 
 
 class SqlClients:
@@ -29,6 +30,7 @@ class SqlClients:
 
     def __init__(self, engine: Engine, secret: bytes, *, remember_s: float = 0.0) -> None:
         self._engine = engine
+        self._writing = writing(engine)
         self._client_of = remembered(self._find, remember_s) if remember_s else self._find
         self._pepper = secret
         self._sealer = Sealer(secret, "webhook secrets")
@@ -36,6 +38,10 @@ class SqlClients:
     def authenticate(self, key: str) -> Client | None:
         """Return the client of an API key; None when the key is unknown or has ended."""
         return self._client_of(key_hash(key, self._pepper)) if is_well_formed(key) else None
+
+    def holder(self, digest: str) -> Client | None:
+        """Return the client of an API key by the key's hash, `key_hash`; None when it is unknown or has ended."""
+        return self._client_of(digest)
 
     def _find(self, digest: str) -> Client | None:
         live = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > time.time())
@@ -47,7 +53,7 @@ class SqlClients:
             # Compared again in constant time, which the database's comparison is not.
             if row is None or not hmac.compare_digest(row[0], digest):
                 return None
-            return Client(row[1].id, row[1].name, row[1].weight)
+            return Client(row[1].id, row[1].name, row[1].weight, digest[:ID_LENGTH])
 
     def may_call(self, client_id: str) -> bool:
         """Say whether the client exists and was not revoked."""
@@ -64,7 +70,7 @@ class SqlClients:
         SecretRotating
             Two secrets sign already, and a third would cut the oldest off early.
         """
-        with Session(self._engine) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             lock_secrets(session, client_id)
             # A secret that nobody was shown signs for nobody.
             mine = WebhookSecretRow.client_id == client_id
@@ -120,7 +126,7 @@ class SqlClients:
 
         A new client is made; a revoked client may call again.
         """
-        with Session(self._engine) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             client = session.scalar(select(ClientRow).where(ClientRow.name == name))
             if client is None:
                 client = self._add_client(session, name)
@@ -147,7 +153,7 @@ class SqlClients:
         """
         if not self.is_empty():
             return
-        with suppress(IntegrityError), Session(self._engine) as session, session.begin():
+        with suppress(IntegrityError), Session(self._writing) as session, session.begin():
             key = self.add_key(session, self._add_client(session, "default").id)
             session.flush()
             keep(key)

@@ -1,5 +1,6 @@
 """Dialect of pyannoteAI's HTTP API, with Timbre's additions."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -8,9 +9,13 @@ from marshmallow import Schema
 from shared.dialects.base import Dialect, compact
 from shared.dialects.pyannoteai.outputs import (
     DiarizationOutput,
+    EnrolmentOutput,
     Error,
     FailureOutput,
     IdentificationOutput,
+    IdentityVerificationOutput,
+    SampleOutput,
+    SearchOutput,
     VerificationOutput,
     VoiceprintOutput,
 )
@@ -18,13 +23,27 @@ from shared.dialects.signatures import standard_signature, vendor_signature
 from shared.domain.delivery import Delivery, Reason
 from shared.domain.errors import JobFailure, TimbreError
 from shared.domain.jobs import Status
-from shared.domain.results import Identification, RecordingDiarization, Result, VerificationResult, VoiceprintResult
+from shared.domain.results import (
+    EnrolmentResult,
+    Identification,
+    IdentityVerificationResult,
+    RecordingDiarization,
+    Result,
+    SampleResult,
+    SearchResult,
+    VerificationResult,
+    VoiceprintResult,
+)
 
 _OUTPUTS: dict[type[Result], Schema] = {
     VoiceprintResult: VoiceprintOutput(),
     RecordingDiarization: DiarizationOutput(),
     Identification: IdentificationOutput(),
     VerificationResult: VerificationOutput(),
+    SampleResult: SampleOutput(),
+    EnrolmentResult: EnrolmentOutput(),
+    IdentityVerificationResult: IdentityVerificationOutput(),
+    SearchResult: SearchOutput(),
 }
 
 
@@ -51,6 +70,11 @@ class PyannoteAi(Dialect):
     def failure(self, failure: JobFailure) -> str:
         """Render the output of a job without result: a sentence and our stable code."""
         return compact(FailureOutput().dump({"error": str(failure), "code": failure.code}))
+
+    def reason(self, output: str) -> tuple[str, str]:
+        """Return code and message of an output that `failure` rendered."""
+        found = json.loads(output)
+        return found["code"], found["error"]
 
     def webhook_body(self, job_id: str, status: Status, output: str | None) -> str:
         """Render `{"jobId", "status", "output"}`; the very bytes of `output` that polling gives."""

@@ -2,8 +2,9 @@
 
 from marshmallow import fields, validate
 
-from shared.dialects.fields import Body, Percentages, RenderedOutput, Rounded, VoiceprintString
+from shared.dialects.fields import Body, Choice, Percentages, RenderedOutput, Rounded, Timestamp, VoiceprintString
 from shared.domain.errors import JobFailure, concrete_errors
+from shared.domain.identities import EnrolmentKind, RecordKind, ReplayKind, SampleState
 from shared.domain.jobs import Status
 from shared.domain.verification import OperatingPoint
 
@@ -243,6 +244,183 @@ class VerificationOutput(Body):
     warning = fields.String(metadata={"description": "Why the result is shaky, if it is."})
 
 
+_ID = {"format": "uuid"}
+
+
+def _space() -> fields.String:
+    return fields.String(required=True, metadata={"description": "Handle of the space.", "examples": ["default"]})
+
+
+def _identity(attribute: str) -> fields.String:
+    return fields.String(
+        required=True,
+        allow_none=True,
+        attribute=attribute,
+        metadata={"description": "Handle of the identity; null where it was deleted.", "examples": ["ada"]},
+    )
+
+
+class EnrolmentFacts(Body):
+    """Enrolment as it stands once a job has computed it."""
+
+    enrolmentId = fields.String(required=True, attribute="id", metadata=_ID)
+    handle = fields.String(required=True, metadata={"examples": ["main"]})
+    kind = Choice(EnrolmentKind, required=True, examples=[EnrolmentKind.GROWING])
+    version = fields.Integer(required=True, metadata={"description": "How often it was computed."})
+    samples = fields.Integer(required=True, attribute="num_samples", metadata={"description": "How many it has."})
+    model = fields.String(required=True, attribute="model_id", metadata={"description": "`handle@revision`."})
+    speechSeconds = _seconds("speech_s", "Speech in its samples.")
+
+
+class SampleOutput(Body):
+    """Sample of an identity that was heard, and the enrolment that it was added to."""
+
+    sampleId = fields.String(required=True, attribute="sample.id", metadata=_ID)
+    state = Choice(SampleState, required=True, attribute="sample.state", examples=[SampleState.READY])
+    identityId = fields.String(required=True, allow_none=True, attribute="sample.identity.id", metadata=_ID)
+    identity = _identity("sample.identity.handle")
+    space = _space()
+    enrolment = fields.Nested(
+        EnrolmentFacts,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null where it was added to none."},
+    )
+    model = fields.String(required=True, attribute="sample.heard.voiceprint.model_id")
+    audioSeconds = _seconds("sample.heard.audio_s", "Length of the recording.")
+    speechSeconds = _seconds("sample.heard.speech_s", "Length of all speech in it.")
+    netSpeechSeconds = _seconds("sample.heard.net_speech_s", "How long the dominant speaker talks.")
+    quality = fields.Nested(RecordingQuality, required=True, allow_none=True, attribute="sample.heard.quality")
+    timings = _timings()
+    warning = fields.String(metadata={"description": "Why the sample is shaky, or unlike the others, if it is."})
+
+
+class EnrolmentOutput(Body):
+    """Enrolment of an identity that was computed from its samples."""
+
+    enrolment = fields.Nested(EnrolmentFacts, required=True)
+    identityId = fields.String(required=True, attribute="enrolment.identity.id", metadata=_ID)
+    identity = _identity("enrolment.identity.handle")
+    space = _space()
+    timings = _timings()
+    warning = fields.String(
+        attribute="enrolment.warning", metadata={"description": "Samples that are unlike the others, if there are."}
+    )
+
+
+class Replay(Body):
+    """Recording heard before of which another is a copy."""
+
+    kind = Choice(ReplayKind, required=True, examples=[ReplayKind.COPY])
+    of = Choice(RecordKind, required=True, examples=[RecordKind.SAMPLE])
+    id = fields.String(required=True, metadata=_ID)
+    heardAt = Timestamp(required=True, attribute="heard_at")
+
+
+class IdentityVerificationOutput(Body):
+    """Verification of a recording's dominant speaker against an identity."""
+
+    verificationId = fields.String(required=True, attribute="verification.id", metadata=_ID)
+    identityId = fields.String(required=True, allow_none=True, attribute="verification.identity.id", metadata=_ID)
+    identity = _identity("verification.identity.handle")
+    enrolmentId = fields.String(required=True, allow_none=True, attribute="verification.enrolment.id", metadata=_ID)
+    space = _space()
+    score = Rounded(
+        4, required=True, attribute="verified.comparison.score", metadata={"description": "The cosine, -1 to 1."}
+    )
+    confidence = fields.Integer(
+        required=True,
+        allow_none=True,
+        attribute="verified.comparison.confidence",
+        metadata={"description": "0 to 100, rounded down; null where the model is not calibrated."},
+    )
+    decision = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf(["accept", "reject"]),
+        metadata={"description": "Null where the model is not calibrated."},
+    )
+    operatingPoint = fields.Enum(OperatingPoint, by_value=True, required=True, attribute="verified.operating_point")
+    leastConfidence = fields.Integer(
+        required=True,
+        attribute="verified.operating_point.least_confidence",
+        metadata={"description": "From which on a voice is accepted."},
+    )
+    replay = fields.Nested(
+        Replay,
+        required=True,
+        allow_none=True,
+        attribute="verified.replay",
+        metadata={"description": "Recording heard before of which this one is a copy; null: none was found."},
+    )
+    addedSampleId = fields.String(
+        required=True,
+        allow_none=True,
+        attribute="verified.added_sample",
+        metadata={**_ID, "description": "Sample that was added to an adaptive enrolment; null: none."},
+    )
+    calibrated = _calibrated("calibrated")
+    model = fields.String(
+        required=True,
+        attribute="verified.heard.voiceprint.model_id",
+        metadata={"description": "What compared them: `handle@revision`."},
+    )
+    audioSeconds = _seconds("verified.heard.audio_s", "Length of the recording.")
+    speechSeconds = _seconds("verified.heard.speech_s", "Length of all speech in it.")
+    netSpeechSeconds = _seconds("verified.heard.net_speech_s", "How long the dominant speaker talks.")
+    dominantSpeaker = fields.String(required=True, allow_none=True, attribute="verified.heard.dominant_speaker")
+    quality = fields.Nested(RecordingQuality, required=True, allow_none=True, attribute="verified.heard.quality")
+    channels = fields.Nested(Channels, required=True, allow_none=True, attribute="verified.heard.channels")
+    timings = _timings()
+    warning = fields.String(metadata={"description": "Why the result is shaky, if it is."})
+
+
+class Match(Body):
+    """Identity that may be the one who speaks."""
+
+    identityId = fields.String(required=True, attribute="identity.id", metadata=_ID)
+    identity = fields.String(
+        required=True, attribute="identity.handle", metadata={"description": "Its handle.", "examples": ["ada"]}
+    )
+    score = Rounded(4, required=True, metadata={"description": "The cosine, -1 to 1."})
+    confidence = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "0 to 100, corrected for the number of people searched; null without calibration."},
+    )
+
+
+class SearchOutput(Body):
+    """Search for the dominant speaker of a recording among the identities of a space."""
+
+    matches = fields.List(
+        fields.Nested(Match),
+        required=True,
+        attribute="candidates",
+        metadata={"description": "The most likely first; empty: nobody of them."},
+    )
+    nobody = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Confidence that it is nobody of them, 0 to 100; null without calibration."},
+    )
+    searched = fields.Integer(
+        required=True, attribute="num_searched", metadata={"description": "Identities that were compared."}
+    )
+    skipped = fields.Integer(
+        required=True,
+        attribute="num_skipped",
+        metadata={"description": "Identities that were not, since another model enrolled them."},
+    )
+    space = _space()
+    calibrated = _calibrated("calibrated")
+    model = fields.String(required=True, attribute="heard.voiceprint.model_id")
+    netSpeechSeconds = _seconds("heard.net_speech_s", "How long the dominant speaker talks.")
+    quality = fields.Nested(RecordingQuality, required=True, allow_none=True, attribute="heard.quality")
+    timings = _timings()
+    warning = fields.String(metadata={"description": "Why the result is shaky, if it is."})
+
+
 class FailureOutput(Body):
     """Failure of a job, or its cancellation."""
 
@@ -255,7 +433,17 @@ class FailureOutput(Body):
 
 
 #: One of each kind of job, and what all may come to: each refuses the others' objects.
-OUTPUTS = (VoiceprintOutput, DiarizationOutput, IdentificationOutput, VerificationOutput, FailureOutput)
+OUTPUTS = (
+    VoiceprintOutput,
+    DiarizationOutput,
+    IdentificationOutput,
+    VerificationOutput,
+    SampleOutput,
+    EnrolmentOutput,
+    IdentityVerificationOutput,
+    SearchOutput,
+    FailureOutput,
+)
 
 
 class WebhookBody(Body):
