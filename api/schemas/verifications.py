@@ -8,7 +8,7 @@ from api.schemas.base import ID, RecordList, reference, require_one, space
 from api.schemas.enrolments import Failure
 from api.schemas.recordings import JobCreated, RecordsJobOptions, RecordsJobRequest, enrolment, operating_point, source
 from shared.dialects.fields import Body, Choice, Rounded, Timestamp
-from shared.dialects.pyannoteai.outputs import RecordingQuality, Replay
+from shared.dialects.pyannoteai.outputs import RecordingQuality, replay
 from shared.domain.commands import Command, Search, VerifyIdentity
 from shared.domain.identities import VerificationState
 from shared.domain.jobs import new_job_id
@@ -76,32 +76,17 @@ class SearchRequest(RecordsJobRequest):
         )
 
 
-class Decision(fields.String):
-    """Decision as a word, dumped from a boolean; null where the model is not calibrated."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_none=True, validate=validate.OneOf(["accept", "reject"]), **options)
-
-    def _serialize(self, value: Any, *_: Any, **__: Any) -> str | None:
-        return None if value is None else ("accept" if value else "reject")
-
-
 class VerificationResult(Body):
     """Result of a verification."""
 
     score = Rounded(4, required=True, attribute="comparison.score")
     confidence = fields.Integer(required=True, allow_none=True, attribute="comparison.confidence")
-    decision = Decision(required=True, attribute="accepted")
+    decision = fields.String(required=True, allow_none=True, validate=validate.OneOf(["accept", "reject"]))
     audioSeconds = Rounded(3, required=True, attribute="heard.audio_s")
     speechSeconds = Rounded(3, required=True, attribute="heard.speech_s")
     netSpeechSeconds = Rounded(3, required=True, attribute="heard.net_speech_s")
     quality = fields.Nested(RecordingQuality, required=True, allow_none=True, attribute="heard.quality")
-    replay = fields.Nested(
-        Replay,
-        required=True,
-        allow_none=True,
-        metadata={"description": "Recording heard before of which this one is a copy; null: none was found."},
-    )
+    replay = replay("replay")
     addedSampleId = fields.String(
         required=True,
         allow_none=True,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from shared.domain.audio import Channels
 from shared.domain.errors import JobFailure
@@ -359,9 +359,9 @@ class Verified:
     added_sample: str | None = None
 
     @property
-    def accepted(self) -> bool | None:
+    def decision(self) -> Literal["accept", "reject"] | None:
         """The decision; None where the model is not calibrated."""
-        return self.comparison.accepted(self.operating_point)
+        return self.comparison.decision(self.operating_point)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -64,10 +64,7 @@ class VerificationResult:
     @property
     def decision(self) -> Literal["accept", "reject"] | None:
         """The decision; None where the model is not calibrated."""
-        accepted = self.comparison.accepted(self.operating_point)
-        if accepted is None:
-            return None
-        return "accept" if accepted else "reject"
+        return self.comparison.decision(self.operating_point)
 
     @property
     def warning(self) -> str | None:
@@ -224,10 +221,7 @@ class IdentityVerificationResult:
     @property
     def decision(self) -> Literal["accept", "reject"] | None:
         """The decision; None where the model is not calibrated."""
-        accepted = self.verified.accepted
-        if accepted is None:
-            return None
-        return "accept" if accepted else "reject"
+        return self.verified.decision
 
     @property
     def warning(self) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 from shared.domain.calibration import Calibration, confidence
 from shared.domain.voiceprints import Voiceprint
@@ -42,6 +43,13 @@ class Comparison:
     def accepted(self, point: OperatingPoint) -> bool | None:
         """Decide at `point`; None if the model is not calibrated, because its scores have no scale."""
         return None if self.confidence is None else self.confidence >= point.least_confidence
+
+    def decision(self, point: OperatingPoint) -> Literal["accept", "reject"] | None:
+        """Return the decision at `point` as a word; None if the model is not calibrated."""
+        accepted = self.accepted(point)
+        if accepted is None:
+            return None
+        return "accept" if accepted else "reject"
 
 
 #: Comparisons by speaker of a recording, then by label of the voiceprints given.

@@ -23,6 +23,31 @@ def _calibrated(attribute: str) -> fields.Boolean:
     return fields.Boolean(required=True, attribute=attribute, metadata={"description": text})
 
 
+def _cosine(attribute: str) -> Rounded:
+    return Rounded(4, required=True, attribute=attribute, metadata={"description": "The cosine, -1 to 1."})
+
+
+def _confidence(attribute: str) -> fields.Integer:
+    text = "0 to 100, rounded down; null where the model is not calibrated."
+    return fields.Integer(required=True, allow_none=True, attribute=attribute, metadata={"description": text})
+
+
+def _decision() -> fields.String:
+    rule = validate.OneOf(["accept", "reject"])
+    text = "Null where the model is not calibrated."
+    return fields.String(required=True, allow_none=True, validate=rule, metadata={"description": text})
+
+
+def _least_confidence(attribute: str) -> fields.Integer:
+    text = "From which on a voice is accepted."
+    return fields.Integer(required=True, attribute=attribute, metadata={"description": text})
+
+
+def _comparing_model(attribute: str) -> fields.String:
+    text = "What compared them: `handle@revision`."
+    return fields.String(required=True, attribute=attribute, metadata={"description": text})
+
+
 def _seconds(attribute: str, description: str) -> Rounded:
     return Rounded(3, required=True, attribute=attribute, metadata={"description": description})
 
@@ -211,31 +236,13 @@ class IdentificationOutput(DiarizationOutput):
 class VerificationOutput(Body):
     """Verification of a recording's dominant speaker against a voiceprint."""
 
-    score = Rounded(4, required=True, attribute="comparison.score", metadata={"description": "The cosine, -1 to 1."})
-    confidence = fields.Integer(
-        required=True,
-        allow_none=True,
-        attribute="comparison.confidence",
-        metadata={"description": "0 to 100, rounded down; null where the model is not calibrated."},
-    )
-    decision = fields.String(
-        required=True,
-        allow_none=True,
-        validate=validate.OneOf(["accept", "reject"]),
-        metadata={"description": "Null where the model is not calibrated."},
-    )
+    score = _cosine("comparison.score")
+    confidence = _confidence("comparison.confidence")
+    decision = _decision()
     operatingPoint = fields.Enum(OperatingPoint, by_value=True, required=True, attribute="operating_point")
-    leastConfidence = fields.Integer(
-        required=True,
-        attribute="operating_point.least_confidence",
-        metadata={"description": "From which on a voice is accepted."},
-    )
+    leastConfidence = _least_confidence("operating_point.least_confidence")
     calibrated = _calibrated("voice.calibrated")
-    model = fields.String(
-        required=True,
-        attribute="voice.voiceprint.model_id",
-        metadata={"description": "What compared them: `handle@revision`."},
-    )
+    model = _comparing_model("voice.voiceprint.model_id")
     netSpeechSeconds = _seconds("voice.voiceprint.capture.net_speech_s", "How long the dominant speaker talks.")
     dominantSpeaker = fields.String(required=True, attribute="voice.dominant_speaker")
     quality = fields.Nested(RecordingQuality, required=True, attribute="voice.quality")
@@ -317,6 +324,12 @@ class Replay(Body):
     heardAt = Timestamp(required=True, attribute="heard_at")
 
 
+def replay(attribute: str) -> fields.Nested:
+    """Return the field of a copy that was found."""
+    text = "Recording heard before of which this one is a copy; null: none was found."
+    return fields.Nested(Replay, required=True, allow_none=True, attribute=attribute, metadata={"description": text})
+
+
 class IdentityVerificationOutput(Body):
     """Verification of a recording's dominant speaker against an identity."""
 
@@ -325,34 +338,12 @@ class IdentityVerificationOutput(Body):
     identity = _identity("verification.identity.handle")
     enrolmentId = fields.String(required=True, allow_none=True, attribute="verification.enrolment.id", metadata=_ID)
     space = _space()
-    score = Rounded(
-        4, required=True, attribute="verified.comparison.score", metadata={"description": "The cosine, -1 to 1."}
-    )
-    confidence = fields.Integer(
-        required=True,
-        allow_none=True,
-        attribute="verified.comparison.confidence",
-        metadata={"description": "0 to 100, rounded down; null where the model is not calibrated."},
-    )
-    decision = fields.String(
-        required=True,
-        allow_none=True,
-        validate=validate.OneOf(["accept", "reject"]),
-        metadata={"description": "Null where the model is not calibrated."},
-    )
+    score = _cosine("verified.comparison.score")
+    confidence = _confidence("verified.comparison.confidence")
+    decision = _decision()
     operatingPoint = fields.Enum(OperatingPoint, by_value=True, required=True, attribute="verified.operating_point")
-    leastConfidence = fields.Integer(
-        required=True,
-        attribute="verified.operating_point.least_confidence",
-        metadata={"description": "From which on a voice is accepted."},
-    )
-    replay = fields.Nested(
-        Replay,
-        required=True,
-        allow_none=True,
-        attribute="verified.replay",
-        metadata={"description": "Recording heard before of which this one is a copy; null: none was found."},
-    )
+    leastConfidence = _least_confidence("verified.operating_point.least_confidence")
+    replay = replay("verified.replay")
     addedSampleId = fields.String(
         required=True,
         allow_none=True,
@@ -360,11 +351,7 @@ class IdentityVerificationOutput(Body):
         metadata={**_ID, "description": "Sample that was added to an adaptive enrolment; null: none."},
     )
     calibrated = _calibrated("calibrated")
-    model = fields.String(
-        required=True,
-        attribute="verified.heard.voiceprint.model_id",
-        metadata={"description": "What compared them: `handle@revision`."},
-    )
+    model = _comparing_model("verified.heard.voiceprint.model_id")
     audioSeconds = _seconds("verified.heard.audio_s", "Length of the recording.")
     speechSeconds = _seconds("verified.heard.speech_s", "Length of all speech in it.")
     netSpeechSeconds = _seconds("verified.heard.net_speech_s", "How long the dominant speaker talks.")
@@ -382,7 +369,7 @@ class Match(Body):
     identity = fields.String(
         required=True, attribute="identity.handle", metadata={"description": "Its handle.", "examples": ["ada"]}
     )
-    score = Rounded(4, required=True, metadata={"description": "The cosine, -1 to 1."})
+    score = _cosine("score")
     confidence = fields.Integer(
         required=True,
         allow_none=True,
