@@ -241,7 +241,7 @@ def _sample(query: dict[str, Any], identity: str, reference: str) -> identities.
     space, found = find_identity(identity, query["space"])
     sample = services().enrolments.sample(space, reference)
     if sample.identity is None or sample.identity.id != found.id:
-        raise NotFound("There is no such sample; it may have been deleted.")
+        raise NotFound.of(RecordKind.SAMPLE)
     return sample
 
 

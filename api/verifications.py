@@ -128,5 +128,5 @@ def _verification(query: dict[str, Any], identity: str, reference: str) -> ident
     space, found = find_identity(identity, query["space"])
     verification = services().verifications.verification(space, reference)
     if verification.identity is None or verification.identity.id != found.id:
-        raise NotFound("There is no such verification; it may have been deleted.")
+        raise NotFound.of(RecordKind.VERIFICATION)
     return verification

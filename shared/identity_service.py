@@ -190,7 +190,7 @@ class IdentityService:
 def existing(record: Record | None, kind: RecordKind) -> Record:
     """Return a record; raises NotFound for None."""
     if record is None:
-        raise NotFound(f"There is no such {kind}; it may have been deleted.")
+        raise NotFound.of(kind)
     return record
 
 

@@ -209,6 +209,11 @@ class NotFound(RequestError):
 
     code = "not_found"
 
+    @classmethod
+    def of(cls, kind: str) -> "NotFound":
+        """Return the error for a record of a kind."""
+        return cls(f"There is no such {kind}; it may have been deleted.")
+
 
 class JobEnded(RequestError):
     """The job has ended already, so there is nothing to cancel."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Engine, Select, case, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -24,14 +23,17 @@ from shared.adapters.sql.records import (
     count_use,
     counts,
     failure_of,
+    failure_values,
     heard_from_bytes,
     heard_to_bytes,
     inside,
     locked,
     named,
     note,
+    note_failure,
     now_us,
     page,
+    rename,
     require_row,
     require_space,
     taken,
@@ -157,14 +159,7 @@ class SqlEnrolments:
 
     def rename_sample(self, by: Actor, sample: Sample) -> bool:
         """Store handle and alias of a sample; raises HandleTaken."""
-        with taken(RecordKind.SAMPLE, sample.handle), Session(self._writing) as session, session.begin():
-            row = locked(session, SampleRow, sample.id)
-            if row is None:
-                return False
-            row.handle = sample.handle
-            row.sealed = self._keys.of(session, row.id).seal_text({"alias": sample.alias})
-            note(session, by, Action.CHANGE, RecordKind.SAMPLE, row.id)
-        return True
+        return rename(self._writing, self._keys, by, RecordKind.SAMPLE, SampleRow, sample)
 
     def await_hearing(self, sample_id: str, job_id: str) -> bool:
         """Give a sample that awaits its file a job, once; False when it has one, or is gone."""
@@ -222,7 +217,7 @@ class SqlEnrolments:
             ~unused.exists(),
         )
         now = now_us()
-        values = {"state": SampleState.FAILED, "since_us": now, **_failed(failure)}
+        values = {"state": SampleState.FAILED, "since_us": now, **failure_values(failure)}
         # Housekeeping removes the recording.
         kept = case((SampleRow.kept_until_us.is_not(None), now))
         with Session(self._writing) as session, session.begin():
@@ -304,14 +299,7 @@ class SqlEnrolments:
 
     def rename_enrolment(self, by: Actor, enrolment: Enrolment) -> bool:
         """Store handle and alias of an enrolment; raises HandleTaken."""
-        with taken(RecordKind.ENROLMENT, enrolment.handle), Session(self._writing) as session, session.begin():
-            row = locked(session, EnrolmentRow, enrolment.id)
-            if row is None:
-                return False
-            row.handle = enrolment.handle
-            _reseal(self._keys.of(session, row.id), row, alias=enrolment.alias)
-            note(session, by, Action.CHANGE, RecordKind.ENROLMENT, row.id)
-        return True
+        return rename(self._writing, self._keys, by, RecordKind.ENROLMENT, EnrolmentRow, enrolment)
 
     def add_part(self, by: Actor, enrolment_id: str, sample_id: str) -> bool:
         """Add a ready sample of the identity to an open enrolment; twice is once. False when it is not open."""
@@ -352,7 +340,7 @@ class SqlEnrolments:
             row.state = EnrolmentState.COMPUTING
             row.since_us = now_us()
             row.job_id = job_id
-            row.failure_code = row.failure_message = None
+            note_failure(row, None)
             note(session, by, Action.COMPUTE, RecordKind.ENROLMENT, row.id)
         return True
 
@@ -422,8 +410,7 @@ class SqlEnrolments:
             if row is None or row.job_id != job_id or row.state != EnrolmentState.COMPUTING:
                 return
             row.state = EnrolmentState.COMPUTED if row.sealed_voiceprint else EnrolmentState.OPEN
-            row.failure_code = failure.code if failure else None
-            row.failure_message = failure.message if failure else None
+            note_failure(row, failure)
 
     def gallery_version(self, space_id: str) -> int:
         """Return a number that changes with every voiceprint of a space."""
@@ -585,20 +572,12 @@ def _enrolment_row(space_id: str, new: NewEnrolment) -> EnrolmentRow:
     )
 
 
-def _failed(failure: Failure) -> dict[str, Any]:
-    return {"failure_code": failure.code, "failure_message": failure.message}
-
-
 def _heard(key: RecordKey, row: SampleRow) -> Heard | None:
     return heard_from_bytes(key.unseal(row.sealed_voice, "voice")) if row.sealed_voice else None
 
 
 def _voiceprint(key: RecordKey, sealed: bytes) -> Voiceprint:
     return Voiceprint.decode(key.unseal(sealed, "voiceprint").decode())
-
-
-def _reseal(key: RecordKey, row: EnrolmentRow, **changed: Any) -> None:
-    row.sealed = key.seal_text(key.text(row.sealed) | changed)
 
 
 def _take_part(session: Session, row: EnrolmentRow, sample_id: str) -> bool:
@@ -654,12 +633,12 @@ def _store(session: Session, keys: Keys, row: EnrolmentRow, pool: Pool) -> None:
     pooled = pool(parts)
     key = keys.of(session, row.id)
     row.sealed_voiceprint = key.seal(pooled.voiceprint.encode().encode(), "voiceprint")
-    _reseal(key, row, warning=pooled.warning)
+    row.sealed = key.seal_text(key.text(row.sealed) | {"warning": pooled.warning})
     row.model_id = pooled.voiceprint.model_id
     row.version += 1
     row.audio_s = sum(part.heard.audio_s for part in parts)
     row.speech_s = sum(part.heard.net_speech_s for part in parts)
-    row.failure_code = row.failure_message = None
+    note_failure(row, None)
     row.computed_us = row.since_us = now_us()
     touch(session, row.space_id)
 
@@ -684,7 +663,6 @@ def pool_again(session: Session, keys: Keys, enrolment_id: str) -> None:
 def _open_again(session: Session, row: EnrolmentRow, error: JobFailure | None) -> None:
     row.state = EnrolmentState.OPEN
     row.sealed_voiceprint = row.model_id = row.computed_us = None
-    row.failure_code = error.code if error else None
-    row.failure_message = str(error) if error else None
+    note_failure(row, Failure.of(error) if error else None)
     row.audio_s = row.speech_s = 0.0
     touch(session, row.space_id)

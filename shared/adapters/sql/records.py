@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, Select, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -227,6 +227,17 @@ def failure_of(row: Any) -> Failure | None:
     return Failure(code=row.failure_code, message=row.failure_message or "") if row.failure_code else None
 
 
+def failure_values(failure: Failure | None) -> dict[str, str | None]:
+    """Return a failure as values of a row's columns, both None for no failure."""
+    return {"failure_code": failure.code if failure else None, "failure_message": failure.message if failure else None}
+
+
+def note_failure(row: Any, failure: Failure | None) -> None:
+    """Store a failure in a row's columns, or that there is none."""
+    for column, value in failure_values(failure).items():
+        setattr(row, column, value)
+
+
 def note(session: Session, by: Actor, action: Action, kind: RecordKind, record_id: str) -> None:
     """Add an entry to the audit log."""
     session.add(
@@ -285,6 +296,19 @@ def named(table: Any, space_id: str, reference: str) -> Select[Any]:
     return select(table).where(mine).order_by(table.id != reference)
 
 
+def rename(engine: Engine, keys: Keys, by: Actor, kind: RecordKind, table: Any, record: Any) -> bool:
+    """Store handle and alias of a record; False when it is gone; raises HandleTaken."""
+    with taken(kind, record.handle), Session(engine) as session, session.begin():
+        row = locked(session, table, record.id)
+        if row is None:
+            return False
+        key = keys.of(session, row.id)
+        row.handle = record.handle
+        row.sealed = key.seal_text(key.text(row.sealed) | {"alias": record.alias})
+        note(session, by, Action.CHANGE, kind, row.id)
+    return True
+
+
 def lock_space(session: Session, space_id: str) -> SpaceRow | None:
     """Return the row of a space, locked until the transaction ends; None when it is gone.
 
@@ -304,19 +328,15 @@ def locked(session: Session, table: Any, record_id: str) -> Any:
 def require_space(session: Session, space_id: str) -> None:
     """Lock a space; raises NotFound."""
     if lock_space(session, space_id) is None:
-        raise _gone(RecordKind.SPACE)
+        raise NotFound.of(RecordKind.SPACE)
 
 
 def require_row(session: Session, table: Any, record_id: str, kind: RecordKind, space_id: str) -> Any:
     """Return the row of a record in a locked space; raises NotFound."""
     row = session.get(table, record_id)
     if row is None or row.space_id != space_id:
-        raise _gone(kind)
+        raise NotFound.of(kind)
     return row
-
-
-def _gone(kind: RecordKind) -> NotFound:
-    return NotFound(f"There is no such {kind}; it may have been deleted.")
 
 
 def add_job(session: Session, job_id: str, client_id: str, identity_id: str) -> None:

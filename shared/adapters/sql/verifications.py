@@ -25,12 +25,14 @@ from shared.adapters.sql.records import (
     RecordKey,
     count_use,
     failure_of,
+    failure_values,
     inside,
     locked,
     named,
     note,
     now_us,
     page,
+    rename,
     require_row,
     require_space,
     taken,
@@ -119,15 +121,7 @@ class SqlVerifications:
 
     def rename_verification(self, by: Actor, verification: Verification) -> bool:
         """Store handle and alias of a verification; raises HandleTaken."""
-        handle = verification.handle
-        with taken(RecordKind.VERIFICATION, handle), Session(self._writing) as session, session.begin():
-            row = locked(session, VerificationRow, verification.id)
-            if row is None:
-                return False
-            row.handle = handle
-            row.sealed = self._keys.of(session, row.id).seal_text({"alias": verification.alias})
-            note(session, by, Action.CHANGE, RecordKind.VERIFICATION, row.id)
-        return True
+        return rename(self._writing, self._keys, by, RecordKind.VERIFICATION, VerificationRow, verification)
 
     def settle_verification(self, verification_id: str, verified: Verified, trace: Trace | None, use: Use) -> bool:
         """Store a result, once; False when verification or identity is gone."""
@@ -149,9 +143,9 @@ class SqlVerifications:
         waiting = update(VerificationRow).where(
             VerificationRow.id == verification_id, VerificationRow.state == VerificationState.PERFORMING
         )
-        values = {"failure_code": failure.code, "failure_message": failure.message, "performed_us": now_us()}
+        values = {"state": VerificationState.FAILED, "performed_us": now_us(), **failure_values(failure)}
         with Session(self._writing) as session, session.begin():
-            session.execute(waiting.values(state=VerificationState.FAILED, **values))
+            session.execute(waiting.values(**values))
 
     def traces(self, identity_id: str, most: int) -> list[KnownTrace]:
         """Return the newest traces of an identity's samples and verifications."""
