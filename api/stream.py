@@ -166,7 +166,7 @@ class Session:
         enrolment = self._services.verifications.comparable(identity, reference(opening["voiceprint"]))
         new_id = new_job_id()
         key = job_upload(new_id)
-        new = NewVerification(id=new_id, job_id=new_id, enrolment_id=enrolment.id, mode=VerificationMode.WEBSOCKET)
+        new = NewVerification(id=new_id, enrolment_id=enrolment.id, mode=VerificationMode.WEBSOCKET)
         command = VerifyIdentity(verification=new_id, source=MediaUrl(key))
         self._services.jobs.save_media(admitted.client.id, key, self._chunks(), 0)
         try:

@@ -58,14 +58,13 @@ def begin(space: identities.Space, identity: identities.Identity, body: dict[str
         job = services().jobs.submit(actor().client_id, submission)
     else:
         sample = _ready_sample(space, body["sampleId"]) if "sampleId" in body else None
+        enrolment = services().verifications.comparable(identity, body["enrolment"])
         new = NewVerification(
             id=command.verification,
-            job_id=command.verification,
-            enrolment_id="",
+            enrolment_id=enrolment.id,
             sample_id=sample.id if sample else None,
             operating_point=body["operatingPoint"] or OperatingPoint.BALANCED,
         )
-        enrolment = services().verifications.comparable(identity, body["enrolment"])
         made, job = services().verifications.verify(actor(), space, enrolment, new, submission)
     return accepted(job, submission) | {"identity_id": identity.id, "verification_id": made.id}
 

@@ -71,7 +71,9 @@ class EnrolmentService:
             return self.sample(space, job_id), self.jobs.submit(by.client_id, submission)
         sample = self.store.add_sample(by, space.id, replace(new, job_id=new.id))
         self._note(by, sample.id, new.identity_id)
-        job = self._submit(by, submission, sample.id, lambda: self._remove(by, RecordKind.SAMPLE, sample.id))
+        job = self.jobs.submit_for_record(
+            by.client_id, submission, sample.id, lambda: self._remove(by, RecordKind.SAMPLE, sample.id)
+        )
         return (sample if job.id == sample.id else self.sample(space, job.id)), job
 
     def enrol(
@@ -122,7 +124,9 @@ class EnrolmentService:
         if not self.store.await_hearing(sample.id, job_id):
             raise WrongState(f"Sample {sample.handle} has its file already; make another sample for another file.")
         self._note(by, job_id, sample.identity.id if sample.identity else None)
-        return self._submit(by, submission, job_id, lambda: self.store.await_file_again(sample.id, job_id))
+        return self.jobs.submit_for_record(
+            by.client_id, submission, job_id, lambda: self.store.await_file_again(sample.id, job_id)
+        )
 
     def sample(self, space: Space, reference: str) -> Sample:
         """Return the sample of a space with that id or handle; raises NotFound."""
@@ -288,7 +292,9 @@ class EnrolmentService:
         self._note(by, job_id, enrolment.identity.id)
         command = ComputeEnrolment(enrolment=enrolment.id, anew=anew)
         asked = replace(submission, command=command)
-        job = self._submit(by, asked, job_id, lambda: self.store.fail_enrolment(enrolment.id, job_id, None))
+        job = self.jobs.submit_for_record(
+            by.client_id, asked, job_id, lambda: self.store.fail_enrolment(enrolment.id, job_id, None)
+        )
         return self._again(enrolment), job
 
     def recompute(
@@ -331,17 +337,6 @@ class EnrolmentService:
 
     def _note(self, by: Actor, job_id: str, identity_id: str | None) -> None:
         self.identities.store.note_job(job_id, by.client_id, [identity_id] if identity_id else [])
-
-    def _submit(self, by: Actor, submission: JobSubmission, job_id: str, take_back: Callable[[], None]) -> Job:
-        """Submit a record's job; `take_back` undoes what was done for it where it is refused, or was made before."""
-        try:
-            job = self.jobs.submit(by.client_id, submission, job_id)
-        except RequestError:
-            take_back()
-            raise
-        if job.id != job_id:
-            take_back()
-        return job
 
     def _remove(self, by: Actor, kind: RecordKind, record_id: str) -> None:
         self.identities.store.remove(by, kind, record_id)

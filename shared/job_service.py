@@ -1,7 +1,7 @@
 """Job service: every verb on jobs, their webhooks and their uploads that an edge may use."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from shared.domain.errors import (
     JobFailure,
     MediaNotFound,
     NotFound,
+    RequestError,
     Unavailable,
     WorkerLost,
 )
@@ -76,6 +77,28 @@ class JobService:
         job = self.jobs.create(job_id, client_id, submission)
         if job.id == job_id:
             self.queue.ring()
+        return job
+
+    def submit_for_record(
+        self, client_id: str, submission: JobSubmission, job_id: str, take_back: Callable[[], object]
+    ) -> Job:
+        """Store the job of a record that names it; another one is returned where the same request made one before.
+
+        Parameters
+        ----------
+        take_back : undoes what was done for the job, where it is refused or was made before.
+
+        Raises
+        ------
+        IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
+        """
+        try:
+            job = self.submit(client_id, submission, job_id)
+        except RequestError:
+            take_back()
+            raise
+        if job.id != job_id:
+            take_back()
         return job
 
     def recall(self, client_id: str, key: IdempotencyKey | None) -> str | None:

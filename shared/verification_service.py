@@ -1,9 +1,9 @@
 """Verification service: verify identities, search spaces, and tell what was used."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from shared.domain.errors import EnrolAgain, NotEnrolled, RequestError
+from shared.domain.errors import EnrolAgain, NotEnrolled
 from shared.domain.identities import (
     Action,
     Actor,
@@ -72,17 +72,13 @@ class VerificationService:
         """
         if job_id := self.jobs.recall(by.client_id, submission.idempotency_key):
             return self.verification(space, job_id), self.jobs.submit(by.client_id, submission)
-        made = self.store.add_verification(by, space.id, replace(new, enrolment_id=enrolment.id))
-        self.enrolments.identities.store.note_job(new.job_id, by.client_id, [enrolment.identity.id])
-        try:
-            job = self.jobs.submit(by.client_id, submission, new.job_id)
-        except RequestError:
-            self.enrolments.identities.store.remove(by, RecordKind.VERIFICATION, made.id)
-            raise
-        if job.id != new.job_id:
-            self.enrolments.identities.store.remove(by, RecordKind.VERIFICATION, made.id)
-            made = self.verification(space, job.id)
-        return made, job
+        made = self.store.add_verification(by, space.id, new)
+        records = self.enrolments.identities.store
+        records.note_job(made.id, by.client_id, [enrolment.identity.id])
+        job = self.jobs.submit_for_record(
+            by.client_id, submission, made.id, lambda: records.remove(by, RecordKind.VERIFICATION, made.id)
+        )
+        return (made if job.id == made.id else self.verification(space, job.id)), job
 
     def search(self, by: Actor, space: Space, submission: JobSubmission) -> Job:
         """Make the job, a `Search`, that finds who of a space speaks; raises as `JobService.submit`."""

@@ -571,8 +571,8 @@ class Unsettled:
 class NewVerification:
     """Verification to be made."""
 
+    #: Id of its job too.
     id: str
-    job_id: str
     enrolment_id: str
     handle: str | None = None
     alias: str | None = field(default=None, repr=False)

@@ -121,7 +121,7 @@ def add_sample(house, acme, space, identity=None, key=None, **changes):
 def verify(house, acme, space, enrolment, key=None):
     """Ask for a verification and its job."""
     job_id = new_id()
-    new = NewVerification(id=job_id, job_id=job_id, enrolment_id=enrolment.id)
+    new = NewVerification(id=job_id, enrolment_id=enrolment.id)
     return house.verifications.verify(acme.by, space, enrolment, new, asked(VerifyIdentity(verification=job_id), key))
 
 
@@ -271,7 +271,7 @@ def test_an_id_makes_no_identity(house, acme, space):
 def test_a_job_that_runs_ends_with_its_own_code_and_its_worker_loses(house, acme, space, ann, jobs, redis, clock):
     once = acme.computed(ann, [acme.ready(space, ann)])
     hooked = replace(submission("media://b", HOOK), command=VerifyIdentity(verification=new_id()))
-    new = NewVerification(id=hooked.command.verification, job_id=hooked.command.verification, enrolment_id=once.id)
+    new = NewVerification(id=hooked.command.verification, enrolment_id=once.id)
     _, job = house.verifications.verify(acme.by, space, once, new, hooked)
     claim = jobs.claim()
     assert claim.job_id == job.id

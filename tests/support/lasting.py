@@ -138,7 +138,7 @@ class Lasting:
     def performing(self, space, enrolment, **changes):
         """Make a verification that waits for its job."""
         verification_id = new_id()
-        new = NewVerification(id=verification_id, job_id=verification_id, enrolment_id=enrolment.id, **changes)
+        new = NewVerification(id=verification_id, enrolment_id=enrolment.id, **changes)
         return self.verifications.add_verification(self.by, space.id, new)
 
     def settle(self, verification, seed=0, result=None):

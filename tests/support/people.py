@@ -134,7 +134,7 @@ class People:
     ) -> Verification:
         """Return a new verification that stands so."""
         job_id = new_job_id()
-        new = NewVerification(id=job_id, job_id=job_id, enrolment_id=enrolment.id)
+        new = NewVerification(id=job_id, enrolment_id=enrolment.id)
         made = self.verifications.add_verification(self.by, self.space.id, new)
         if state is VerificationState.PERFORMED:
             self.verifications.settle_verification(made.id, self._verified(made), trace(), self._use(made))

@@ -216,7 +216,7 @@ class Workshop:
         verification_id = new_job_id()
         command = VerifyIdentity(source=parse_source(url) if url else None, verification=verification_id)
         enrolment = self.verifications.comparable(self.identity(who))
-        new = NewVerification(id=verification_id, job_id=verification_id, enrolment_id=enrolment.id, sample_id=sample)
+        new = NewVerification(id=verification_id, enrolment_id=enrolment.id, sample_id=sample)
         self.verifications.verify(self.by, self.space, enrolment, new, self.submission(command))
         return verification_id
 

@@ -45,7 +45,6 @@ def verify_identity(owner: str, space: str) -> Any:
     new_id = new_job_id()
     new = identities.NewVerification(
         id=new_id,
-        job_id=new_id,
         enrolment_id=enrolment.id,
         handle=given.get("handle"),
         alias=given.get("alias"),

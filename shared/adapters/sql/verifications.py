@@ -270,7 +270,7 @@ def _row(space_id: str, enrolment: EnrolmentRow, handle: str, new: NewVerificati
         operating_point=new.operating_point,
         model=enrolment.model,
         model_id=enrolment.model_id,
-        job_id=new.job_id,
+        job_id=new.id,
         sealed=b"",
         created_us=now_us(),
     )
