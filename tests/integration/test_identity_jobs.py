@@ -10,6 +10,7 @@ from shared.domain.errors import IdentityDeleted
 from shared.domain.identities import (
     EnrolmentKind,
     EnrolmentState,
+    Failure,
     NewEnrolment,
     NewIdentity,
     RecordKind,
@@ -354,6 +355,24 @@ def test_kept_recordings_are_swept_when_their_time_is_over(shop):
     sample_id = shop.stores.enrolments.parts(shop.enrolment("ann").id)[0].sample.id
     eventually(lambda: shop.retention().sweep() or not list((shop.settings.data_dir / "recordings").glob("*/*")))
     assert shop.enrolments.sample(shop.space, sample_id).kept_until is None
+
+
+@pytest.mark.parametrize("end", ["failed", "deleted"])
+def test_a_recording_whose_worker_died_before_it_told_goes_with_its_sample(shop, end):
+    shop.keep_recordings(3600)
+    sample_id = shop.add_sample(shop.upload(ANN))
+    enrolments = dying(shop.stores.enrolments, "keep_heard", after=False)
+    with pytest.raises(Died):
+        shop.make_runner(stores=replace(shop.stores, enrolments=enrolments)).run_all()
+    folder = shop.settings.data_dir / "recordings"
+    assert [path.name for path in folder.glob("*/*")] == [sample_id]
+    if end == "failed":
+        shop.stores.enrolments.fail_sample(sample_id, Failure(code="canceled", message="Canceled."))
+        shop.retention().sweep()
+        assert shop.enrolments.sample(shop.space, sample_id).kept_until is None
+    else:
+        shop.identities.delete_record(shop.by, RecordKind.SAMPLE, sample_id)
+    assert list(folder.glob("*/*")) == []
 
 
 def test_a_newer_model_verifies_nothing_until_the_enrolment_is_recomputed_from_kept_recordings(shop, nets):

@@ -218,8 +218,9 @@ class SqlEnrolments:
         )
         now = now_us()
         values = {"state": SampleState.FAILED, "since_us": now, **failure_values(failure)}
-        # Housekeeping removes the recording.
-        kept = case((SampleRow.kept_until_us.is_not(None), now))
+        # Housekeeping removes the recording; a worker that was killed may have kept one and not told.
+        keeps = select(SpaceRow.keep_recordings_s).where(SpaceRow.id == SampleRow.space_id).scalar_subquery()
+        kept = case((SampleRow.kept_until_us.is_not(None) | (keeps > 0), now))
         with Session(self._writing) as session, session.begin():
             session.execute(done.values(sealed_voice=None, sealed_trace=None, kept_until_us=kept, **values))
 

@@ -56,6 +56,7 @@ from shared.domain.identities import (
     RecordPage,
     RecordQuery,
     Removal,
+    SampleState,
     Space,
     new_id,
 )
@@ -391,7 +392,7 @@ def _grown_from(session: Session, sample_id: str) -> Sequence[str]:
 
 
 def _removal(session: Session, kind: RecordKind, ids: Sequence[str]) -> Removal:
-    """Count what goes with records, and name the samples among it whose recordings are kept."""
+    """Count what goes with records, and name the samples among it whose recordings are kept, or may be by now."""
     inside = {RecordKind.SPACE: "space_id", RecordKind.IDENTITY: "identity_id"}.get(kind)
     found = {kind: len(ids)}
     for below in (RecordKind.IDENTITY, RecordKind.SAMPLE, RecordKind.ENROLMENT, RecordKind.VERIFICATION):
@@ -399,7 +400,8 @@ def _removal(session: Session, kind: RecordKind, ids: Sequence[str]) -> Removal:
         if column is not None and below is not kind:
             found[below] = session.scalar(select(func.count()).where(column.in_(ids))) or 0
     mine = getattr(SampleRow, inside or "id").in_(ids)
-    kept = select(SampleRow.id).where(mine, SampleRow.kept_until_us.is_not(None))
+    pending = SampleRow.state == SampleState.PENDING
+    kept = select(SampleRow.id).where(mine, SampleRow.kept_until_us.is_not(None) | pending)
     return Removal(
         id=ids[0],
         deleted_at=datetime.now(UTC),
