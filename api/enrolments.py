@@ -108,7 +108,7 @@ def _complete(identity: identities.Identity, body: dict[str, Any]) -> None:
 @blueprint.arguments(SpaceQuery, location="query")
 @blueprint.arguments(SampleRequest)
 @blueprint.response(202, SampleJobCreated)
-@submits_job(HandleTaken)
+@submits_job(HandleTaken, ConsentRequired)
 @gives(SampleOutput)
 def add_sample(query: dict[str, Any], body: dict[str, Any], identity: str) -> dict[str, Any]:
     """Add a recording to an identity, as a sample that enrolments can be made of."""
@@ -156,7 +156,7 @@ def delete_sample(query: dict[str, Any], identity: str, sample: str) -> Removal:
 @blueprint.arguments(EnrolmentRequest)
 @blueprint.response(202, EnrolmentJobCreated, description="A job computes it from samples.")
 @blueprint.alt_response(201, schema=Enrolment, description="It was computed from voiceprints.")
-@submits_job(HandleTaken, SampleUnfit, TooFewSamples, WrongState)
+@submits_job(HandleTaken, ConsentRequired, SampleUnfit, TooFewSamples, WrongState)
 @gives(EnrolmentOutput)
 def create_enrolment(query: dict[str, Any], body: dict[str, Any], identity: str) -> Any:
     """Make an enrolment: by a job from `samples`, or at once from `voiceprints` that you hold."""

@@ -74,7 +74,7 @@ def change_identity(query: dict[str, Any], body: dict[str, Any], identity: str) 
     space, found = find_identity(identity, query["space"])
     changed = replace(found, **{_IDENTITY_VALUES[name]: value for name, value in body.items()})
     if found.consent is not None:
-        services().identities.require_consent(space, NewIdentity(consent=changed.consent))
+        services().identities.require_consent(space, changed.consent)
     return services().identities.change_identity(actor(), changed)
 
 

@@ -65,11 +65,11 @@ class EnrolmentService:
 
         Raises
         ------
-        HandleTaken, NotFound, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
+        ConsentRequired, HandleTaken, NotFound, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
         """
         if job_id := self.jobs.recall(by.client_id, submission.idempotency_key):
             return self.sample(space, job_id), self.jobs.submit(by.client_id, submission)
-        sample = self.store.add_sample(by, space.id, replace(new, job_id=new.id))
+        sample = self._add_sample(by, space, replace(new, job_id=new.id))
         self._note(by, sample.id, new.identity_id)
         job = self.jobs.submit_for_record(
             by.client_id, submission, sample.id, lambda: self._remove(by, RecordKind.SAMPLE, sample.id)
@@ -102,7 +102,12 @@ class EnrolmentService:
         return identity, job
 
     def await_file(self, by: Actor, space: Space, new: NewSample) -> Sample:
-        """Make a sample whose file is still to come; raises HandleTaken, NotFound."""
+        """Make a sample whose file is still to come; raises ConsentRequired, HandleTaken, NotFound."""
+        return self._add_sample(by, space, new)
+
+    def _add_sample(self, by: Actor, space: Space, new: NewSample) -> Sample:
+        if new.identity_id is not None:
+            self.identities.require_agreed(space, new.identity_id)
         return self.store.add_sample(by, space.id, new)
 
     def hear(self, by: Actor, sample: Sample, submission: JobSubmission, job_id: str | None = None) -> Job:
@@ -150,7 +155,8 @@ class EnrolmentService:
             raise WrongState(f"Sample {sample.handle} belongs to an identity already, and stays with it.")
 
     def add_enrolment(self, by: Actor, space: Space, new: NewEnrolment, samples: Sequence[Sample] = ()) -> Enrolment:
-        """Make an open enrolment; raises HandleTaken, NotFound, SampleUnfit, WrongState."""
+        """Make an open enrolment; raises ConsentRequired, HandleTaken, NotFound, SampleUnfit, WrongState."""
+        self.identities.require_agreed(space, new.identity_id)
         for sample in samples:
             require_fit(sample, Requirements())
         return self.store.add_enrolment(by, space.id, new, [sample.id for sample in samples])
@@ -168,7 +174,8 @@ class EnrolmentService:
 
         Raises
         ------
-        HandleTaken, NotFound, SampleUnfit, WrongState, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
+        ConsentRequired, HandleTaken, NotFound, SampleUnfit, WrongState, IdempotencyMismatch, TooManyJobs,
+        JobQuotaExceeded
         """
         if not self.jobs.recall(by.client_id, submission.idempotency_key):
             try:
@@ -207,11 +214,11 @@ class EnrolmentService:
 
         Raises
         ------
-        HandleTaken, NotFound, InvalidVoiceprint
+        ConsentRequired, HandleTaken, NotFound, InvalidVoiceprint
         """
         for other in voiceprints[1:]:
             voiceprints[0].require_same_model(other)
-        enrolment = self.store.add_enrolment(by, space.id, new)
+        enrolment = self.add_enrolment(by, space, new)
         made = [(RecordKind.ENROLMENT, enrolment.id)]
         try:
             for one in voiceprints:

@@ -71,7 +71,7 @@ class IdentityService:
         ------
         ConsentRequired, HandleTaken, NotFound
         """
-        self.require_consent(space, new)
+        self.require_consent(space, new.consent)
         if new.handle is not None:
             # One whose time is over holds its handle until it is removed.
             self._living(space, new.handle)
@@ -99,14 +99,19 @@ class IdentityService:
 
     def _agreed(self, by: Actor, space: Space, identity: Identity, consent: Consent | None) -> Identity:
         """Return an identity with the newest consent, stored; raises ConsentRequired."""
-        self.require_consent(space, NewIdentity(consent=consent or identity.consent))
+        self.require_consent(space, consent or identity.consent)
         if consent is None or consent == identity.consent:
             return identity
         return self.change_identity(by, replace(identity, consent=consent))
 
-    def require_consent(self, space: Space, new: NewIdentity) -> None:
+    def require_agreed(self, space: Space, identity_id: str) -> None:
+        """Refuse to keep more of an identity made before the operator required consent; raises ConsentRequired."""
+        if self.consent_required:
+            self.require_consent(space, self.identity(space, identity_id).consent)
+
+    def require_consent(self, space: Space, consent: Consent | None) -> None:
         """Refuse an identity without consent where the operator requires it; raises ConsentRequired."""
-        if self.consent_required and new.consent is None and space.consent_basis is None:
+        if self.consent_required and consent is None and space.consent_basis is None:
             raise ConsentRequired(
                 "Send `consent` with `givenAt` and `reference`: this service requires it (TIMBRE_REQUIRE_CONSENT). "
                 "Or state the legal basis of the whole space: PATCH /v1/space with `consentBasis`."

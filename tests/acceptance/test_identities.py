@@ -313,6 +313,21 @@ def test_consent_is_required_where_the_operator_says_so(careful: Client) -> None
     ok(careful.post("/v1/identities", handle="bob", space="staff"), 201)
 
 
+def test_no_recording_is_added_once_consent_is_required(careful: Client) -> None:
+    basis = "/v1/space?space=former"
+    ok(careful.send("PATCH", basis, json={"consentBasis": "works agreement 4"}))
+    ok(careful.post("/v1/identities", handle="bob", space="former"), 201)
+    ok(careful.send("PATCH", basis, json={"consentBasis": None}))
+    refused(
+        careful.post("/v1/identities/bob/samples?space=former", url=upload(careful, ANN[0])), 422, "consent_required"
+    )
+    for path, body in (
+        ("/audios", {"identity": "bob"}),
+        ("/voiceprints", {"identity": "bob", "handle": "main", "model": "phone/v1", "minAudios": 1}),
+    ):
+        assert "TIMBRE_REQUIRE_CONSENT" in careful.post(f"/v1/spaces/default/former{path}", **body).json()["message"]
+
+
 def test_an_identity_is_removed_when_its_time_is_over(client: Client) -> None:
     soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
     ok(client.post("/v1/identities", handle="passing", expiresAt=soon), 201)

@@ -206,6 +206,13 @@ def test_what_is_refused_of_identities_is_met(client, met, states, people, redis
     with api(tmp_path, redis_server.url, require_consent=True) as careful:
         for operation, body in (("create_identity", {"handle": "eve"}), ("enrol", here | {"identity": "eve"})):
             assert met.send(careful, on[operation], json=body) == "consent_required"
+        basis = {"consentBasis": "contract"}
+        assert met.send(careful, on["change_space"], NOTHING, json=basis) is None
+        assert met.send(careful, on["create_identity"], json={"handle": "eve"}) is None
+        assert met.send(careful, on["change_space"], NOTHING, json=dict.fromkeys(basis)) is None
+        eves = NOTHING | {"identity": "eve"}
+        for operation, body in (("add_sample", here), ("create_enrolment", {"voiceprints": [voice().encode()]})):
+            assert met.send(careful, on[operation], eves, json=body) == "consent_required"
 
 
 def test_whatever_stands_of_a_person_can_be_read_and_removed(client, met, people):

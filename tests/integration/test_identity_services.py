@@ -260,6 +260,28 @@ def test_consent_is_required_where_the_operator_says_so_and_the_newest_is_kept(h
     assert strict.ensure_identity(acme.by, lawful, "before", NewIdentity()).handle == "before"
 
 
+def test_no_more_is_kept_of_an_identity_made_before_consent_was_required(house, acme, space):
+    before = acme.identity(space, "before")
+    sample = acme.ready(space, before)
+    new = NewEnrolment(identity_id=before.id, handle="more")
+    strict = replace(
+        house,
+        enrolments=replace(house.enrolments, identities=replace(house.identities, consent_required=True)),
+    )
+    for keep in (
+        lambda: add_sample(strict, acme, space, before),
+        lambda: strict.enrolments.add_enrolment(acme.by, space, new, [sample]),
+        lambda: strict.enrolments.import_voiceprints(acme.by, space, new, [voice(1)]),
+    ):
+        with pytest.raises(ConsentRequired):
+            keep()
+    found = house.identities.identity(space, "before")
+    assert (found.num_samples, found.num_enrolments) == (1, 0)
+    house.identities.change_identity(acme.by, replace(before, consent=Consent(given_at=now(), reference="paper 1")))
+    add_sample(strict, acme, space, before)
+    assert strict.enrolments.add_enrolment(acme.by, space, new, [sample]).handle == "more"
+
+
 def test_an_id_makes_no_identity(house, acme, space):
     with pytest.raises(NotFound):
         house.identities.ensure_identity(acme.by, space, new_id(), NewIdentity())

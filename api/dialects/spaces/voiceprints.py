@@ -121,6 +121,7 @@ def add_audio(owner: str, space: str, identity: str, voiceprint: str, audio: str
     found = space_of(owner, space)
     enrolment = voiceprint_of(found, identity, voiceprint)
     sample = audio_of(found, audio)
+    services().identities.require_agreed(found, enrolment.identity.id)
     if is_voiceless(sample) and sample.failure is not None:
         least_s = sample_requirements(enrolment).min_speech_s
         raise SampleUnfit(
