@@ -1,6 +1,8 @@
 """Database engine and migrations."""
 
+import sqlite3
 import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -14,6 +16,8 @@ _MIGRATION_LOCK = 7_468_219
 _MIGRATION_MS = 60_000
 #: Longest that a transaction waits for others of SQLite, in milliseconds.
 _BUSY_MS = 5000
+#: Pause between two tries to begin SQLite's write-ahead log, in seconds.
+_PAUSE_S = 0.01
 #: Longest that a thread waits for its turn to wait for others of SQLite, in seconds.
 _TURN_S = 2.5
 #: Longest that the emptying of SQLite's write-ahead log waits for readers, in milliseconds.
@@ -77,16 +81,33 @@ def _make_file(path: Path) -> None:
 
 
 def _prepare(connection, _record) -> None:  # type: ignore[no-untyped-def]
-    """Set SQLite to write-ahead logging, so that readers go on beside a writer, and to wait for locks.
+    """Set SQLite to log ahead, so that readers go on beside a writer, and to wait for locks.
 
     References between tables are kept, and what is deleted is overwritten with zeros.
     """
     # `_begin` begins transactions.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-    connection.execute("PRAGMA journal_mode=WAL")
+    _log_ahead(connection)
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA secure_delete=ON")
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Set SQLite to write-ahead logging, in further tries if need be.
+
+    Where several connections do so at once on a new file, SQLite refuses one without waiting.
+    """
+    ends_at = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends_at:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
