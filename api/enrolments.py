@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 
 from api.auth import guarded
 from api.description import gives, raises
 from api.errors import InvalidRequest
 from api.identities import new_identity
 from api.job_submission import accepted, checked, recalled, submits_job, wrong_voiceprints
-from api.recordings import MAX_IDENTIFY_BYTES
+from api.recordings import leave_room_for_voiceprints
 from api.schemas.base import SpacePageQuery, SpaceQuery
 from api.schemas.enrolments import (
     ALL,
@@ -65,10 +65,7 @@ _SAMPLE = f"{_IDENTITY}/samples/<reference:sample>"
 _ENROLMENT = f"{_IDENTITY}/enrolments/<reference:enrolment>"
 
 
-@blueprint.before_request
-def _leave_room_for_voiceprints() -> None:
-    if request.endpoint == f"{blueprint.name}.create_enrolment":
-        request.max_content_length = MAX_IDENTIFY_BYTES
+leave_room_for_voiceprints(blueprint, "create_enrolment")
 
 
 @blueprint.route("/enrol", methods=["POST"])

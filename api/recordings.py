@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import g, request
+from flask_smorest import Blueprint
 
 from api.auth import guarded
 from api.description import gives
@@ -40,10 +41,16 @@ blueprint = guarded("recordings", "Make voiceprints, tell speakers apart, name a
 MAX_IDENTIFY_BYTES = MAX_VOICEPRINTS * MAX_VOICEPRINT_LENGTH + 100_000
 
 
-@blueprint.before_request
-def _leave_room_for_voiceprints() -> None:
-    if request.endpoint == f"{blueprint.name}.identify":
-        request.max_content_length = MAX_IDENTIFY_BYTES
+def leave_room_for_voiceprints(views: Blueprint, name: str) -> None:
+    """Let requests to a view be large enough for fifty voiceprints."""
+
+    @views.before_request
+    def leave_room() -> None:
+        if request.endpoint == f"{views.name}.{name}":
+            request.max_content_length = MAX_IDENTIFY_BYTES
+
+
+leave_room_for_voiceprints(blueprint, "identify")
 
 
 @blueprint.route("/voiceprint", methods=["POST"])

@@ -141,14 +141,16 @@ class EnrolmentService:
         """Return a page of a space's samples."""
         return self.store.list_samples(space.id, query)
 
-    def assign(self, by: Actor, sample: Sample, identity: Identity) -> None:
+    def assign(self, by: Actor, space: Space, sample: Sample, identity: Identity) -> None:
         """Say whose sample it is, which cannot be changed.
 
         Raises
         ------
+        ConsentRequired
         WrongState
             It is another identity's.
         """
+        self.identities.require_agreed(space, identity.id)
         if sample.identity is not None and sample.identity.id == identity.id:
             return
         if not self.store.assign(by, sample.id, identity.id):
@@ -241,17 +243,21 @@ class EnrolmentService:
         """Return a page of a space's enrolments."""
         return self.store.list_enrolments(space.id, query)
 
-    def add_part(self, by: Actor, enrolment: Enrolment, sample: Sample, requirements: Requirements) -> Enrolment:
+    def add_part(
+        self, by: Actor, space: Space, enrolment: Enrolment, sample: Sample, requirements: Requirements
+    ) -> Enrolment:
         """Add a sample to an open enrolment of its identity; twice is once.
 
         Raises
         ------
+        ConsentRequired
         SampleUnfit
             It does not meet the model's requirements, and the message says which and by how much; or it is a copy of
             a recording that the enrolment has.
         WrongState
             It was not heard yet, is another identity's, or the enrolment is not open.
         """
+        self.identities.require_agreed(space, enrolment.identity.id)
         require_fit(sample, requirements)
         if sample.identity is not None and sample.identity.id != enrolment.identity.id:
             raise WrongState(f"Sample {sample.handle} belongs to another identity.")

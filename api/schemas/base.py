@@ -150,14 +150,20 @@ def require_one(original: Any, first: str, other: str) -> None:
 
 
 class Cursor(fields.String):
-    """Place in a list of records."""
+    """Place in a list, as the page before gave it.
 
-    def __init__(self) -> None:
-        super().__init__(load_default=None, metadata={"description": NEXT_CURSOR})
+    Parameters
+    ----------
+    parse : returns the place of a text; raises ValueError.
+    """
+
+    def __init__(self, parse: Callable[[str], Any], **options: Any) -> None:
+        super().__init__(metadata={"description": NEXT_CURSOR}, **options)
+        self._parse = parse
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return RecordCursor.parse(super()._deserialize(value, *args, **kwargs))
+            return self._parse(super()._deserialize(value, *args, **kwargs))
         except ValueError as error:
             raise ValidationError(str(error)) from None
 
@@ -166,7 +172,7 @@ class PageQuery(Query):
     """Query for a page of records, newest first."""
 
     limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
-    cursor = Cursor()
+    cursor = Cursor(RecordCursor.parse, load_default=None)
 
 
 class SpacePageQuery(PageQuery):

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, fields, post_load, validate
 
-from api.schemas.base import ID, NEXT_CURSOR, Query
+from api.schemas.base import ID, Cursor, Query
 from shared.dialects.fields import Body, Choice, RenderedOutput, Timestamp
 from shared.dialects.pyannoteai.outputs import OUTPUTS
 from shared.domain.delivery import DeliveryState
@@ -68,19 +68,11 @@ class ListQuery(Query):
         return data | ({"status": _STATUSES[data["status"]]} if "status" in data else {})
 
 
-class _Cursor(fields.String):
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return JobCursor.parse(super()._deserialize(value, *args, **kwargs))
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-
-
 class CursorQuery(ListQuery):
     """Query for a page behind a job."""
 
     limit = fields.Integer(load_default=10, validate=validate.Range(1, 100))
-    cursor = _Cursor(metadata={"description": NEXT_CURSOR})
+    cursor = Cursor(JobCursor.parse)
 
 
 class OffsetQuery(ListQuery):

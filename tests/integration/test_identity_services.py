@@ -30,6 +30,7 @@ from shared.domain.identities import (
     NewVerification,
     RecordKind,
     RecordQuery,
+    Requirements,
     SampleState,
     VerificationState,
     new_id,
@@ -262,7 +263,8 @@ def test_consent_is_required_where_the_operator_says_so_and_the_newest_is_kept(h
 
 def test_no_more_is_kept_of_an_identity_made_before_consent_was_required(house, acme, space):
     before = acme.identity(space, "before")
-    sample = acme.ready(space, before)
+    sample, nobodys = acme.ready(space, before), acme.ready(space)
+    once = acme.computed(before, [sample])
     new = NewEnrolment(identity_id=before.id, handle="more")
     strict = replace(
         house,
@@ -272,14 +274,17 @@ def test_no_more_is_kept_of_an_identity_made_before_consent_was_required(house, 
         lambda: add_sample(strict, acme, space, before),
         lambda: strict.enrolments.add_enrolment(acme.by, space, new, [sample]),
         lambda: strict.enrolments.import_voiceprints(acme.by, space, new, [voice(1)]),
+        lambda: strict.enrolments.assign(acme.by, space, nobodys, before),
+        lambda: strict.enrolments.add_part(acme.by, space, once, sample, Requirements()),
     ):
         with pytest.raises(ConsentRequired):
             keep()
     found = house.identities.identity(space, "before")
-    assert (found.num_samples, found.num_enrolments) == (1, 0)
+    assert (found.num_samples, found.num_enrolments) == (1, 1)
     house.identities.change_identity(acme.by, replace(before, consent=Consent(given_at=now(), reference="paper 1")))
     add_sample(strict, acme, space, before)
     assert strict.enrolments.add_enrolment(acme.by, space, new, [sample]).handle == "more"
+    strict.enrolments.assign(acme.by, space, nobodys, before)
 
 
 def test_an_id_makes_no_identity(house, acme, space):

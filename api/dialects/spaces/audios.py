@@ -117,6 +117,5 @@ def identify_audio(owner: str, space: str, audio: str) -> Any:
     found = space_of(owner, space)
     sample = audio_of(found, audio)
     identity = services().identities.identity(found, reference(body_of(Assignment)["identity"]))
-    services().identities.require_agreed(found, identity.id)
-    services().enrolments.assign(actor(), sample, identity)
+    services().enrolments.assign(actor(), found, sample, identity)
     return answer(_audio, audio_of(found, sample.id))

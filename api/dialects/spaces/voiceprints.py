@@ -121,7 +121,6 @@ def add_audio(owner: str, space: str, identity: str, voiceprint: str, audio: str
     found = space_of(owner, space)
     enrolment = voiceprint_of(found, identity, voiceprint)
     sample = audio_of(found, audio)
-    services().identities.require_agreed(found, enrolment.identity.id)
     if is_voiceless(sample) and sample.failure is not None:
         least_s = sample_requirements(enrolment).min_speech_s
         raise SampleUnfit(
@@ -131,7 +130,7 @@ def add_audio(owner: str, space: str, identity: str, voiceprint: str, audio: str
     if (excess := too_long(enrolment, sample)) and not _has(found, enrolment, sample):
         raise SampleUnfit(excess)
     requirements = sample_requirements(enrolment)
-    return answer(_voiceprint, services().enrolments.add_part(actor(), enrolment, sample, requirements))
+    return answer(_voiceprint, services().enrolments.add_part(actor(), found, enrolment, sample, requirements))
 
 
 def _has(space: Space, enrolment: Enrolment, sample: Sample) -> bool:
