@@ -1,4 +1,5 @@
-"""Neural networks: the list of them (`registry`), inference (`titanet`, `ge2e`, `vad`) and installation (`install`).
+"""Neural networks: lists of them (`registry`, `recognisers`), inference (`titanet`, `nemo_ctc`, ...), installation.
 
-A running worker needs only numpy and onnxruntime. `install`, `download`, `export` and `convert_ge2e` are run by hand.
+A running worker needs only numpy and onnxruntime. `install`, `download`, `nemo_file`, `export`, `export_ctc` and
+`convert_ge2e` are run by hand.
 """

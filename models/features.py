@@ -1,4 +1,4 @@
-"""Mel features for TitaNet and GE2E in numpy, without torch or librosa.
+"""Mel features for NeMo's networks and GE2E in numpy, without torch or librosa.
 
 Both functions take samples (num_samples,) at 16 kHz and return one frame every 10 ms.
 """
@@ -18,9 +18,9 @@ HOP = 160
 FRAME_RATE_HZ = SAMPLE_RATE_HZ // HOP
 _WINDOW = 400
 
-# TitaNet, as NeMo's AudioToMelSpectrogramPreprocessor computes it in evaluation (no dither).
-_TITANET_FFT = 512
-_TITANET_MELS = 80
+# TitaNet and Conformer-CTC, as NeMo's AudioToMelSpectrogramPreprocessor computes them in evaluation (no dither).
+_NEMO_FFT = 512
+_NEMO_MELS = 80
 _PREEMPHASIS = 0.97
 _LOG_GUARD = 2.0**-24
 _STD_GUARD = 1e-5
@@ -35,7 +35,7 @@ _BREAK_MEL = _BREAK_HZ / _LINEAR_HZ_PER_MEL
 _LOG_STEP = np.log(6.4) / 27.0
 
 
-def titanet_features(samples: Samples) -> NDArray[np.float32]:
+def nemo_features(samples: Samples) -> NDArray[np.float32]:
     """Return log-mel frames, shape (80, num_samples // 160), each mel band with mean 0 and deviation 1 over time.
 
     There is no frame of padding: in the exported network padding would leak into the pooled statistics.
@@ -49,8 +49,8 @@ def titanet_features(samples: Samples) -> NDArray[np.float32]:
     if num_frames == 0:
         raise ValueError(f"At least {HOP} samples are needed for a frame, not {len(samples)}")
     emphasised = np.concatenate([samples[:1], samples[1:] - np.float32(_PREEMPHASIS) * samples[:-1]])
-    power = _power_spectra(emphasised, _titanet_window(), num_frames)
-    log_mel = np.log(mel_filterbank(_TITANET_FFT, _TITANET_MELS) @ power.T + np.float32(_LOG_GUARD))
+    power = _power_spectra(emphasised, _nemo_window(), num_frames)
+    log_mel = np.log(mel_filterbank(_NEMO_FFT, _NEMO_MELS) @ power.T + np.float32(_LOG_GUARD))
     return _standardised(log_mel)
 
 
@@ -81,8 +81,8 @@ def hann(length: int, *, periodic: bool = True) -> NDArray[np.float32]:
 
 
 @cache
-def _titanet_window() -> NDArray[np.float32]:
-    side = (_TITANET_FFT - _WINDOW) // 2
+def _nemo_window() -> NDArray[np.float32]:
+    side = (_NEMO_FFT - _WINDOW) // 2
     return np.pad(hann(_WINDOW, periodic=False), side)
 
 

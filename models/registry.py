@@ -45,10 +45,10 @@ class Record:
 
     #: sha256 of the .nemo file that the model was made from.
     sha256: str
-    #: sha256 of each ONNX file, by name.
+    #: sha256 of each file that was made, by name.
     files: Mapping[str, str]
     nemo_version: str
-    #: Largest 1 - cosine between the installed model and NeMo, over the trial signals.
+    #: Largest difference to NeMo over the trial signals: 1 - cosine, or that of a log probability.
     parity: float
     #: Time of the installation, ISO 8601, UTC.
     installed_at: str
@@ -151,9 +151,13 @@ def verify(card: ModelCard, weights_dir: Path = WEIGHTS_DIR) -> None:
     if is_bundled(current):
         _check(_GE2E_FILE, entry(current.handle).sha256, current.handle)
         return
-    folder = weights_dir / current.handle
+    check_installed(weights_dir / current.handle)
+
+
+def check_installed(folder: Path) -> None:
+    """Check that the files of an installed model's folder are those of its record; raises ModelInstallError."""
     for name, sha256 in Record.read(folder).files.items():
-        _check(folder / name, sha256, current.handle)
+        _check(folder / name, sha256, folder.name)
 
 
 def is_bundled(card: ModelCard) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import FRAME_RATE_HZ, titanet_features, unit
+from models.features import FRAME_RATE_HZ, nemo_features, unit
 from models.runtime import open_session
 from shared.domain.audio import Samples, Segment
 from shared.domain.models import ModelCard
@@ -30,7 +30,7 @@ class TitaNet(Embedder):
 
     def encode(self, samples: Samples) -> Frames:
         """Return the encoder's output for the whole recording, which may last ten minutes at most."""
-        features = titanet_features(samples)
+        features = nemo_features(samples)
         return self._encoder.run(["frames"], {"features": features[np.newaxis]})[0][0]
 
     def pool(self, frames: Frames, segments: Sequence[Segment]) -> NDArray[np.float32]:

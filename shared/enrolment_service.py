@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from shared.domain.commands import AddSample, ComputeEnrolment
+from shared.domain.commands import AddSample, ComputeEnrolment, EnrolVoice
 from shared.domain.errors import (
     EnrolAgain,
     HandleTaken,
@@ -100,6 +100,30 @@ class EnrolmentService:
         grown = replace(submission, command=replace(command, enrolment=enrolment.id))
         _, job = self.add_sample(by, space, NewSample(id=command.sample, identity_id=identity.id), grown)
         return identity, job
+
+    def enrol_voice(self, by: Actor, space: Space, submission: JobSubmission, job_id: str) -> Job:
+        """Make the job, an `EnrolVoice`, that enrols an identity by several recordings, or none of them.
+
+        Until it has, `EnrolmentStore.call_off_voice` keeps it from doing so.
+
+        Parameters
+        ----------
+        job_id : its id, for which uploads are named.
+
+        Raises
+        ------
+        ConsentRequired, NotFound, TooManyJobs, JobQuotaExceeded
+        """
+        command = submission.command
+        assert isinstance(command, EnrolVoice)
+        if command.handle is not None:
+            self.identities.require_consent(space, None)
+        else:
+            self.identities.require_agreed(space, command.identity)
+        self.store.begin_voice(by, space.id, job_id)
+        if command.handle is None:
+            self._note(by, job_id, command.identity)
+        return self.jobs.submit_for_record(by.client_id, submission, job_id, lambda: self.store.call_off_voice(job_id))
 
     def await_file(self, by: Actor, space: Space, new: NewSample) -> Sample:
         """Make a sample whose file is still to come; raises ConsentRequired, HandleTaken, NotFound."""

@@ -173,8 +173,10 @@ class JobService:
             ending = self._ending(claim.job_id, claim.reply, InternalError())
         if not self.jobs.finish(claim, ending):
             return None
-        if claim.record.get("url") == MediaUrl(job_upload(claim.job_id)).text:
-            self._drop_upload(claim.client_id, claim.job_id)
+        recordings = {claim.record.get("url"), *claim.record.get("further", ())}
+        for number in range(len(recordings)):
+            if MediaUrl(job_upload(claim.job_id, number)).text in recordings:
+                self._drop_upload(claim.client_id, claim.job_id, number)
         return ending.status
 
     def cancel(self, client_id: str, job_id: str) -> Job:
@@ -281,10 +283,10 @@ class JobService:
         for _ in range(found.rings):
             self.queue.ring()
 
-    def _drop_upload(self, client_id: str, job_id: str) -> None:
-        """Remove the upload that the service made for a job; one that cannot be removed now goes in its time."""
+    def _drop_upload(self, client_id: str, job_id: str, number: int = 0) -> None:
+        """Remove an upload that the service made for a job; one that cannot be removed now goes in its time."""
         try:
-            self.media.remove(client_id, job_upload(job_id))
+            self.media.remove(client_id, job_upload(job_id, number))
         except (Unavailable, OSError) as error:
             log.warning("an upload stays until its time is over", job_id=job_id, error=type(error).__name__)
 

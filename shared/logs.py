@@ -24,8 +24,9 @@ _SECRETS = re.compile(
     r"""
       (?<=://)[^\s"'\\/?\#@]+@                    # user and password
     | (?<=[^\s"'])\?[^\s"'\\]*=[^\s"'\\]*       # a query
-    | (?:sk_|whsec_)[A-Za-z0-9+/=]{8,}            # API keys and webhook secrets
+    | (?:sk_|gk_|whsec_)[A-Za-z0-9+/=]{8,}        # API keys and webhook secrets
     | (?<=Bearer\ )[^\s"'\\]+
+    | (?<=Basic\ )[^\s"'\\]+
     """,
     re.VERBOSE,
 )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.audio import Chunk, Samples, Segment
-from shared.domain.models import ModelCard
+from shared.domain.models import ModelCard, RecogniserCard
 
 #: Frame features of a recording, one column or row every 10 ms; only the network that made them knows their shape.
 Frames = NDArray[np.float32]
@@ -58,3 +58,19 @@ class Embedder(ABC):
         """Return the embedding of a whole recording, shape (dimension,), L2 norm 1."""
         whole = Segment(0.0, len(samples) / self.card.sample_rate_hz)
         return self.pool(self.encode(samples), [whole])[0]
+
+
+class Recogniser(Protocol):
+    """Speech recogniser (ASR) of one language."""
+
+    card: RecogniserCard
+
+    def transcribe(self, samples: Samples) -> str:
+        """Return the words of speech (num_samples,) at `card.sample_rate_hz`, as text; empty where there are none."""
+
+
+class Recognisers(Protocol):
+    """Speech recognisers that are installed; each is loaded when it is first asked for."""
+
+    def find(self, language: str | None) -> Recogniser:
+        """Return the recogniser of a BCP 47 tag such as `en-US`, or the first one; raises LanguageNotInstalled."""

@@ -20,6 +20,7 @@ from shared.domain.identities import (
     NewIdentity,
     NewSample,
     NewVerification,
+    NewVoice,
     Part,
     Pooled,
     RecordKind,
@@ -351,6 +352,29 @@ class EnrolmentStore(Protocol):
         An enrolment that has too few samples yet stays open. What `pool` raises leaves the enrolment as it was.
         """
 
+    def begin_voice(self, by: Actor, space_id: str, job_id: str) -> None:
+        """Note that a job is to enrol a voice, by whom, until it does or is called off; raises NotFound."""
+
+    def call_off_voice(self, job_id: str) -> bool:
+        """Keep a job from enrolling a voice; False when it has enrolled it, or was called off."""
+
+    def enrol_voice(
+        self, job_id: str, new: NewVoice, pool: Callable[[Sequence[Part]], Pooled], uses: Sequence[Use]
+    ) -> Enrolment | None:
+        """Add samples to an identity's growing enrolment `main` and pool it, all in one transaction.
+
+        The identity is made where `new` has a handle, and the enrolment where there is none. Samples beyond the newest
+        `new.most_samples` leave the enrolment, and are removed unless another enrolment has them. A job that enrolled
+        the voice before gets the enrolment as it stands. None when the job was called off, or what it is about is gone.
+        What `pool` raises leaves everything as it was.
+
+        Raises
+        ------
+        HandleTaken
+        SampleRefused
+            `main` is computed once and does not grow.
+        """
+
     def fail_enrolment(self, enrolment_id: str, job_id: str, failure: Failure | None) -> None:
         """Give an enrolment that a job computes back: open, or computed as it was; the reason is stored.
 
@@ -370,7 +394,10 @@ class EnrolmentStore(Protocol):
         """Return the voiceprints of computed enrolments; those that are gone are left out."""
 
     def kept_recordings(self, at: datetime, most: int) -> list[tuple[str, str]]:
-        """Return (client id, sample id) of recordings that are kept longer than they may be at a time."""
+        """Return (client id, sample id) of recordings that are kept longer than they may be at a time.
+
+        Some are of samples that newer ones have replaced in an enrolment.
+        """
 
 
 class VerificationStore(Protocol):
@@ -391,14 +418,31 @@ class VerificationStore(Protocol):
     def rename_verification(self, by: Actor, verification: Verification) -> bool:
         """Store handle and alias of a verification; raises HandleTaken."""
 
-    def settle_verification(self, verification_id: str, verified: Verified, trace: Trace | None, use: Use) -> bool:
-        """Store a result, once; False when verification or identity is gone."""
+    def settle_verification(self, verification_id: str, verified: Verified, traces: Sequence[Trace], use: Use) -> bool:
+        """Store a result, once, and count its decision with the identity; False when one of them is gone.
+
+        Parameters
+        ----------
+        traces : of its recordings; none where they are known by the identity's sample.
+        """
 
     def fail_verification(self, verification_id: str, failure: Failure) -> None:
         """End a verification without a result."""
 
+    def call_off_verification(self, verification_id: str, failure: Failure) -> bool:
+        """End a verification without a result; False when it has one."""
+
     def traces(self, identity_id: str, most: int) -> list[KnownTrace]:
         """Return the newest traces of an identity's samples and verifications."""
+
+    def traces_in(self, space_id: str, most: int) -> list[KnownTrace]:
+        """Return the newest traces of a space's samples and verifications."""
+
+    def same_sound(self, space_id: str, digest: bytes) -> list[KnownTrace]:
+        """Return the newest traces of a space's samples and verifications of just the same sound.
+
+        However large the space is, it is looked up. Recordings heard by release 0.1 are in `traces_in` alone.
+        """
 
     def count(self, use: Use, use_id: str) -> None:
         """Count a use that no record stands for; the same id is counted once."""

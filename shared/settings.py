@@ -27,6 +27,7 @@ _PATTERNS = {
     ),
     f"{PREFIX}BIND": (r".+:\d+", "HOST:PORT"),
     f"{PREFIX}STREAM_BIND": (r".+:\d+", "HOST:PORT"),
+    f"{PREFIX}STREAM_URL": (r"wss?://[^\s/?#]+[^\s?#]*", "a ws:// or wss:// address"),
     f"{PREFIX}PUBLIC_URL": _WEB,
     f"{PREFIX}S3_ENDPOINT_URL": _WEB,
     f"{PREFIX}S3_PUBLIC_URL": _WEB,
@@ -44,7 +45,8 @@ _CUT_SHORT = {
 }
 #: Settings that may hold a port. The database's is left to its driver, which may take several hosts.
 _WITH_PORT = {
-    f"{PREFIX}{name}" for name in ("REDIS_URL", "BIND", "STREAM_BIND", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")
+    f"{PREFIX}{name}"
+    for name in ("REDIS_URL", "BIND", "STREAM_BIND", "STREAM_URL", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")
 }
 #: Types of settings that may be unset -> those of their values.
 _REQUIRED: dict[Any, Any] = {str | None: str, int | None: int}
@@ -90,6 +92,11 @@ class Settings:
         "Address the stream listens on, for recordings over WebSocket (api/dialects/README.md). Unset: there is none.",
         default=None,
     )
+    stream_url: str | None = _setting(
+        "The stream's own address as clients see it, `wss://voice.example.org`. Unset: `TIMBRE_PUBLIC_URL` with ws or "
+        "wss in place of http or https, or else the address of `TIMBRE_STREAM_BIND`.",
+        default=None,
+    )
     api_processes: int = _setting(
         "Processes of the API; each has the threads, waits and uploads below, and some 120 MB of memory.", default=1
     )
@@ -123,6 +130,11 @@ class Settings:
     )
     model: str | None = _setting(
         "Model that makes the voiceprints. Unset: the first one installed, in the manifest's order.", default=None
+    )
+    language: str | None = _setting(
+        "Language of recordings whose request names none, `de` say; a speech recogniser of it must be installed. "
+        "Unset: that of the first one installed, English.",
+        default=None,
     )
     weights_dir: Path = _setting("Folder of installed models.", default=_REPOSITORY / "models" / "weights")
 

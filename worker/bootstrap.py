@@ -3,8 +3,10 @@
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 from models import registry
+from models.recognisers import InstalledRecognisers, require_language
 from models.runtime import require_device
 from models.vad import SileroVad
 from shared.adapters.celery_queue import CeleryQueue, celery_app
@@ -31,12 +33,14 @@ from worker.egress import Egress
 from worker.jobs.enrolments import EnrolmentHandlers
 from worker.jobs.galleries import Galleries
 from worker.jobs.handlers import Handlers
+from worker.jobs.hearings import Listener
 from worker.jobs.heartbeat import Hand
 from worker.jobs.runner import Runner
 from worker.jobs.searches import SearchHandlers
 from worker.jobs.sources import SourceReader
 from worker.jobs.stores import IdentityStores
 from worker.jobs.verifications import VerificationHandlers
+from worker.jobs.voices import VoiceHandlers
 from worker.recordings.decoder import ProcessDecoder
 from worker.recordings.fetch import SourceFetcher
 from worker.voices.voiceprint import Nets
@@ -44,6 +48,8 @@ from worker.webhooks.sender import Deliverer
 
 #: A worker waits for a Redis that restarts, some 15 s, rather than lose what it has done.
 WORKER_RETRIES = 10
+#: Longest recording of a job that accepts plain WAV files only, in seconds: vendors' clients expect the limit.
+_MOST_PLAIN_S = 60.0
 
 
 def make_service(settings: Settings, retries: int = WORKER_RETRIES) -> JobService:
@@ -103,9 +109,11 @@ def require_model(settings: Settings) -> None:
     Raises
     ------
     ModelInstallError
-        The model that the settings name is unknown, not installed, or damaged, or the device is not there.
+        The model that the settings name is unknown, not installed, or damaged, or the device is not there. Or no speech
+        recogniser of the language that they name is installed.
     """
     require_device(settings.device)
+    require_language(settings.language, settings.weights_dir)
     registry.verify(_card(settings), settings.weights_dir)
 
 
@@ -154,15 +162,19 @@ def make_retention(settings: Settings, service: JobService) -> Retention:
 def make_handlers(settings: Settings, reader: SourceReader, nets: Nets, stores: IdentityStores) -> Handlers:
     """Return the handlers of all commands."""
     limits = settings.sample_limits()
+    plain_limits = replace(limits, max_audio_s=min(limits.max_audio_s, _MOST_PLAIN_S), plain_wav=True)
+    listener = Listener(reader=reader, nets=nets, limits=limits, plain_limits=plain_limits)
     galleries = Galleries(stores.enrolments, nets.embedder.card, settings.search_bytes)
     return Handlers(
         reader=reader,
         nets=nets,
+        recognisers=InstalledRecognisers(settings.weights_dir, settings.inference_threads, settings.language),
         voiceprint_limits=settings.voiceprint_limits(),
         diarize_limits=settings.diarize_limits(),
         stores=stores,
         enrolments=EnrolmentHandlers(reader=reader, nets=nets, limits=limits, stores=stores),
-        verifications=VerificationHandlers(reader=reader, nets=nets, limits=limits, stores=stores),
+        voices=VoiceHandlers(listener=listener, stores=stores),
+        verifications=VerificationHandlers(listener=listener, stores=stores),
         searches=SearchHandlers(reader=reader, nets=nets, limits=limits, stores=stores, galleries=galleries),
     )
 

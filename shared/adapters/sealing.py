@@ -50,6 +50,17 @@ class Sealer:
         return unseal_under(self._key, sealed, context)
 
 
+class Tagger:
+    """Keyed hashes, which tell equal things of one context without telling what they are."""
+
+    def __init__(self, secret: bytes, purpose: str) -> None:
+        self._key = HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose.encode()).derive(secret)
+
+    def tag(self, plain: bytes, context: str) -> bytes:
+        """Return the HMAC-SHA256 of `plain`."""
+        return hmac.digest(self._key, f"{context}/".encode() + plain, "sha256")
+
+
 class Envelope:
     """Seals what belongs to a job: commands, results, webhooks.
 
@@ -60,7 +71,7 @@ class Envelope:
 
     def __init__(self, secret: bytes) -> None:
         self._keys = Sealer(secret, "job keys")
-        self._name_key = HKDF(SHA256(), 32, salt=None, info=b"names of uploads").derive(secret)
+        self._names = Tagger(secret, "names of uploads")
         self._wrapped_bytes = len(self._keys.seal(bytes(KEY_BYTES), ""))
 
     def seal(self, text: str, context: str) -> str:
@@ -70,7 +81,7 @@ class Envelope:
 
     def tag(self, text: str, context: str) -> str:
         """Return the keyed hash of `text`, which tells equal ones of one `context` without telling what they are."""
-        return hmac.digest(self._name_key, f"{context}/{text}".encode(), "sha256").hex()
+        return self._names.tag(text.encode(), context).hex()
 
     def unseal(self, sealed: str, context: str) -> str:
         """Return what was sealed.

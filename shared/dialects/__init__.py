@@ -6,6 +6,7 @@ A new dialect is a package here and one line in `speak`.
 from collections.abc import Mapping
 
 from shared.dialects.base import Dialect
+from shared.dialects.enroll import Enroll
 from shared.dialects.pyannoteai import PyannoteAi
 
 Dialects = Mapping[str, Dialect]
@@ -20,5 +21,5 @@ def speak(signature_encoding: str) -> Dialects:
     ----------
     signature_encoding : of pyannoteAI's `X-Signature`, hex or base64.
     """
-    spoken = [PyannoteAi(signature_encoding)]
+    spoken = [PyannoteAi(signature_encoding), Enroll(signature_encoding)]
     return {dialect.name: dialect for dialect in spoken}

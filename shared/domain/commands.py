@@ -1,13 +1,14 @@
 """Commands: a job's whole payload, a type for each kind of job; the worker dispatches on the type."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from shared.domain.addresses import InvalidAddress
 from shared.domain.errors import UrlNotAllowed
 from shared.domain.sources import Source, stored_source
+from shared.domain.speech import ContentRequest, PhraseRule
 from shared.domain.verification import OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 
@@ -29,6 +30,11 @@ class Command:
     #: Handle of the model to use; None: whichever the worker runs.
     model: str | None = None
 
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Recordings that it is about."""
+        return (self.source,) if self.source else ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingCommand(Command):
@@ -42,6 +48,8 @@ class CreateVoiceprint(RecordingCommand):
     """Make the voiceprint of a recording's dominant speaker."""
 
     kind = "voiceprint"
+    #: What is asked of the words of the recording; None: nothing.
+    content: ContentRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,8 @@ class Diarize(RecordingCommand):
     turn_confidence: bool = False
     frame_confidence: bool = False
     exclusive: bool = False
+    #: Whether the result says what was said, turn by turn.
+    transcription: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +93,8 @@ class Verify(RecordingCommand):
     kind = "verify"
     voiceprint: Voiceprint = field(repr=False)
     operating_point: OperatingPoint = OperatingPoint.BALANCED
+    #: What is asked of the words of the recording; None: nothing.
+    content: ContentRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +122,44 @@ class ComputeEnrolment(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnrolVoice(RecordingCommand):
+    """Enrol an identity by one or more recordings, wholly or not at all; those that are unfit are left out."""
+
+    kind = "voice_enrolment"
+    #: Recordings beside `source`.
+    further: tuple[Source, ...] = ()
+    #: Id of the space, and of the identity.
+    space: str
+    identity: str
+    #: Handle of the identity, which is made; None: it is there already.
+    handle: str | None = None
+    #: Whether only recordings are accepted that `Limits.plain_wav` describes.
+    plain_wav: bool = False
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Recordings that it is about."""
+        return (self.source, *self.further)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyIdentity(Command):
     """Verify that a recording, or a sample that was heard before, is of an identity."""
 
     kind = "identity_verification"
     #: Id of the verification, which names the enrolment and, where there is no source, the sample.
     verification: str
+    #: Recordings beside `source`, of the same voice; those that are unfit are left out.
+    further: tuple[Source, ...] = ()
+    #: Whether only recordings are accepted that `Limits.plain_wav` describes.
+    plain_wav: bool = False
+    #: Whether copies are looked for among all recordings of the space, and not only among the identity's.
+    whole_space: bool = False
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Recordings that it is about."""
+        return (*super().sources, *self.further)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,25 +186,42 @@ def _stored_source(text: str | None) -> Source | None:
 
 _KINDS: dict[str, type[Command]] = {
     cls.kind: cls
-    for cls in (CreateVoiceprint, Diarize, Identify, Verify, AddSample, ComputeEnrolment, VerifyIdentity, Search)
+    for cls in (
+        CreateVoiceprint,
+        Diarize,
+        Identify,
+        Verify,
+        AddSample,
+        ComputeEnrolment,
+        EnrolVoice,
+        VerifyIdentity,
+        Search,
+    )
 }
 #: Fields that are not JSON as they are, and how they are read.
 _READERS: dict[str, Callable[[Any], Any]] = {
     "source": _stored_source,
+    "further": lambda texts: tuple(_stored_source(text) for text in texts),
+    "content": lambda values: values and ContentRequest(**{**values, "rule": PhraseRule(values["rule"])}),
     "voiceprint": Voiceprint.decode,
     "voiceprints": lambda texts: {label: Voiceprint.decode(text) for label, text in texts.items()},
     "operating_point": OperatingPoint,
 }
 _WRITERS: dict[str, Callable[[Any], Any]] = {
     "source": lambda source: source and source.text,
+    "further": lambda sources: [source.text for source in sources],
+    "content": lambda content: content and asdict(content),
     "voiceprint": Voiceprint.encode,
     "voiceprints": lambda voiceprints: {label: one.encode() for label, one in voiceprints.items()},
 }
+#: Fields that the release before does not know; it can do the jobs in which they ask for nothing.
+_NEW = frozenset({"content", "transcription"})
 
 
 def to_record(command: Command) -> dict[str, Any]:
     """Return `command` as plain JSON values, for the job record."""
     values = {f.name: getattr(command, f.name) for f in fields(command)}
+    values = {name: value for name, value in values.items() if value or name not in _NEW}
     record = {name: _WRITERS[name](value) if name in _WRITERS else value for name, value in values.items()}
     return {"kind": command.kind, "url": record.pop("source"), **record}
 

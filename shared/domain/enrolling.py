@@ -20,7 +20,7 @@ def pool_parts(
     Raises
     ------
     SampleRefused
-        Such a sample is below the limit.
+        Such a sample is below the limit; its `samples` are all of them.
     InvalidVoiceprint
         The samples were heard by different models.
     """
@@ -28,10 +28,12 @@ def pool_parts(
     unlike = outliers(voiceprints, calibration)
     refused = [one for one in unlike if one.refused and (judged is None or parts[one.index].sample.id in judged)]
     if refused:
-        raise SampleRefused(
+        error = SampleRefused(
             f"{_named(parts, refused)}; at least {REFUSED_BELOW} % are needed. Leave it out, or send another recording "
             "of that person."
         )
+        error.samples = [parts[one.index].sample.id for one in refused]
+        raise error
     return Pooled(voiceprint=pool(voiceprints), warning=f"{_named(parts, unlike)}." if unlike else None)
 
 

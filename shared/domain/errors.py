@@ -5,7 +5,8 @@
     |   |-- DownloadFailed, DownloadTimeout, UrlNotAllowed, MediaNotFound, FileTooLarge
     |   |-- NotAudio, AudioTooLong, NoSpeech, TooLittleSpeech
     |   |-- ModelNotAvailable, InvalidVoiceprint, NotCalibrated
-    |   |-- SampleRefused, IdentityDeleted, ModelChanged, RecordingGone
+    |   |-- SampleRefused, IdentityTaken, IdentityDeleted, ModelChanged, RecordingGone
+    |   |-- LanguageNotInstalled, WrongPhrase
     |   |-- Canceled, DeadlineExceeded
     |   `-- WorkerLost, WorkerUnavailable, InternalError
     |-- RequestError            refuses what a client asks for; api/errors.py adds those that only HTTP knows
@@ -23,7 +24,7 @@ Each class has a stable `code`, tells the user what to do in its message, and sa
 again can help. Messages never hold a URL's query, credentials, audio or vectors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import ClassVar
 
 
@@ -131,6 +132,14 @@ class SampleRefused(JobFailure):
     """The recording does not meet what the model requires of a sample, or is unlike the other samples."""
 
     code = "sample_refused"
+    #: Ids of those samples of several that are unlike the others.
+    samples: Collection[str] = ()
+
+
+class IdentityTaken(JobFailure):
+    """The voice was to be enrolled as a new identity, and there is one of that name."""
+
+    code = "identity_taken"
 
 
 class IdentityDeleted(JobFailure):
@@ -160,6 +169,18 @@ class RecordingGone(JobFailure):
     """A sample's recording is not kept, so it cannot be heard again."""
 
     code = "recording_gone"
+
+
+class LanguageNotInstalled(JobFailure):
+    """The words of a recording were asked for, and no speech recogniser of that language is installed."""
+
+    code = "language_not_installed"
+
+
+class WrongPhrase(JobFailure):
+    """The recording does not say the phrase, or the words in their order, that it must say."""
+
+    code = "wrong_phrase"
 
 
 class Canceled(JobFailure):

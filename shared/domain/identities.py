@@ -34,6 +34,11 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def recording_id(job_id: str, number: int) -> str:
+    """Return the id of the sample that a job makes of one of its recordings, counted from 0."""
+    return str(uuid.uuid5(uuid.UUID(job_id), f"recording {number}"))
+
+
 def is_id(text: str) -> bool:
     """Tell whether a text has the form of an id."""
     return _ID.fullmatch(text) is not None
@@ -65,6 +70,8 @@ class RecordKind(StrEnum):
     ENROLMENT = "enrolment"
     VERIFICATION = "verification"
     SEARCH = "search"
+    #: Voice that was enrolled by a single call, and is not kept.
+    VOICEPRINT = "voiceprint"
 
 
 class SampleState(StrEnum):
@@ -167,6 +174,10 @@ class Identity:
     num_samples: int = 0
     num_enrolments: int = 0
     num_verifications: int = 0
+    #: Verifications that accepted and rejected it, ever, and the time of the last one; errors do not count.
+    num_accepted: int = 0
+    num_rejected: int = 0
+    verified_at: datetime | None = None
     #: Models of its computed enrolments.
     model_ids: tuple[str, ...] = ()
 
@@ -357,11 +368,17 @@ class Verified:
     replay: Replay | None
     #: Id of the sample that was added to an adaptive enrolment; None where none was.
     added_sample: str | None = None
+    #: Least log-likelihood ratio of acceptance, in place of the operating point's.
+    least_llr: float | None = None
+    #: Recordings of several that could not be heard: why, by their number from 0.
+    unheard: Mapping[int, Failure] = field(default_factory=dict)
 
     @property
     def decision(self) -> Literal["accept", "reject"] | None:
         """The decision; None where the model is not calibrated."""
-        return self.comparison.decision(self.operating_point)
+        if self.least_llr is None or self.comparison.llr is None:
+            return self.comparison.decision(self.operating_point)
+        return "accept" if self.comparison.llr >= self.least_llr else "reject"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -380,6 +397,8 @@ class Verification:
     #: None for a recording that was no sample, and once the sample is deleted.
     sample: Name | None
     operating_point: OperatingPoint = OperatingPoint.BALANCED
+    #: Least log-likelihood ratio of acceptance, in place of the operating point's.
+    least_llr: float | None = None
     #: Model in the words of the enrolment.
     model: str
     model_id: str
@@ -397,7 +416,8 @@ class Use:
     kind: RecordKind
     model_id: str
     subject_id: str
-    space_id: str
+    #: None for what no space holds.
+    space_id: str | None
     seconds: float
     actor: Actor
 
@@ -409,7 +429,7 @@ class UsageRecord:
     id: str
     kind: RecordKind
     model_id: str
-    space_id: str
+    space_id: str | None
     #: Enrolment, verification or sample, which may be deleted since.
     subject_id: str
     seconds: float
@@ -557,6 +577,30 @@ class NewEnrolment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeardSample:
+    """Sample to be made of a recording that was heard."""
+
+    id: str
+    heard: Heard = field(repr=False)
+    trace: Trace = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVoice:
+    """Voice to be enrolled by recordings that were heard."""
+
+    space_id: str
+    identity_id: str
+    #: Handle of the identity, which is made; None: it is there already.
+    handle: str | None
+    samples: Sequence[HeardSample] = field(repr=False)
+    #: Time until which the recordings themselves are kept; None where they are not.
+    kept_until: datetime | None
+    #: Samples of the enrolment that count, the newest ones.
+    most_samples: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
 class Unsettled:
     """Record that waits for its job."""
 
@@ -578,6 +622,8 @@ class NewVerification:
     alias: str | None = field(default=None, repr=False)
     sample_id: str | None = None
     operating_point: OperatingPoint = OperatingPoint.BALANCED
+    #: Least log-likelihood ratio of acceptance, in place of the operating point's.
+    least_llr: float | None = None
     mode: VerificationMode = VerificationMode.REST
 
 

@@ -22,30 +22,34 @@ class Client:
     name: str
     #: Turns that its jobs have in a round of all clients that wait.
     weight: int = 1
+    #: Id of the only space that its key is good for; None for a key that is good for all.
+    space_id: str | None = None
     #: Id of the API key that it called with, as lists show it.
     key_id: str = field(default="", compare=False)
 
 
 _PREFIX = "sk_"
+#: Prefix of keys that are good for one space alone, a user group: what takes the others takes none of them.
+GROUP_PREFIX = "gk_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECK_LENGTH = 6
 
 
-def new_key() -> str:
-    """Return a fresh key: `sk_`, 43 base62 characters of randomness, 6 of CRC-32.
+def new_key(prefix: str = _PREFIX) -> str:
+    """Return a fresh key: `sk_` or `gk_`, 43 base62 characters of randomness, 6 of CRC-32.
 
     The prefix lets secret scanners find leaked keys. The checksum tells a typo from a revoked key without a query to
     the database.
     """
-    body = _PREFIX + _base62(secrets.randbits(256), 43)
+    body = prefix + _base62(secrets.randbits(256), 43)
     return body + _check(body)
 
 
-def is_well_formed(key: str) -> bool:
-    """Return whether `key` has the form and checksum of a key made by `new_key`."""
+def is_well_formed(key: str, prefix: str = _PREFIX) -> bool:
+    """Return whether `key` has the form and checksum of a key made by `new_key` with that prefix."""
     body = key[:-_CHECK_LENGTH]
     check = key[-_CHECK_LENGTH:]
-    return body.startswith(_PREFIX) and check == _check(body)
+    return body.startswith(prefix) and check == _check(body)
 
 
 def key_hash(key: str, pepper: bytes) -> str:

@@ -13,3 +13,5 @@ class Limits:
     max_bytes: int
     #: Longest download, in seconds of wall clock.
     download_timeout_s: float
+    #: Whether only mono WAV files are accepted, of 16-bit PCM, A-law or mu-law at 8 kHz or more.
+    plain_wav: bool = False

@@ -12,9 +12,14 @@ ADDRESS_LIFE_S = 3600
 _FOR_JOBS = ".audios/"
 
 
-def job_upload(job_id: str) -> str:
-    """Return the key of the upload that the service makes for one job, and removes when the job ends."""
-    return _FOR_JOBS + job_id
+def job_upload(job_id: str, number: int = 0) -> str:
+    """Return the key of an upload that the service makes for one job, and removes when the job ends.
+
+    Parameters
+    ----------
+    number : of the upload, where a job has several, from 0.
+    """
+    return f"{_FOR_JOBS}{job_id}-{number}" if number else _FOR_JOBS + job_id
 
 
 @dataclass(frozen=True)

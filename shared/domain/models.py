@@ -87,3 +87,26 @@ class ModelCard:
     def calibration(self) -> Calibration | None:
         """Return the calibration of this revision; without one the scores give only an order."""
         return self.fitted if self.fitted and self.fitted.model_id == self.model_id else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecogniserCard:
+    """Speech recogniser, as `models/recognisers.toml` states it."""
+
+    #: Short name, as users write it: `moonshine_tiny_en`.
+    handle: str
+    revision: str
+    #: Which wrapper runs it: `moonshine` or `nemo_ctc`.
+    architecture: str
+    #: Primary language subtag (BCP 47): `en`.
+    language: str
+    sample_rate_hz: int
+    #: SPDX identifier or name of the weights' licence.
+    licence: str
+    #: URL or name of the place that the weights come from.
+    source: str
+
+    @property
+    def recogniser_id(self) -> str:
+        """Name and revision: `moonshine_tiny_en@1`."""
+        return f"{self.handle}@{self.revision}"

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from shared.domain.audio import Segment, Track
 from shared.domain.diarization import Diarization, Turn
-from shared.domain.identities import Enrolment, Heard, Name, Sample, Verification, Verified
+from shared.domain.identities import Enrolment, Failure, Heard, Name, Sample, Verification, Verified
 from shared.domain.quality import Quality
+from shared.domain.speech import Transcript
 from shared.domain.verification import Comparison, Comparisons, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 
@@ -40,6 +41,8 @@ class VoiceprintResult:
     track: Track
     #: Wall seconds per step, in the order they ran.
     timings_s: Mapping[str, float]
+    #: Words of the recording; None where they were not asked for.
+    transcript: Transcript | None = field(default=None, repr=False)
 
     @property
     def warning(self) -> str | None:
@@ -103,6 +106,8 @@ class RecordingDiarization:
     warning: str | None
     #: Wall seconds per step, in the order they ran.
     timings_s: Mapping[str, float]
+    #: Words of the recording; None where they were not asked for.
+    transcript: Transcript | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,31 @@ class EnrolmentResult:
     timings_s: Mapping[str, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecordingOutcome:
+    """Recording of several: whether it was accepted, or else why not."""
+
+    accepted: bool
+    #: None for one that was accepted, and where another attempt of the job refused it.
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VoiceEnrolmentResult:
+    """Enrolment by several recordings."""
+
+    enrolment: Enrolment
+    #: In the order of the command's sources.
+    recordings: Sequence[RecordingOutcome]
+    space: str
+    timings_s: Mapping[str, float]
+
+    @property
+    def warning(self) -> str | None:
+        """Reasons to doubt the voice; None when there are none."""
+        return self.enrolment.warning
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IdentityVerificationResult:
     """Verification of a recording against an identity."""
@@ -271,6 +301,7 @@ Result = (
     | VerificationResult
     | SampleResult
     | EnrolmentResult
+    | VoiceEnrolmentResult
     | IdentityVerificationResult
     | SearchResult
 )

@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 
 from models import registry
-from models.features import titanet_features
+from models.features import nemo_features
 from models.install import install
 from models.titanet import TitaNet
 from models.vad import SileroVad
@@ -86,7 +86,7 @@ def _prepare(bench: Bench) -> None:
 
         bench.folder.mkdir(parents=True, exist_ok=True)
         build_titanet_nemo(bench.nemo_file, filters=1024, channels=3072)
-        titanet = registry.entry("titanet_large")
+        titanet = registry.entry("titanet_large").card
         install(titanet, str(bench.nemo_file), bench.weights, lambda line: print(line, file=sys.stderr))
     for name in _RECORDINGS:
         soundfile.write(bench.recording(name), _sound(name), _RATE_HZ)
@@ -121,7 +121,7 @@ def _measure(bench: Bench, name: str) -> dict[str, object]:
         make_voiceprint(decoded, Nets(vad, embedder), steps)
         taken[embedder.card.handle].append(steps.seconds)
 
-    features = titanet_features(waveform.samples)[np.newaxis]
+    features = nemo_features(waveform.samples)[np.newaxis]
     bare, encoder, ours, bundled = _least(
         [
             lambda: titanet.pool(titanet._encoder.run(None, {"features": features})[0][0], [Segment(0.0, _SECONDS)]),

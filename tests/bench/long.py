@@ -1,4 +1,6 @@
-"""`python -m tests.bench.long MINUTES ...`: time the diarization of long recordings with the bundled model.
+"""`python -m tests.bench.long [--words] MINUTES ...`: time the diarization of long recordings with bundled models.
+
+With `--words` they are transcribed too.
 
 The recordings are made of the clips of three speakers in tests/data. Their sentences repeat, so this measures time and
 memory, but hardly quality. Each recording has a process of its own, whose peak memory is printed.
@@ -14,6 +16,7 @@ from pathlib import Path
 import soundfile
 
 from models import registry
+from models.recognisers import InstalledRecognisers
 from models.vad import SileroVad
 from shared.domain.audio import Segment
 from shared.domain.diarization import Diarization, SpeakerHints, Turn
@@ -26,16 +29,17 @@ from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets
 
 _ONE = "--one"
+_WORDS = "--words"
 
 
-def main(lengths: list[str]) -> None:
+def main(lengths: list[str], options: list[str]) -> None:
     print("minutes   wall s    CPU s   peak RSS MB   speakers   missed %   confused %")
     for minutes in lengths:
         with tempfile.TemporaryDirectory() as folder:
             samples, true = conversation(read_clips(), SileroVad(), 60 * float(minutes))
             path = Path(folder) / "recording.wav"
             soundfile.write(path, samples, RATE_HZ)
-            command = [sys.executable, "-m", "tests.bench.long", _ONE, str(path)]
+            command = [sys.executable, "-m", "tests.bench.long", _ONE, str(path), *options]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = json.loads(said.splitlines()[-1])
         diarization = Diarization([Turn(Segment(start, end), speaker) for start, end, speaker in found["turns"]])
@@ -47,12 +51,13 @@ def main(lengths: list[str]) -> None:
         )
 
 
-def diarize_one(path: Path) -> None:
+def diarize_one(path: Path, words: bool) -> None:
     nets = Nets(SileroVad(), registry.load(registry.entry("ge2e").card))
+    recogniser = InstalledRecognisers().find(None) if words else None
     decoder = ProcessDecoder()
     began = time.perf_counter()
     with path.open("rb") as file, decoder.stream(file, 86_400.0) as stream:
-        result = diarize_recording(stream, nets, Steps(), SpeakerHints(), voices=True)
+        result = diarize_recording(stream, nets, Steps(), SpeakerHints(), voices=True, recogniser=recogniser)
     wall_s = time.perf_counter() - began
     decoder.stop()
     turns = [(turn.segment.start_s, turn.segment.end_s, turn.speaker) for turn in result.diarization.turns]
@@ -62,6 +67,6 @@ def diarize_one(path: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == _ONE:
-        diarize_one(Path(sys.argv[2]))
+        diarize_one(Path(sys.argv[2]), _WORDS in sys.argv)
     else:
-        main(sys.argv[1:])
+        main([one for one in sys.argv[1:] if one != _WORDS], [_WORDS] if _WORDS in sys.argv else [])

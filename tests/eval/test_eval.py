@@ -41,7 +41,7 @@ def manifest(tmp_path: Path) -> Path:
 def with_a_failure(manifest: Path) -> Path:
     """The same manifest with a conversation of one word, whose job fails."""
     word = read_clips()[0]
-    talk(manifest.with_name("word"), [Clip(word.speaker, word.samples[32_000:52_000])])
+    talk(manifest.with_name("word"), [Clip(word.name, word.speaker, word.samples[32_000:52_000])])
     with manifest.open("a", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("word.flac", "1688;2609", "talks", "mixture", "dominant=1688"))

@@ -9,6 +9,7 @@ from tests.support.clock import Clock
 from tests.support.lasting import lasting
 from tests.support.postgres import postgres
 from tests.support.records import job_store
+from tests.support.workshop import Workshop, decoding, load_nets
 
 
 @pytest.fixture
@@ -52,3 +53,33 @@ def engine(url):
 def acme(engine):
     """The stores of lasting identities, as a client uses them."""
     return lasting(engine)
+
+
+@pytest.fixture(scope="module")
+def nets():
+    return load_nets()
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with decoding() as decoder:
+        yield decoder
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shop_engine(request, tmp_path_factory):
+    if request.param == "sqlite":
+        yield (engine := open_database(f"sqlite:///{tmp_path_factory.mktemp('sql')}/timbre.db"))
+        engine.dispose()
+        return
+    with postgres() as url:
+        engine = open_database(url.replace("postgresql", "postgresql+psycopg", 1))
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def shop(shop_engine, redis, clock, tmp_path, nets, decoder):
+    """A workshop with real networks, on SQLite and on PostgreSQL."""
+    decoder.count = 0
+    return Workshop(shop_engine, redis, clock, tmp_path, nets, decoder)

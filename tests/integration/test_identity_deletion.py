@@ -20,18 +20,18 @@ from shared.adapters.sealing import Sealer
 from shared.adapters.sql.database import open_database
 from shared.adapters.sql.tables import Base
 from shared.domain.errors import SealBroken
-from shared.domain.identities import Consent, RecordKind, now
+from shared.domain.identities import Consent, HeardSample, NewVoice, RecordKind, new_id, now
 from shared.domain.jobs import Status
 from shared.identity_service import IdentityService
 from shared.local.stack import RedisServer
 from shared.settings import Settings
 from tests.support.client import eventually
-from tests.support.lasting import ALL, SECRET, heard, lasting, trace, verified
+from tests.support.lasting import ALL, SECRET, heard, lasting, pooled, trace, verified
 from tests.support.records import ENVELOPE, HOOK, finish, job_service, job_store, submission
 
 HANDLE, ALIAS, CONSENT = "handle-of-ann", "Ann of the Needles", "consent-of-ann"
-#: Tables of identities; what each row is sealed in starts with `sealed`.
-SEALED = ("identities", "samples", "enrolments", "verifications", "record_keys")
+#: Tables of identities; what each row is sealed in starts with `sealed`, and `sound` is a keyed hash.
+SEALED = ("identities", "samples", "enrolments", "verifications", "verified_sounds", "record_keys")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def values(engine, names=SEALED):
     with engine.connect() as connection:
         for name in names:
             table = Base.metadata.tables[name]
-            columns = [column for column in table.columns if column.name.startswith("sealed")]
+            columns = [column for column in table.columns if column.name.startswith(("sealed", "sound"))]
             found += [value for row in connection.execute(table.select().with_only_columns(*columns)) for value in row]
     return [bytes(value) for value in found if value is not None]
 
@@ -67,7 +67,7 @@ def person(engine, client="acme"):
     stores.keep(sample, 1)
     enrolment = stores.computed(identity, [sample], alias=ALIAS)
     stores.growing(space, identity, [sample])
-    stores.settle(stores.performing(space, enrolment, alias=ALIAS), 2, verified(2))
+    stores.settle(stores.performing(space, enrolment, alias=ALIAS), 2, result=verified(2))
     plain = [ALIAS.encode(), CONSENT.encode()]
     for seed in (1, 2):
         print_ = heard(seed).voiceprint
@@ -123,6 +123,22 @@ def test_after_a_deletion_no_file_of_sqlite_holds_anything_of_the_person(what, s
     other.stores.spaces.remove(other.stores.by, RecordKind.IDENTITY, other.identity.id)
     assert hits(folder, [*ann.sealed, *ann.plain, *other.sealed, HANDLE.encode()]) == 0
     assert (folder / "timbre.db-wal").stat().st_size == 0
+
+
+def test_no_file_of_sqlite_holds_anything_of_a_sample_that_newer_ones_replaced(sqlite, folder):
+    stores = lasting(sqlite)
+    space, identity_id, found = stores.space(), new_id(), []
+    for seed in (1, 2):
+        samples = [HeardSample(id=new_id(), heard=heard(seed), trace=trace(seed))]
+        new = NewVoice(space_id=space.id, identity_id=identity_id, handle=None if found else HANDLE, samples=samples,
+                       kept_until=None, most_samples=1)  # fmt: skip
+        job_id = new_id()
+        stores.enrolments.begin_voice(stores.by, space.id, job_id)
+        assert stores.enrolments.enrol_voice(job_id, new, pooled, [])
+        with sqlite.connect() as connection:
+            key = connection.scalar(text("SELECT sealed FROM record_keys WHERE id = :id"), {"id": samples[0].id})
+        found.append([*values(sqlite, ["samples"]), bytes(key)])
+    assert [hits(folder, one) for one in found] == [0, len(found[1])]
 
 
 def test_what_a_reader_holds_up_is_gone_after_the_next_housekeeping(sqlite, folder):

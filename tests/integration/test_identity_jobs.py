@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from shared.adapters.sql.database import open_database
 from shared.domain.commands import Identify
 from shared.domain.errors import IdentityDeleted
 from shared.domain.identities import (
@@ -23,61 +22,15 @@ from shared.domain.models import ModelCard
 from shared.domain.sources import parse_source
 from shared.domain.verification import OperatingPoint
 from tests.support.client import eventually
-from tests.support.postgres import postgres
-from tests.support.records import LEASE_S, output
+from tests.support.records import LEASE_S
 from tests.support.sounds import encode, read
 from tests.support.speech import DATA
-from tests.support.workshop import PEOPLE, Died, Workshop, decoding, dying, load_nets, shortened
+from tests.support.workshop import PEOPLE, Died, die_and_run_again, dying, ended, shortened
 from worker.jobs.galleries import Galleries
 
 ANN, ANN_TOO = PEOPLE["ann"]
 BOB, BOB_TOO = PEOPLE["bob"]
 CEC, CEC_TOO = PEOPLE["cec"]
-
-
-@pytest.fixture(scope="module")
-def nets():
-    return load_nets()
-
-
-@pytest.fixture(scope="module")
-def decoder():
-    with decoding() as decoder:
-        yield decoder
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def engine(request, tmp_path_factory):
-    if request.param == "sqlite":
-        yield (engine := open_database(f"sqlite:///{tmp_path_factory.mktemp('sql')}/timbre.db"))
-        engine.dispose()
-        return
-    with postgres() as url:
-        engine = open_database(url.replace("postgresql", "postgresql+psycopg", 1))
-        yield engine
-        engine.dispose()
-
-
-@pytest.fixture
-def shop(engine, redis, clock, tmp_path, nets, decoder):
-    decoder.count = 0
-    return Workshop(engine, redis, clock, tmp_path, nets, decoder)
-
-
-def ended(shop, job_id):
-    """Return status and code of a job that has ended."""
-    job = shop.job(job_id)
-    return job.status, (output(job) or {}).get("code")
-
-
-def die_and_run_again(shop, store, method, *, after):
-    """Let the worker die in a store's method, and another one take its job when the lease is over."""
-    stores = replace(shop.stores, **{store: dying(getattr(shop.stores, store), method, after=after)})
-    with pytest.raises(Died):
-        shop.make_runner(stores=stores).run_all()
-    shop.clock.pass_s(LEASE_S)
-    assert shop.jobs.reap().rings == 1
-    shop.runner.run_all()
 
 
 def newer(nets):

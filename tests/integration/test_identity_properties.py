@@ -299,7 +299,7 @@ class Identities(RuleBasedStateMachine):
         trial_id, trial, stores = self.draw(data, self.trials)
         use = stores.use(RecordKind.VERIFICATION, trial_id, self.spaces[trial.client])
         for _ in range(1 + twice):
-            stored = stores.verifications.settle_verification(trial_id, verified(1), trace(1), use)
+            stored = stores.verifications.settle_verification(trial_id, verified(1), [trace(1)], use)
             assert stored == (trial.state is not VerificationState.FAILED)
         if trial.state is VerificationState.PERFORMING:
             trial.state = VerificationState.PERFORMED
@@ -509,6 +509,29 @@ def test_a_result_is_stored_and_counted_once_by_workers_at_once(acme, space):
     assert acme.usage() == sorted(
         [("sample", sample.id), ("enrolment", main.id), ("verification", trial.id), ("search", space.id)]
     )
+
+
+def test_a_verification_is_settled_and_counted_or_called_off(acme, space):
+    ann = acme.identity(space, "ann")
+    enrolment = acme.computed(ann, [acme.ready(space, ann)])
+    settled = 0
+    for _ in ROUNDS:
+        trial = acme.performing(space, enrolment)
+        *stored, called_off = at_once(
+            *[lambda trial=trial: acme.settle(trial)] * 3,
+            lambda trial=trial: acme.verifications.call_off_verification(trial.id, FAILURE),
+        )
+        assert stored == [not called_off] * 3
+        settled += not called_off
+    assert acme.spaces.find_identity(space.id, "ann").num_accepted == settled
+
+
+def test_decisions_at_once_are_all_counted(acme, space):
+    ann = acme.identity(space, "ann")
+    enrolment = acme.computed(ann, [acme.ready(space, ann)])
+    trials = [acme.performing(space, enrolment) for _ in range(8)]
+    at_once(*[lambda one=one: acme.settle(one) for one in trials])
+    assert acme.spaces.find_identity(space.id, "ann").num_accepted == 8
 
 
 def test_what_is_made_by_everybody_at_once_is_made_once(acme, space):

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from shared.adapters.sql import spaces
+from shared.adapters.sql import spaces, verifications
 from shared.adapters.sql.tables import Base
 from shared.domain.errors import HandleTaken, InvalidVoiceprint, NotEnrolled, NotFound, SampleRefused, WrongState
 from shared.domain.identities import (
@@ -30,7 +30,7 @@ from shared.domain.identities import (
     new_id,
     now,
 )
-from shared.domain.verification import OperatingPoint
+from shared.domain.verification import Comparison, OperatingPoint
 from tests.support.lasting import ALL, MODEL, heard, lasting, pooled, trace, verified, voice
 
 FAILURE = Failure(code="no_speech", message="Nobody speaks.")
@@ -598,7 +598,7 @@ def test_a_verification_is_performed_once(acme, space, ann):
     assert (made.state, made.identity.handle, made.sample.id) == (VerificationState.PERFORMING, "ann", sample.id)
     replay = Replay(kind=ReplayKind.COPY, of=RecordKind.SAMPLE, id=sample.id, heard_at=now())
     result = verified(3, replay=replay, operating_point=OperatingPoint.STRICT, added_sample=sample.id)
-    assert acme.settle(made, 3, result)
+    assert acme.settle(made, 3, result=result)
     assert acme.settle(made, 4)
     found = acme.verifications.find_verification(space.id, "v")
     assert (found.state, found.result.comparison, found.result.replay) == ("performed", result.comparison, replay)
@@ -615,6 +615,49 @@ def test_a_verification_that_failed_stays_so(acme, space, ann):
     assert not acme.settle(made)
     found = acme.verifications.verification(made.id)
     assert (found.state, found.failure, found.result) == (VerificationState.FAILED, FAILURE, None)
+
+
+def test_a_verification_is_called_off_unless_it_has_a_result(acme, space, ann):
+    enrolment = acme.computed(ann, [acme.ready(space, ann)])
+    waiting, done = (acme.performing(space, enrolment) for _ in range(2))
+    assert acme.settle(done)
+    assert [acme.verifications.call_off_verification(one.id, FAILURE) for one in (waiting, done)] == [True, False]
+    assert not acme.verifications.call_off_verification(waiting.id, Failure(code="canceled", message="Too late."))
+    assert not acme.verifications.call_off_verification(new_id(), FAILURE)
+    assert not acme.settle(waiting)
+    found = acme.verifications.verification(waiting.id)
+    assert (found.state, found.failure, found.performed_at is None) == (VerificationState.FAILED, FAILURE, False)
+    assert acme.verifications.verification(done.id).state == "performed"
+
+
+def test_decisions_are_counted_once_with_the_identity_and_errors_are_none(acme, space, ann):
+    enrolment = acme.computed(ann, [acme.ready(space, ann)])
+    assert (ann.num_accepted, ann.num_rejected, ann.verified_at) == (0, 0, None)
+    for llr, times in ((3.0, 2), (-3.0, 1), (None, 1)):
+        for _ in range(times):
+            made = acme.performing(space, enrolment)
+            for _attempt in range(2):
+                assert acme.settle(made, result=verified(comparison=Comparison(score=0.5, llr=llr)))
+            uncalibrated = acme.verifications.verification(made.id).performed_at
+    acme.verifications.fail_verification(acme.performing(space, enrolment).id, FAILURE)
+    found = acme.spaces.find_identity(space.id, "ann")
+    assert (found.num_accepted, found.num_rejected, found.num_verifications) == (2, 1, 5)
+    assert found.created_at < found.verified_at < uncalibrated
+    # They outlive the verifications.
+    later = now() + timedelta(days=1)
+    acme.verifications.forget(verifications=later, usage=later, audit=later, jobs=later)
+    assert acme.spaces.find_identity(space.id, "ann") == replace(found, num_verifications=0)
+
+
+def test_a_least_ratio_decides_in_place_of_the_operating_point(acme, space, ann):
+    enrolment = acme.computed(ann, [acme.ready(space, ann)])
+    made = acme.performing(space, enrolment, least_llr=4.5)
+    assert made.least_llr == acme.verifications.verification(made.id).least_llr == 4.5
+    assert acme.performing(space, enrolment).least_llr is None
+    assert acme.settle(made, result=verified(least_llr=made.least_llr, unheard={1: FAILURE, 11: FAILURE}))
+    result = acme.verifications.verification(made.id).result
+    assert (result.least_llr, result.decision, result.unheard) == (4.5, "reject", {1: FAILURE, 11: FAILURE})
+    assert acme.spaces.find_identity(space.id, "ann").num_rejected == 1
 
 
 def test_there_is_no_verification_without_a_voiceprint_or_of_another_space(acme, space, ann):
@@ -652,6 +695,83 @@ def test_what_was_heard_of_an_identity_is_known_the_newest_first(acme, space, an
     assert [one.trace.digest for one in known] == [trace(2).digest, trace(1).digest]
     np.testing.assert_array_equal(known[1].trace.fingerprint.words, trace(1).fingerprint.words)
     assert [one.id for one in acme.verifications.traces(ann.id, 1)] == [made.id]
+
+
+def test_a_verification_of_several_recordings_leaves_a_trace_of_each(acme, space, ann):
+    made = acme.performing(
+        space, acme.computed(ann, [acme.enrolments.import_sample(acme.by, space.id, ann.id, heard())])
+    )
+    acme.settle(made, 5, 6, 5)
+    known = acme.verifications.traces(ann.id, 9)
+    assert [(one.id, one.trace.digest) for one in known] == [(made.id, trace(seed).digest) for seed in (5, 6, 5)]
+    for one, seed in zip(known, (5, 6, 5), strict=True):
+        np.testing.assert_array_equal(one.trace.fingerprint.words, trace(seed).fingerprint.words)
+    assert [one.trace.digest for one in acme.verifications.same_sound(space.id, trace(6).digest)] == [trace(6).digest]
+
+
+def test_a_sample_that_was_verified_leaves_no_second_trace(acme, space, ann):
+    sample = acme.ready(space, ann, 1)
+    made = acme.performing(space, acme.computed(ann, [sample]), sample_id=sample.id)
+    use = acme.use(RecordKind.VERIFICATION, made.id, space)
+    assert acme.verifications.settle_verification(made.id, verified(), [], use)
+    assert [one.id for one in acme.verifications.traces_in(space.id, 9)] == [sample.id]
+
+
+def test_what_was_heard_in_a_space_is_known_whosever_it_is(acme, space, ann):
+    bob = acme.identity(space, "bob")
+    samples = [acme.ready(space, ann, 1), acme.ready(space, bob, 2), acme.ready(space, None, 3)]
+    made = acme.performing(space, acme.computed(ann, samples[:1]))
+    acme.settle(made, 4)
+    acme.ready(acme.space("other"), None, 5)
+    expected = [made.id, *[one.id for one in reversed(samples)]]
+    assert [one.id for one in acme.verifications.traces_in(space.id, 9)] == expected
+    assert [one.id for one in acme.verifications.traces_in(space.id, 2)] == expected[:2]
+
+
+def test_the_same_sound_is_found_in_its_space_alone_and_goes_with_its_record(acme, space, ann, engine):
+    bob, other = acme.identity(space, "bob"), acme.space("other")
+    first, second = acme.ready(space, ann, 1), acme.ready(space, bob, 2)
+    made = acme.performing(space, acme.computed(bob, [second]))
+    acme.settle(made, 1)
+    elsewhere = acme.ready(other, None, 1)
+
+    def ids(where):
+        return [(one.of, one.id) for one in acme.verifications.same_sound(where.id, trace(1).digest)]
+
+    assert ids(space) == [("verification", made.id), ("sample", first.id)]
+    assert ids(other) == [("sample", elsewhere.id)]
+    acme.enrolments.fail_sample(first.id, FAILURE)
+    assert ids(space) == [("verification", made.id)]
+    acme.spaces.remove(acme.by, RecordKind.VERIFICATION, made.id)
+    assert ids(space) == []
+    assert rows(engine, "verified_sounds") == {}
+
+
+def test_the_database_tells_neither_what_was_heard_nor_that_it_was_in_two_spaces(acme, space, engine):
+    for one in (space, acme.space("other")):
+        acme.ready(one, None, 1)
+    with engine.connect() as connection:
+        sounds = connection.scalars(text("SELECT sound FROM samples")).all()
+    assert len({bytes(one) for one in sounds}) == 2
+    assert trace(1).digest not in {bytes(one) for one in sounds}
+
+
+def test_a_recording_of_the_release_before_is_found_by_its_trace_alone(acme, space, engine):
+    sample = acme.ready(space, None, 1)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE samples SET sound = NULL"))
+    assert acme.verifications.same_sound(space.id, trace(1).digest) == []
+    assert [one.id for one in acme.verifications.traces_in(space.id, 9)] == [sample.id]
+
+
+def test_a_recording_that_is_sent_day_and_night_does_not_fill_the_memory_or_hide_samples(acme, space, ann, monkeypatch):
+    monkeypatch.setattr(verifications, "_MOST_SAME", 3)
+    samples = [acme.ready(space, ann, 1) for _ in range(4)]
+    trials = [acme.performing(space, acme.computed(ann, samples, handle=f"e{number}")) for number in range(5)]
+    for one in trials:
+        acme.settle(one, 1)
+    found = acme.verifications.same_sound(space.id, trace(1).digest)
+    assert [one.id for one in found] == [one.id for one in (*reversed(trials[2:]), *reversed(samples[1:]))]
 
 
 # Usage and audit log

@@ -78,11 +78,13 @@ def runner(jobs, decoder):
     handlers = Handlers(
         reader=SourceReader(fetcher=ToyFetcher(), decoder=decoder),
         nets=Nets(ToyVad(), OneVoice()),
+        recognisers=None,
         voiceprint_limits=LIMITS,
         diarize_limits=LIMITS,
         stores=IdentityStores(spaces=None, enrolments=None, verifications=None, recordings=None),
         enrolments=None,
         verifications=None,
+        voices=None,
         searches=None,
     )
     return Runner(service=job_service(jobs), handle=handlers.handle, beat_s=0.02)

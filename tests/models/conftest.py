@@ -51,3 +51,13 @@ def weights_dir(nemo_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with serving(nemo_file) as server:
         assert main(["titanet_large", "--from", server.url("file"), "--weights-dir", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def ctc_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Conformer-CTC as NeMo saves it."""
+    from tests.support.ctc_nemo import build_ctc_nemo
+
+    path = tmp_path_factory.mktemp("ctc") / "recogniser.nemo"
+    build_ctc_nemo(path)
+    return path

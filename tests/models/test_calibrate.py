@@ -65,7 +65,7 @@ def test_a_calibration_counts_for_no_other_weights_of_the_same_name(
     done = fitted_on(long_and_short, "titanet_large", weights_dir)
     assert done.exit_code == 0, done.output
     build_titanet_nemo(tmp_path / "other.nemo", filters=16)
-    install(registry.entry("titanet_large"), str(tmp_path / "other.nemo"), tmp_path / "others", print)
+    install(registry.entry("titanet_large").card, str(tmp_path / "other.nemo"), tmp_path / "others", print)
 
     assert calibrated(weights_dir) == {"titanet_large": True, "titanet_small": False, "ge2e": True}
     assert calibrated(tmp_path / "others") == {"titanet_large": False, "titanet_small": False, "ge2e": True}

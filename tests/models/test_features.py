@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.features import ge2e_features, hann, mel_filterbank, titanet_features
+from models.features import ge2e_features, hann, mel_filterbank, nemo_features
 from tests.support.speech import Clip
 
 LENGTHS = [1_600, 11_317, 16_000, 47_999]
@@ -48,14 +48,14 @@ def test_titanet_hears_what_nemo_computes(clips: list[Clip], num_samples: int) -
     preprocessor = AudioToMelSpectrogramPreprocessor(features=80, window_size=0.025, normalize="per_feature").eval()
     samples = clips[0].samples[:num_samples]
     reference, length = preprocessor(input_signal=torch.from_numpy(samples)[None], length=torch.tensor([num_samples]))
-    ours = titanet_features(samples)
+    ours = nemo_features(samples)
     assert ours.shape == (80, int(length)) == (80, num_samples // 160)
     # In units of each band's deviation; NeMo's own float32 is 1e-3 from its float64.
     np.testing.assert_allclose(ours, reference[0, :, : int(length)].numpy(), atol=2e-3)
 
 
 def test_titanet_features_have_mean_0_and_deviation_1(clips: list[Clip]) -> None:
-    features = titanet_features(clips[0].samples)
+    features = nemo_features(clips[0].samples)
     assert features.dtype == np.float32
     np.testing.assert_allclose(features.mean(axis=1), 0.0, atol=1e-4)
     np.testing.assert_allclose(features.std(axis=1, ddof=1), 1.0, atol=1e-4)
@@ -63,10 +63,10 @@ def test_titanet_features_have_mean_0_and_deviation_1(clips: list[Clip]) -> None
 
 def test_silence_gives_finite_features() -> None:
     silence = np.zeros(16_000, np.float32)
-    assert np.isfinite(titanet_features(silence)).all()
+    assert np.isfinite(nemo_features(silence)).all()
     assert (ge2e_features(silence) == 0.0).all()
 
 
 def test_less_than_one_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="160 samples"):
-        titanet_features(np.zeros(159, np.float32))
+        nemo_features(np.zeros(159, np.float32))

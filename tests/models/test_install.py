@@ -1,6 +1,5 @@
 """Installing a NeMo model: a TitaNet made by NeMo is served, fetched, exported, proved and installed."""
 
-import io
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from shared.domain.audio import Samples, Segment
 from shared.domain.errors import ModelInstallError
 from shared.networks import Embedder
 from tests.support.file_server import FileServer
+from tests.support.nemo_files import changed
 from tests.support.speech import Clip
 
 # NeMo and torch warn of what is deprecated in their own code.
@@ -43,20 +43,6 @@ def reference(nemo_file: Path) -> Reference:
 
     model = restore(nemo_file, entry("titanet_large").card)
     return lambda samples: reference_embedding(model, samples)
-
-
-def changed(nemo_file: Path, out: Path, old: str, new: str) -> Path:
-    """Write a copy of a .nemo file to `out` in whose configuration `old` reads `new`."""
-    with tarfile.open(nemo_file) as source, tarfile.open(out, "w") as target:
-        for member in source.getmembers():
-            file = source.extractfile(member)
-            content = file.read() if file else b""
-            if member.name.endswith("model_config.yaml"):
-                assert old.encode() in content
-                content = content.replace(old.encode(), new.encode())
-            member.size = len(content)
-            target.addfile(member, io.BytesIO(content))
-    return out
 
 
 def test_the_installed_model_becomes_the_default(weights_dir: Path, nemo_file: Path) -> None:
@@ -117,12 +103,12 @@ def test_the_command_says_what_it_did(nemo_file: Path, tmp_path: Path, capsys: p
 
 def test_installing_again_replaces_what_was_there(nemo_file: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        install(entry("titanet_small"), str(nemo_file), tmp_path, quiet)
+        install(entry("titanet_small").card, str(nemo_file), tmp_path, quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["titanet_small"]
 
 
 def test_a_damaged_file_is_noticed_when_the_model_is_opened(nemo_file: Path, tmp_path: Path) -> None:
-    install(entry("titanet_small"), str(nemo_file), tmp_path, quiet)
+    install(entry("titanet_small").card, str(nemo_file), tmp_path, quiet)
     with (tmp_path / "titanet_small" / "decoder.onnx").open("r+b") as file:
         file.write(b"broken")
     with pytest.raises(ModelInstallError, match=r"decoder.onnx of the model titanet_small is damaged"):
@@ -137,7 +123,7 @@ def test_a_bundled_model_needs_no_installation(tmp_path: Path, capsys: pytest.Ca
 def refusal(known: Entry, source: str, weights_dir: Path) -> str:
     """Return what installing `source` is refused with, having seen that nothing is left behind."""
     with pytest.raises(ModelInstallError) as refused:
-        install(known, source, weights_dir, quiet)
+        install(known.card, source, weights_dir, quiet, sha256=known.sha256)
     assert list(weights_dir.iterdir()) == []
     return str(refused.value)
 
@@ -208,7 +194,7 @@ def test_a_weights_folder_that_cannot_be_made_is_said_plainly(
 def test_a_refused_installation_leaves_the_older_one_in_place(
     nemo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install(entry("titanet_small"), str(nemo_file), tmp_path, quiet)
+    install(entry("titanet_small").card, str(nemo_file), tmp_path, quiet)
     assert main(["titanet_small", "--from", str(tmp_path / "missing"), "--weights-dir", str(tmp_path)]) == 1
     assert "titanet_small was not installed. The file" in capsys.readouterr().err
     assert registry.load(entry("titanet_small").card, tmp_path).card.handle == "titanet_small"

@@ -97,7 +97,11 @@ def test_the_bundled_files_are_those_of_the_manifest_and_of_silero() -> None:
     assert registry.sha256_of(bundled / "silero_vad_16k_sequence.onnx") == (
         "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
     )
-    assert {path.name for path in bundled.glob("*.LICENSE")} == {"ge2e.LICENSE", "silero_vad.LICENSE"}
+    assert {path.name for path in bundled.glob("*.LICENSE")} == {
+        "ge2e.LICENSE",
+        "moonshine.LICENSE",
+        "silero_vad.LICENSE",
+    }
 
 
 def test_embedding_with_the_bundled_model_needs_neither_torch_nor_nemo(tmp_path: Path) -> None:

@@ -39,5 +39,5 @@ def api_process(folder: Path, redis_url: str, **settings: Any) -> Iterator[tuple
 def _answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False

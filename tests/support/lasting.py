@@ -141,13 +141,15 @@ class Lasting:
         new = NewVerification(id=verification_id, enrolment_id=enrolment.id, **changes)
         return self.verifications.add_verification(self.by, space.id, new)
 
-    def settle(self, verification, seed=0, result=None):
-        """Store a verification's result; returns whether it was stored."""
+    def settle(self, verification, *seeds, result=None):
+        """Store a verification's result, of recordings with those seeds; returns whether it was stored."""
+        seeds = seeds or (0,)
         use = Use(
             kind=RecordKind.VERIFICATION, model_id=MODEL, subject_id=verification.id,
             space_id=verification.space_id, seconds=6.0, actor=self.by,
         )  # fmt: skip
-        return self.verifications.settle_verification(verification.id, result or verified(seed), trace(seed), use)
+        traces = [trace(seed) for seed in seeds]
+        return self.verifications.settle_verification(verification.id, result or verified(seeds[0]), traces, use)
 
     def usage(self):
         """Return kind and subject of all uses, sorted."""

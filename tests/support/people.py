@@ -137,7 +137,7 @@ class People:
         new = NewVerification(id=job_id, enrolment_id=enrolment.id)
         made = self.verifications.add_verification(self.by, self.space.id, new)
         if state is VerificationState.PERFORMED:
-            self.verifications.settle_verification(made.id, self._verified(made), trace(), self._use(made))
+            self.verifications.settle_verification(made.id, self._verified(made), [trace()], self._use(made))
         elif state is VerificationState.FAILED:
             self.verifications.fail_verification(made.id, Failure.of(NoSpeech("Nobody speaks.")))
         return self.verifications.verification(made.id)

@@ -29,17 +29,28 @@ EXECUTED = {
     ("README.md", "wait"): f"{_README}test_the_curl_lines_make_a_voiceprint",
     ("README.md", "people"): f"{_README}test_the_curl_lines_enrol_and_verify_a_person",
     ("README.md", "people.py"): f"{_README}test_the_python_lines_enrol_and_verify_a_person",
-    ("README.md", "people.mjs"): f"{_README}test_the_javascript_lines_enrol_and_verify_a_person",
+    ("api/README.md", "people.mjs"): f"{_README}test_the_javascript_lines_enrol_and_verify_a_person",
+    ("README.md", "spaces"): f"{_README}test_a_client_of_spaces_is_pointed_here",
+    ("README.md", "users"): f"{_README}test_a_client_of_voice_biometrics_users_is_pointed_here",
+    ("README.md", "single-call"): f"{_README}test_a_client_of_single_calls_is_pointed_here",
     ("README.md", "sdk"): f"{_README}test_the_sdk_lines_say_who_speaks_when",
-    ("README.md", "voiceprint.mjs"): f"{_README}test_the_javascript_program_makes_a_voiceprint",
+    ("api/README.md", "voiceprint.mjs"): f"{_README}test_the_javascript_program_makes_a_voiceprint",
     ("api/README.md", "receiver.py"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
     ("api/README.md", "webhook"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
     ("api/README.md", "run-with-local-webhooks"): f"{_README}test_the_settings_for_local_webhooks_allow_the_receiver",
     ("api/README.md", "read-voiceprint"): f"{_README}test_the_ten_lines_that_read_a_voiceprint_agree_with_ours",
+    ("api/dialects/README.md", "proxy"): (
+        "tests/acceptance/test_voisentry_sockets.py::test_a_user_is_registered_updated_and_verified_over_sockets"
+    ),
     ("api/README.md", "s3-to-webhook"): (
         "tests/hostile/test_s3.py::test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook"
     ),
 }
+
+
+def chapter(heading: str) -> str:
+    """Return the chapter of a vendor's API in the document of them."""
+    return DOCUMENTS["api/dialects/README.md"].split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
 @dataclass(frozen=True)

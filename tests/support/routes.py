@@ -5,14 +5,14 @@ import re
 from flask import Flask
 
 #: Blueprints that serve vendors' APIs begin so; the service's own description leaves them out.
-_DIALECTS = ("spaces",)
+_DIALECTS = ("spaces", "enroll", "voisentry")
 
 
-def routes(app: Flask, *, of_dialects: bool = False) -> set[tuple[str, str]]:
-    """Return (method, path) of Timbre's own routes, or of those of vendors' APIs."""
+def routes(app: Flask, *, dialect: str | None = None) -> set[tuple[str, str]]:
+    """Return (method, path) of Timbre's own routes, or of those of a vendor's API."""
     return {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
-        if of_dialects == rule.endpoint.startswith(_DIALECTS)
+        if (rule.endpoint.startswith(dialect) if dialect else not rule.endpoint.startswith(_DIALECTS))
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

@@ -15,6 +15,7 @@ DATA = Path(__file__).parents[1] / "data"
 class Clip:
     """One utterance, 16 kHz, shape (num_samples,), and who says it."""
 
+    name: str
     speaker: str
     samples: Samples
 
@@ -22,7 +23,9 @@ class Clip:
 def read_clips() -> list[Clip]:
     """Return the clips of tests/data/manifest.csv, in its order."""
     with (DATA / "manifest.csv").open(newline="") as manifest:
-        return [Clip(row["speaker"], _read(DATA / row["file"])) for row in csv.DictReader(manifest)]
+        return [
+            Clip(Path(row["file"]).stem, row["speaker"], _read(DATA / row["file"])) for row in csv.DictReader(manifest)
+        ]
 
 
 def _read(path: Path) -> Samples:

@@ -1,7 +1,7 @@
 """Toy voices, models and calibrations: two or sixteen dimensions, no network."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy as np
 from shared.domain.audio import Segment
 from shared.domain.calibration import Calibration
 from shared.domain.diarization import Turn
-from shared.domain.models import ClusteringThresholds, ModelCard
+from shared.domain.errors import LanguageNotInstalled
+from shared.domain.models import ClusteringThresholds, ModelCard, RecogniserCard
 from shared.domain.quality import Capture
 from shared.domain.voiceprints import Voiceprint
 from worker.voices.chunks import DiarizedChunk, LocalSpeaker
@@ -77,3 +78,54 @@ def chunk(heard: Sequence[int], said: Sequence[int], speech: Sequence[Segment] |
         hop_s=THRESHOLDS.hop_s, labels=labels, coordinates=embeddings.astype(np.float16),
         basis=np.eye(16, dtype=np.float16),
     )  # fmt: skip
+
+
+#: Recogniser that `Reader` is.
+RECOGNISER = RecogniserCard(
+    handle="reader", revision="1", architecture="toy", language="en", sample_rate_hz=16_000, licence="none",
+    source="none",
+)  # fmt: skip
+#: Sound of a word, and of the silence behind it, in samples.
+_WORD, _GAP = 6_400, 1_600
+
+
+def sound_of(*numbers: int) -> np.ndarray:
+    """Return sound of 0.5 s for each number, which `Reader` takes for a word; 0 is silence."""
+    heard = np.repeat(np.array(numbers, np.float32), _WORD + _GAP).reshape(-1, _WORD + _GAP)
+    heard[:, _WORD:] = 0.0
+    return heard.ravel()
+
+
+@dataclass
+class Reader:
+    """Speech recogniser that reads the numbers of `sound_of` as `w1`, `w2`, ...; a piece of a word is a word to it.
+
+    Negative numbers are the same words.
+    """
+
+    card: RecogniserCard = RECOGNISER
+    #: Seconds of each sound that it was given.
+    heard_s: list[float] = field(default_factory=list)
+
+    def transcribe(self, samples: np.ndarray) -> str:
+        """Return the numbers as words."""
+        self.heard_s.append(len(samples) / self.card.sample_rate_hz)
+        starts = np.flatnonzero(np.diff(samples, prepend=0.0)) if len(samples) else []
+        return " ".join(f"w{abs(samples[i]):g}" for i in starts if samples[i])
+
+
+@dataclass
+class OneRecogniser:
+    """Recognisers of which one is there, of English, or none."""
+
+    recogniser: Reader = field(default_factory=Reader)
+    installed: bool = True
+    #: Languages that were asked for.
+    asked: list[str | None] = field(default_factory=list)
+
+    def find(self, language: str | None) -> Reader:
+        """Return it; raises LanguageNotInstalled for another language."""
+        self.asked.append(language)
+        if not self.installed or (language and language.split("-")[0].lower() != "en"):
+            raise LanguageNotInstalled("Only English is installed.")
+        return self.recogniser

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
+import pytest
 import soundfile
 
 from models import registry
@@ -19,7 +20,15 @@ from shared.adapters.sql.spaces import SqlSpaces
 from shared.adapters.sql.verifications import SqlVerifications
 from shared.dialects.base import compact
 from shared.dialects.pyannoteai import PyannoteAi
-from shared.domain.commands import AddSample, Command, ComputeEnrolment, CreateVoiceprint, Search, VerifyIdentity
+from shared.domain.commands import (
+    AddSample,
+    Command,
+    ComputeEnrolment,
+    CreateVoiceprint,
+    EnrolVoice,
+    Search,
+    VerifyIdentity,
+)
 from shared.domain.enrolling import pool_parts
 from shared.domain.identities import (
     Actor,
@@ -29,6 +38,7 @@ from shared.domain.identities import (
     NewVerification,
     RecordKind,
     RecordQuery,
+    UsageRecord,
 )
 from shared.domain.jobs import JobSubmission, new_job_id
 from shared.domain.results import Result
@@ -39,7 +49,7 @@ from shared.job_service import JobService
 from shared.retention import Retention
 from shared.settings import Settings
 from shared.verification_service import VerificationService
-from tests.support.records import ToyQueue, job_store
+from tests.support.records import LEASE_S, ToyQueue, job_store, output
 from tests.support.speech import DATA
 from worker.bootstrap import make_handlers
 from worker.jobs.runner import Runner
@@ -182,6 +192,23 @@ class Workshop:
             self.runner.run_all()
         return self.enrolment(who)
 
+    def submit_voice(self, command: EnrolVoice, job_id: str):
+        """Ask for a voice to be enrolled; returns the job's id."""
+        return self.enrolments.enrol_voice(self.by, self.space, self.submission(command), job_id).id
+
+    def register(self, who: str, *urls: str, **options) -> str:
+        """Ask for a new identity to be enrolled by recordings; returns the job's id."""
+        job_id = new_job_id()
+        source, *further = map(parse_source, urls)
+        named = {"space": self.space.id, "identity": job_id, "handle": who, "further": tuple(further)}
+        return self.submit_voice(EnrolVoice(source=source, **named, **options), job_id)
+
+    def update(self, who: str, *urls: str, **options) -> str:
+        """Ask for further recordings of an identity to be enrolled; returns the job's id."""
+        source, *further = map(parse_source, urls)
+        named = {"space": self.space.id, "identity": self.identity(who).id, "further": tuple(further)}
+        return self.submit_voice(EnrolVoice(source=source, **named, **options), new_job_id())
+
     def identity(self, who: str):
         """Return an identity."""
         return self.identities.identity(self.space, who)
@@ -211,18 +238,28 @@ class Workshop:
         samples = [self.enrolments.sample(self.space, one) for one in sample_ids]
         return self.enrolments.add_enrolment(self.by, self.space, new, samples)
 
-    def verify(self, who: str, url: str | None = None, *, sample: str | None = None):
-        """Ask for a verification of a recording, or of a sample; returns its id, which is also the job's."""
+    def verify(
+        self,
+        who: str,
+        url: str | None = None,
+        *further: str,
+        sample: str | None = None,
+        least_llr: float | None = None,
+        **options,
+    ):
+        """Ask for a verification of recordings, or of a sample; returns its id, which is also the job's."""
         verification_id = new_job_id()
-        command = VerifyIdentity(source=parse_source(url) if url else None, verification=verification_id)
+        source = parse_source(url) if url else None
+        others = tuple(map(parse_source, further))
+        command = VerifyIdentity(source=source, further=others, verification=verification_id, **options)
         enrolment = self.verifications.comparable(self.identity(who))
-        new = NewVerification(id=verification_id, enrolment_id=enrolment.id, sample_id=sample)
+        new = NewVerification(id=verification_id, enrolment_id=enrolment.id, sample_id=sample, least_llr=least_llr)
         self.verifications.verify(self.by, self.space, enrolment, new, self.submission(command))
         return verification_id
 
-    def verified(self, who: str, url: str | None = None, **options):
+    def verified(self, who: str, *urls: str, **options):
         """Verify to the end; returns the verification."""
-        verification_id = self.verify(who, url, **options)
+        verification_id = self.verify(who, *urls, **options)
         self.runner.run_all()
         return self.stores.verifications.verification(verification_id)
 
@@ -246,8 +283,11 @@ class Workshop:
 
     def uses(self, kind: RecordKind | None = None) -> list[str]:
         """Return the kinds of the usage records, the oldest first."""
-        page = self.verifications.list_usage(self.by, RecordQuery(take=1000, kind=kind))
-        return [use.kind.value for use in reversed(page.items)]
+        return [use.kind.value for use in self.usage(kind)]
+
+    def usage(self, kind: RecordKind | None = None) -> list[UsageRecord]:
+        """Return the usage records, the oldest first."""
+        return [*reversed(self.verifications.list_usage(self.by, RecordQuery(take=1000, kind=kind)).items)]
 
 
 def dying(store, method: str, *, after: bool):
@@ -269,6 +309,22 @@ def dying(store, method: str, *, after: bool):
     copy = Dying.__new__(Dying)
     copy.__dict__.update(store.__dict__)
     return copy
+
+
+def ended(shop, job_id):
+    """Return status and code of a job that has ended."""
+    job = shop.job(job_id)
+    return job.status, (output(job) or {}).get("code")
+
+
+def die_and_run_again(shop, store, method, *, after):
+    """Let the worker die in a store's method, and another one take its job when the lease is over."""
+    stores = replace(shop.stores, **{store: dying(getattr(shop.stores, store), method, after=after)})
+    with pytest.raises(Died):
+        shop.make_runner(stores=stores).run_all()
+    shop.clock.pass_s(LEASE_S)
+    assert shop.jobs.reap().rings == 1
+    shop.runner.run_all()
 
 
 def shortened(name: str, seconds: float) -> bytes:

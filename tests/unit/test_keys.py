@@ -1,10 +1,18 @@
 import re
 
-from shared.domain.keys import is_well_formed, key_hash, new_key
+from shared.domain.keys import GROUP_PREFIX, is_well_formed, key_hash, new_key
 
 
 def test_a_key_can_be_told_by_its_form():
     assert re.fullmatch(r"sk_[0-9A-Za-z]{43}[0-9A-Za-z]{6}", new_key())
+
+
+def test_a_group_key_is_told_from_others_by_its_form():
+    key = new_key(GROUP_PREFIX)
+    assert re.fullmatch(r"gk_[0-9A-Za-z]{43}[0-9A-Za-z]{6}", key)
+    assert is_well_formed(key, GROUP_PREFIX)
+    assert not is_well_formed(key)
+    assert not is_well_formed(new_key(), GROUP_PREFIX)
 
 
 def test_no_two_keys_are_alike():

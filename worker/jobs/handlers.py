@@ -10,25 +10,30 @@ from shared.domain.commands import (
     ComputeEnrolment,
     CreateVoiceprint,
     Diarize,
+    EnrolVoice,
     Identify,
     Search,
     Verify,
     VerifyIdentity,
 )
 from shared.domain.diarization import Diarization, SpeakerHints
-from shared.domain.errors import JobFailure, ModelNotAvailable, Unavailable, WorkerUnavailable
+from shared.domain.errors import JobFailure, ModelInstallError, ModelNotAvailable, Unavailable, WorkerUnavailable
 from shared.domain.jobs import Claim
 from shared.domain.limits import Limits
 from shared.domain.results import RecordingDiarization, Result, VerificationResult, VoiceprintResult
 from shared.domain.voiceprints import Voiceprint
+from shared.networks import Recognisers
 from worker.jobs.enrolments import EnrolmentHandlers
 from worker.jobs.searches import SearchHandlers
 from worker.jobs.sources import SourceReader
 from worker.jobs.stores import IdentityStores
 from worker.jobs.verifications import VerificationHandlers
+from worker.jobs.voices import VoiceHandlers
 from worker.voices.diarization import diarize_recording
 from worker.voices.identification import identify, require_calibration
+from worker.voices.phrases import require_phrase
 from worker.voices.progress import Steps
+from worker.voices.transcription import transcribe_speaker
 from worker.voices.verification import verify
 from worker.voices.voiceprint import Nets, make_voiceprint
 
@@ -39,10 +44,12 @@ class Handlers:
 
     reader: SourceReader
     nets: Nets
+    recognisers: Recognisers
     voiceprint_limits: Limits
     diarize_limits: Limits
     stores: IdentityStores
     enrolments: EnrolmentHandlers
+    voices: VoiceHandlers
     verifications: VerificationHandlers
     searches: SearchHandlers
 
@@ -65,13 +72,12 @@ class Handlers:
         self._require_model(command.model)
         try:
             return _HANDLERS[type(command)](self)(claim, command, steps)
-        except Unavailable as error:
+        except (Unavailable, ModelInstallError) as error:
             raise WorkerUnavailable(f"{error} Try again later.") from None
 
     def make_voiceprint(self, claim: Claim, command: CreateVoiceprint, steps: Steps) -> VoiceprintResult:
         """Make the voiceprint of the dominant speaker."""
-        waveform = self.reader.waveform(claim.client_id, command.source, self.voiceprint_limits, steps)
-        return make_voiceprint(waveform, self.nets, steps)
+        return self._hear(claim, command, steps)
 
     def diarize(self, claim: Claim, command: Diarize, steps: Steps) -> RecordingDiarization:
         """Diarize a recording."""
@@ -98,14 +104,29 @@ class Handlers:
     def verify(self, claim: Claim, command: Verify, steps: Steps) -> VerificationResult:
         """Compare the dominant speaker with a voiceprint."""
         self._require_comparable(command.voiceprint)
+        # A wrong phrase ends the job before the comparison: nobody learns how near a voice is by saying anything.
+        voice = self._hear(claim, command, steps)
+        return verify(voice, command.voiceprint, command.operating_point, self.nets.embedder.card.calibration)
+
+    def _hear(self, claim: Claim, command: CreateVoiceprint | Verify, steps: Steps) -> VoiceprintResult:
+        """Hear the dominant speaker, and judge what they say if the command asks for it."""
+        content = command.content
+        recogniser = self.recognisers.find(content.language) if content else None
         waveform = self.reader.waveform(claim.client_id, command.source, self.voiceprint_limits, steps)
-        return verify(waveform, command.voiceprint, command.operating_point, self.nets, steps)
+        voice = make_voiceprint(waveform, self.nets, steps)
+        if content is None or recogniser is None:
+            return voice
+        transcript = transcribe_speaker(waveform, voice.diarization, voice.dominant_speaker, recogniser, steps)
+        require_phrase(transcript.text, content)
+        return replace(voice, transcript=transcript if content.told else None)
 
     def _diarize(self, claim: Claim, command: Diarize, steps: Steps, *, voices: bool) -> RecordingDiarization:
         """Fetch a recording of any length and diarize it, block by block."""
         hints = SpeakerHints(command.min_speakers or 1, command.max_speakers)
+        recogniser = self.recognisers.find(None) if command.transcription else None
         with self.reader.stream(claim.client_id, command.source, self.diarize_limits, steps) as stream:
-            return _as_asked(diarize_recording(stream, self.nets, steps, hints, voices=voices), command)
+            found = diarize_recording(stream, self.nets, steps, hints, voices=voices, recogniser=recogniser)
+        return _as_asked(found, command)
 
     def _require_model(self, model: str | None) -> None:
         card = self.nets.embedder.card
@@ -139,6 +160,7 @@ _HANDLERS: Mapping[type[Command], Callable[[Handlers], _Handler]] = {
     Verify: lambda handlers: handlers.verify,
     AddSample: lambda handlers: handlers.enrolments.add_sample,
     ComputeEnrolment: lambda handlers: handlers.enrolments.compute,
+    EnrolVoice: lambda handlers: handlers.voices.enrol,
     VerifyIdentity: lambda handlers: handlers.verifications.verify,
     Search: lambda handlers: handlers.searches.search,
 }

@@ -8,6 +8,7 @@ from shared.domain.audio import Stream, Waveform
 from shared.domain.limits import Limits
 from shared.domain.sources import Source
 from worker.ports import Decoder, Fetcher
+from worker.recordings.plain_wav import require_plain_wav
 from worker.voices.progress import Steps
 
 
@@ -23,6 +24,8 @@ class SourceReader:
         with steps("download"):
             file = self.fetcher.fetch(client_id, source, limits)
         with file, steps("decode"):
+            if limits.plain_wav:
+                require_plain_wav(file, limits.max_audio_s)
             return self.decoder.decode(file, limits.max_audio_s)
 
     @contextmanager

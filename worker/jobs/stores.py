@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shared.domain.commands import AddSample, Command, ComputeEnrolment, VerifyIdentity
+from shared.domain.commands import AddSample, Command, ComputeEnrolment, EnrolVoice, VerifyIdentity
 from shared.domain.errors import IdentityDeleted, InternalError, JobFailure, ModelChanged, concrete_errors
 from shared.domain.identities import Actor, Failure, RecordKind, Space, Use
 from shared.domain.jobs import Claim
@@ -35,6 +35,8 @@ class IdentityStores:
                 self.enrolments.fail_sample(sample_id, Failure.of(failure))
             case ComputeEnrolment(enrolment=enrolment_id):
                 self.enrolments.fail_enrolment(enrolment_id, claim.job_id, Failure.of(failure))
+            case EnrolVoice():
+                self.enrolments.call_off_voice(claim.job_id)
             case VerifyIdentity(verification=verification_id):
                 self.verifications.fail_verification(verification_id, Failure.of(failure))
             case _:
@@ -56,13 +58,18 @@ def require_served(model_id: str, card: ModelCard) -> None:
 
 def raise_again(failure: Failure | None) -> None:
     """Raise the failure that an earlier attempt of the job stored, if there is one."""
-    if failure is None:
-        return
+    if failure is not None:
+        raise error_of(failure)
+
+
+def error_of(failure: Failure) -> JobFailure:
+    """Return a failure as the error that it came of."""
     kinds = {kind.code: kind for kind in concrete_errors(JobFailure)}
     kind = kinds.get(failure.code, InternalError)
     error = kind.__new__(kind)
+    assert isinstance(error, JobFailure)
     JobFailure.__init__(error, failure.message)
-    raise error
+    return error
 
 
 def use_of(claim: Claim, kind: RecordKind, model_id: str, subject_id: str, space_id: str, seconds: float) -> Use:

@@ -14,10 +14,10 @@ from worker.recordings.decoder_protocol import RATES_HZ, Refusal, Refused
 from worker.recordings.part import Part
 
 MAX_CHANNELS = 8
-_PCM = 1
+PCM = 1
 _FLOAT = 3
-_ALAW = 6
-_MULAW = 7
+ALAW = 6
+MULAW = 7
 _EXTENSIBLE = 0xFFFE
 #: Sizes from here on stand for "to the end": of a stream, its writer does not know the size.
 _STREAMED_BYTES = 0x7FFF0000
@@ -35,7 +35,7 @@ _PROBE_BYTES = 16_384
 
 
 @dataclass(frozen=True)
-class _Format:
+class Format:
     """The chunk "fmt "."""
 
     tag: int
@@ -58,16 +58,29 @@ class _Format:
     def raw(self) -> str | None:
         """Return libav's name of the raw format of the samples; None for codecs."""
         end = "be" if self.big_endian else "le"
-        if self.tag == _PCM:
+        if self.tag == PCM:
             return {1: "u8", 2: f"s16{end}", 3: f"s24{end}", 4: f"s32{end}"}.get(self.sample_bytes)
         if self.tag == _FLOAT:
             return {4: f"f32{end}", 8: f"f64{end}"}.get(self.sample_bytes)
-        return {_ALAW: "alaw", _MULAW: "mulaw"}.get(self.tag)
+        return {ALAW: "alaw", MULAW: "mulaw"}.get(self.tag)
 
     @property
     def raw_block_bytes(self) -> int:
         """Bytes of one sample of all channels, of a raw format."""
-        return self.channels * (1 if self.tag in (_ALAW, _MULAW) else self.sample_bytes)
+        return self.channels * (1 if self.tag in (ALAW, MULAW) else self.sample_bytes)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The chunk "data": where its samples begin, and the bytes that it names; None for "to the end"."""
+
+    at: int
+    named: int | None
+
+
+def header(file: BinaryIO, start: int, end: int) -> tuple[Format | None, Data | None]:
+    """Return the format and the samples that a WAV file between `start` and `end` names; None for what is missing."""
+    return _Reader(file, start, end).scan()
 
 
 def parts(file: BinaryIO, start: int, end: int) -> list[Part]:
@@ -86,15 +99,7 @@ def parts(file: BinaryIO, start: int, end: int) -> list[Part]:
     return _raw_parts(reader, form, data) if form.raw else [_coded_part(reader, form, data)]
 
 
-@dataclass(frozen=True)
-class _Data:
-    """The chunk "data": where its samples begin, and the bytes that it names; None for "to the end"."""
-
-    at: int
-    named: int | None
-
-
-def _raw_parts(reader: "_Reader", form: _Format, data: _Data) -> list[Part]:
+def _raw_parts(reader: "_Reader", form: Format, data: Data) -> list[Part]:
     assert form.raw
     block = form.raw_block_bytes
     options = {"sample_rate": str(form.rate_hz), "ch_layout": f"{form.channels}c"}
@@ -113,7 +118,7 @@ def _raw_parts(reader: "_Reader", form: _Format, data: _Data) -> list[Part]:
     return found
 
 
-def _coded_part(reader: "_Reader", form: _Format, data: _Data) -> Part:
+def _coded_part(reader: "_Reader", form: Format, data: Data) -> Part:
     """Return samples of a codec behind a header that libav reads without doubt."""
     ends = reader.named_end(data)
     unread = reader.unread(reader.rest(ends))
@@ -137,7 +142,7 @@ class _Reader:
         self._big_endian = self._read(start, 4) == b"RIFX"
         self._order: Literal["big", "little"] = "big" if self._big_endian else "little"
 
-    def scan(self) -> tuple[_Format | None, _Data | None]:
+    def scan(self) -> tuple[Format | None, Data | None]:
         """Return the format and the samples, as the first chunks of these names tell."""
         form = data = None
         long_bytes = None
@@ -147,7 +152,7 @@ class _Reader:
             elif name == b"fmt " and form is None:
                 form = self._format(at, size)
             elif name == b"data" and data is None:
-                data = _Data(at, self._named(size, long_bytes))
+                data = Data(at, self._named(size, long_bytes))
             if form and data:
                 break
         return form, data
@@ -158,7 +163,7 @@ class _Reader:
             at = min(self.end, start + size)
         return at
 
-    def named_end(self, data: _Data) -> int:
+    def named_end(self, data: Data) -> int:
         """Return where the samples end, as far as their chunk names it."""
         return self.end if data.named is None else min(self.end, data.at + data.named)
 
@@ -208,7 +213,7 @@ class _Reader:
         known = _KNOWN_CHUNK.search(self._read(at, _STRAY_BYTES))
         return at + known.start() if known else None
 
-    def _format(self, at: int, size: int) -> _Format | None:
+    def _format(self, at: int, size: int) -> Format | None:
         raw = self._read(at, min(size, 1 << 10))
         if len(raw) < 14:
             return None
@@ -216,16 +221,16 @@ class _Reader:
         tag, channels, rate_hz, byte_rate, block_bytes, bits = fields
         extra = raw[18:]
         if tag == _EXTENSIBLE:
-            tag = int.from_bytes(extra[6:8], self._order) or _PCM
+            tag = int.from_bytes(extra[6:8], self._order) or PCM
             extra = extra[22:]
-        return _Format(tag, channels, rate_hz, byte_rate, block_bytes, bits, extra, self._big_endian)
+        return Format(tag, channels, rate_hz, byte_rate, block_bytes, bits, extra, self._big_endian)
 
     def _read(self, at: int, count: int) -> bytes:
         self._file.seek(at)
         return self._file.read(max(0, min(count, self.end - at)))
 
 
-def _is_sound(reader: _Reader, form: _Format, at: int) -> bool:
+def _is_sound(reader: _Reader, form: Format, at: int) -> bool:
     """Return whether the bytes from `at` on are samples: neighbours in a channel are alike."""
     products = squares = 0.0
     step = max(_PROBE_BYTES, (reader.end - at) // _PROBES) // form.raw_block_bytes * form.raw_block_bytes
@@ -240,7 +245,7 @@ def _is_sound(reader: _Reader, form: _Format, at: int) -> bool:
     return products > _LEAST_CORRELATION * squares
 
 
-def _samples(raw: bytes, form: _Format) -> NDArray[np.float64]:
+def _samples(raw: bytes, form: Format) -> NDArray[np.float64]:
     """Return samples (num_samples, channels); of each, the bytes that matter most are enough."""
     width = form.raw_block_bytes // form.channels
     blocks = np.frombuffer(raw[: len(raw) // form.raw_block_bytes * form.raw_block_bytes], np.uint8)
@@ -252,13 +257,13 @@ def _samples(raw: bytes, form: _Format) -> NDArray[np.float64]:
         high = shaped[..., :2] if form.big_endian else shaped[..., -2:]
         return np.ascontiguousarray(high).view(f"{order}i2")[..., 0].astype(np.float64)
     bytes_ = shaped[..., 0].astype(np.float64)
-    return bytes_ - 128 if form.tag == _PCM else _companded(shaped[..., 0], form.tag)
+    return bytes_ - 128 if form.tag == PCM else _companded(shaped[..., 0], form.tag)
 
 
 def _companded(code: NDArray[np.uint8], tag: int) -> NDArray[np.float64]:
     """Return the samples of G.711 on a scale that keeps their signs and their order."""
-    plain = code ^ (0x55 if tag == _ALAW else 0xFF)
+    plain = code ^ (0x55 if tag == ALAW else 0xFF)
     exponent = (plain >> 4) & 7
     size = (16.0 + (plain & 15)) * 2.0**exponent - 16.0
-    negative = (plain & 0x80 == 0) if tag == _ALAW else (plain & 0x80 != 0)
+    negative = (plain & 0x80 == 0) if tag == ALAW else (plain & 0x80 != 0)
     return np.where(negative, -size, size)

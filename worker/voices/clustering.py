@@ -238,22 +238,40 @@ def without_short_turns(found: Iterable[Turn]) -> list[Turn]:
     """Merge turns until none is shorter than `MIN_TURN_S`.
 
     A hop may cross the edge of a speech segment, because hops are counted on the joined speech. If the speaker changes
-    there, a turn of a few milliseconds is left beside the edge. It is given to the longer of the turns that touch it,
-    the shortest turn first. So the total speech stays the same. A short turn that touches no other is a whole speech
-    segment. It is left out, and the speakers' seconds do not count it.
+    there, a turn of a few milliseconds is left beside the edge. It is given to the longer of the turns that touch it.
+    So the total speech stays the same. A short turn that touches no other is a whole speech segment. It is left out,
+    and the speakers' seconds do not count it.
     """
-    kept = merge_turns(found)
-    while kept:
+    return [turn for turn in with_short_turns_joined(found, MIN_TURN_S) if not _is_short(turn, MIN_TURN_S)]
+
+
+def with_short_turns_joined(found: Iterable[Turn], least_s: float) -> list[Turn]:
+    """Give each turn shorter than `least_s` to the longer of those that touch it, if any; the shortest turn first."""
+    return [turn for run in _touching(merge_turns(found)) for turn in _joined(run, least_s)]
+
+
+def _touching(found: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """Yield runs of turns that touch each other."""
+    run: list[Turn] = []
+    for turn in found:
+        if run and turn.segment.start_s > run[-1].segment.end_s:
+            yield run
+            run = []
+        run.append(turn)
+    yield run
+
+
+def _joined(run: list[Turn], least_s: float) -> list[Turn]:
+    kept = run
+    while len(kept) > 1:
         i = min(range(len(kept)), key=lambda i: kept[i].segment.duration_s)
-        if kept[i].segment.duration_s >= MIN_TURN_S - _ROUNDING_S:
+        if not _is_short(kept[i], least_s):
             break
-        owner = _longest_touching(kept, i)
-        kept[i : i + 1] = [replace(kept[i], speaker=owner.speaker)] if owner else []
-        kept = merge_turns(kept)
+        neighbours = kept[max(0, i - 1) : i] + kept[i + 1 : i + 2]
+        owner = max(neighbours, key=lambda turn: turn.segment.duration_s)
+        kept = merge_turns([*kept[:i], replace(kept[i], speaker=owner.speaker), *kept[i + 1 :]])
     return kept
 
 
-def _longest_touching(found: Sequence[Turn], i: int) -> Turn | None:
-    before = [turn for turn in found[max(0, i - 1) : i] if turn.segment.end_s >= found[i].segment.start_s]
-    after = [turn for turn in found[i + 1 : i + 2] if turn.segment.start_s <= found[i].segment.end_s]
-    return max(before + after, key=lambda turn: turn.segment.duration_s, default=None)
+def _is_short(turn: Turn, least_s: float) -> bool:
+    return turn.segment.duration_s < least_s - _ROUNDING_S

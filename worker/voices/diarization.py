@@ -10,39 +10,47 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Chunk, Samples, Stream, total_s
+from shared.domain.audio import Chunk, Samples, Stream, Track, total_s
 from shared.domain.diarization import Diarization, SpeakerHints, Turn, label
 from shared.domain.quality import Capture
 from shared.domain.results import FrameConfidence, RecordingDiarization, sentences
+from shared.domain.speech import Transcript
 from shared.domain.voiceprints import Voiceprint
+from shared.networks import Recogniser
 from worker.voices.chunks import DiarizedChunk, diarize_chunk
 from worker.voices.clustering import Embeddings, Labels
 from worker.voices.confidence import frame_confidence, probabilities, turn_confidence
 from worker.voices.linking import directions, link
 from worker.voices.progress import Steps
+from worker.voices.transcription import Transcriber
 from worker.voices.voiceprint import Nets
 
 
 def diarize_recording(
-    stream: Stream, nets: Nets, steps: Steps, hints: SpeakerHints, *, voices: bool
+    stream: Stream, nets: Nets, steps: Steps, hints: SpeakerHints, *, voices: bool, recogniser: Recogniser | None = None
 ) -> RecordingDiarization:
-    """Diarize a recording, and make its speakers' voiceprints if `voices` is true.
+    """Diarize a recording, make its speakers' voiceprints if `voices` is true, and recognise its words.
+
+    Parameters
+    ----------
+    recogniser : None where the words are not asked for.
 
     Raises
     ------
     JobFailure
         The decoder refuses the recording, at any block of the stream.
     """
+    transcriber = Transcriber(recogniser, steps) if recogniser else None
     chunks = []
-    steps.progress(0.0)
-    for chunk in _chunks(stream, nets, steps):
+    for chunk in _with_progress(_chunks(stream, nets, steps), stream.track, steps):
         chunks.append(diarize_chunk(chunk, nets.embedder, steps, hints, voices))
-        if stream.track.duration_s:
-            steps.progress(min(1.0, chunk.segment.end_s / stream.track.duration_s))
+        if transcriber:
+            transcriber.hear(chunk, chunks[-1].turns(chunks[-1].labels))
     with steps("link"):
         labels = link(chunks, nets.embedder.card.clustering, hints)
         speakers = directions(chunks, labels)
         diarization, frames_sure = _whole(chunks, labels, speakers)
+    transcript = transcriber.transcript(diarization.turns) if transcriber else None
     return RecordingDiarization(
         diarization=diarization,
         exclusive=None,
@@ -51,17 +59,31 @@ def diarize_recording(
         speech_s=sum(total_s(chunk.speech) for chunk in chunks),
         audio_s=chunks[-1].segment.end_s,
         track=stream.track,
-        warning=sentences(_warning(len(speakers), hints), stream.track.warning),
+        warning=_warning(len(speakers), hints, stream.track, transcript),
         timings_s=steps.seconds,
+        transcript=transcript,
     )
 
 
-def _warning(num_speakers: int, hints: SpeakerHints) -> str | None:
+def _warning(num_speakers: int, hints: SpeakerHints, track: Track, transcript: Transcript | None) -> str | None:
+    return sentences(_speakers_missing(num_speakers, hints), track.warning, transcript.warning if transcript else None)
+
+
+def _speakers_missing(num_speakers: int, hints: SpeakerHints) -> str | None:
     if num_speakers == 0:
         return "Nobody speaks in the recording."
     if num_speakers < hints.min_speakers:
         return f"Of the {hints.min_speakers} speakers asked for only {num_speakers} could be told apart."
     return None
+
+
+def _with_progress(chunks: Iterator[Chunk], track: Track, steps: Steps) -> Iterator[Chunk]:
+    """Yield `chunks`, and announce after the work on each how much of the track is done."""
+    steps.progress(0.0)
+    for chunk in chunks:
+        yield chunk
+        if track.duration_s:
+            steps.progress(min(1.0, chunk.segment.end_s / track.duration_s))
 
 
 def _chunks(stream: Stream, nets: Nets, steps: Steps) -> Iterator[Chunk]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from shared.adapters.sql.clients import SqlClients, lock_secrets
 from shared.adapters.sql.database import forget_log, writing
+from shared.adapters.sql.record_tables import SpaceRow
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.domain.errors import KeyEndedError, UnknownNameError
 from shared.domain.keys import ID_LENGTH, key_hash
@@ -29,6 +30,8 @@ class Entry:
     live: bool
     #: Turns of the client in a round of all clients that wait.
     weight: int
+    #: Handle of the only space that a key is good for; None for all of the client.
+    group: str | None = None
 
 
 class Administration:
@@ -44,6 +47,10 @@ class Administration:
         """Make an API key for the client called `name`, and the client if it is new; returns the key."""
         return self._clients.create_key(name)
 
+    def create_group_key(self, name: str, group: str) -> str:
+        """Make an API key for one user group, a space, of a client; both are made where they are new."""
+        return self._clients.create_group_key(name, group)
+
     def key_id(self, key: str) -> str:
         """Return the id that lists show for an API key."""
         return key_hash(key, self._pepper)[:ID_LENGTH]
@@ -51,14 +58,15 @@ class Administration:
     def entries(self) -> list[Entry]:
         """List all keys and webhook secrets, by client, oldest first."""
         with Session(self._engine) as session:
+            groups = dict(session.execute(select(SpaceRow.id, SpaceRow.handle).join(ApiKeyRow)).all())
             keys = session.execute(select(ApiKeyRow, ClientRow).join(ClientRow)).all()
             secrets = session.execute(select(WebhookSecretRow, ClientRow).join(ClientRow)).all()
-            found = [_key_entry(key, client) for key, client in keys]
+            found = [_key_entry(key, client, groups.get(key.space_id or "")) for key, client in keys]
             found += [_secret_entry(secret, client) for secret, client in secrets]
         return sorted(found, key=lambda entry: (entry.client, entry.kind, str(entry.created_at), entry.id))
 
     def rotate_key(self, key_id: str, overlap_s: float) -> str:
-        """Make another key for the same client and return it; the old one works for `overlap_s` more.
+        """Make another key for the same client, and group, and return it; the old one works for `overlap_s` more.
 
         Raises
         ------
@@ -70,7 +78,7 @@ class Administration:
             if not _is_live(key, client):
                 raise KeyEndedError(f"The API key {key_id} has ended; `create` makes a new one for {client.name}.")
             self._end(key, overlap_s)
-            return self._clients.add_key(session, client.id)
+            return self._clients.add_key(session, client.id, key.space_id)
 
     def revoke_key(self, key_id: str) -> None:
         """Revoke a key: whoever looks it up from now on finds that it has ended.
@@ -177,7 +185,7 @@ def _key(session: Session, key_id: str) -> ApiKeyRow:
     return found[0]
 
 
-def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
+def _key_entry(key: ApiKeyRow, client: ClientRow, group: str | None) -> Entry:
     return Entry(
         client=client.name,
         client_id=client.id,
@@ -187,6 +195,7 @@ def _key_entry(key: ApiKeyRow, client: ClientRow) -> Entry:
         ends_at=_datetime(key.expires_at),
         live=_is_live(key, client),
         weight=client.weight,
+        group=group,
     )
 
 

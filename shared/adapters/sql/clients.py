@@ -15,10 +15,13 @@ from sqlalchemy.orm import Session
 from shared.adapters.remembering import remembered
 from shared.adapters.sealing import Sealer
 from shared.adapters.sql.database import writing
+from shared.adapters.sql.record_tables import SpaceRow
+from shared.adapters.sql.records import note, now_us
 from shared.adapters.sql.tables import ApiKeyRow, ClientRow, WebhookSecretRow
 from shared.dialects.signatures import new_secret
 from shared.domain.errors import SealBroken, SecretRotating
-from shared.domain.keys import ID_LENGTH, Client, is_well_formed, key_hash, new_key
+from shared.domain.identities import Action, Actor, RecordKind, new_id
+from shared.domain.keys import GROUP_PREFIX, ID_LENGTH, Client, is_well_formed, key_hash, new_key
 
 
 class SqlClients:
@@ -36,24 +39,46 @@ class SqlClients:
         self._sealer = Sealer(secret, "webhook secrets")
 
     def authenticate(self, key: str) -> Client | None:
-        """Return the client of an API key; None when the key is unknown or has ended."""
-        return self._client_of(key_hash(key, self._pepper)) if is_well_formed(key) else None
+        """Return the client of an API key; None when the key is unknown or has ended.
+
+        So it is for a user group key.
+        """
+        return self.holder(key_hash(key, self._pepper)) if is_well_formed(key) else None
+
+    def authenticate_group(self, key: str) -> Client | None:
+        """Return the client of a user group key, with the group's space; None when it is unknown or has ended.
+
+        It is a key of `create_group_key`, and no other.
+        """
+        return self._client_of(key_hash(key, self._pepper)) if is_well_formed(key, GROUP_PREFIX) else None
 
     def holder(self, digest: str) -> Client | None:
-        """Return the client of an API key by the key's hash, `key_hash`; None when it is unknown or has ended."""
-        return self._client_of(digest)
+        """Return the client of an API key by the key's hash, `key_hash`; None as `authenticate` does."""
+        client = self._client_of(digest)
+        return client if client is not None and client.space_id is None else None
+
+    def holder_of(self, client_id: str, key_id: str) -> Client | None:
+        """Return a client by its id and that of an API key; None when the key has ended.
+
+        It is looked up each time.
+        """
+        of_client = ApiKeyRow.key_hash.startswith(key_id, autoescape=True) & (ApiKeyRow.client_id == client_id)
+        with Session(self._engine) as session:
+            digest = session.scalar(select(ApiKeyRow.key_hash).where(of_client))
+        return self._find(digest) if digest else None
 
     def _find(self, digest: str) -> Client | None:
         live = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > time.time())
-        found = select(ApiKeyRow.key_hash, ClientRow).join(ClientRow)
+        found = select(ApiKeyRow, ClientRow).join(ClientRow)
         with Session(self._engine) as session:
             row = session.execute(
                 found.where(ApiKeyRow.key_hash == digest, live, ClientRow.revoked_at.is_(None))
             ).first()
             # Compared again in constant time, which the database's comparison is not.
-            if row is None or not hmac.compare_digest(row[0], digest):
+            if row is None or not hmac.compare_digest(row[0].key_hash, digest):
                 return None
-            return Client(row[1].id, row[1].name, row[1].weight, digest[:ID_LENGTH])
+            key, client = row
+            return Client(client.id, client.name, client.weight, key.space_id, key_id=digest[:ID_LENGTH])
 
     def may_call(self, client_id: str) -> bool:
         """Say whether the client exists and was not revoked."""
@@ -127,11 +152,30 @@ class SqlClients:
         A new client is made; a revoked client may call again.
         """
         with Session(self._writing) as session, session.begin():
-            client = session.scalar(select(ClientRow).where(ClientRow.name == name))
-            if client is None:
-                client = self._add_client(session, name)
-            client.revoked_at = None
-            return self.add_key(session, client.id)
+            return self.add_key(session, self._living_client(session, name).id)
+
+    def create_group_key(self, name: str, group: str) -> str:
+        """Make an API key for one user group, a space, of the client called `name`; returns the key.
+
+        It is not kept. Client and space are made where they are new; a revoked client may call again.
+
+        Parameters
+        ----------
+        group : handle of the space.
+        """
+        with Session(self._writing) as session, session.begin():
+            client = self._living_client(session, name)
+            mine = (SpaceRow.client_id == client.id) & (SpaceRow.handle == group)
+            space_id = session.scalar(select(SpaceRow.id).where(mine)) or _add_space(session, client.id, group)
+            return self.add_key(session, client.id, space_id)
+
+    def _living_client(self, session: Session, name: str) -> ClientRow:
+        """Return the client called `name`, locked and not revoked, made where it is new."""
+        client = session.scalar(select(ClientRow).where(ClientRow.name == name).with_for_update())
+        if client is None:
+            client = self._add_client(session, name)
+        client.revoked_at = None
+        return client
 
     def _add_client(self, session: Session, name: str) -> ClientRow:
         client = ClientRow(id=uuid.uuid4().hex, name=name)
@@ -140,10 +184,10 @@ class SqlClients:
         self.add_secret(session, client.id, shown=False)
         return client
 
-    def add_key(self, session: Session, client_id: str) -> str:
-        """Add an API key in `session`; returns the key."""
-        key = new_key()
-        session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client_id))
+    def add_key(self, session: Session, client_id: str, space_id: str | None = None) -> str:
+        """Add an API key in `session`, for one space alone where one is given; returns the key."""
+        key = new_key(GROUP_PREFIX) if space_id else new_key()
+        session.add(ApiKeyRow(key_hash=key_hash(key, self._pepper), client_id=client_id, space_id=space_id))
         return key
 
     def create_first_key(self, keep: Callable[[str], None]) -> None:
@@ -157,6 +201,14 @@ class SqlClients:
             key = self.add_key(session, self._add_client(session, "default").id)
             session.flush()
             keep(key)
+
+
+def _add_space(session: Session, client_id: str, handle: str) -> str:
+    row = SpaceRow(id=new_id(), client_id=client_id, handle=handle, created_us=now_us())
+    session.add(row)
+    session.flush()
+    note(session, Actor(client_id=client_id), Action.CREATE, RecordKind.SPACE, row.id)
+    return row.id
 
 
 def _is_live(session: Session, client_id: str) -> bool:

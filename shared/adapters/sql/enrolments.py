@@ -6,12 +6,14 @@ from datetime import datetime
 from sqlalchemy import Engine, Select, case, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from shared.adapters.sql.database import reading, writing
+from shared.adapters.sql.database import forget_log, reading, writing
 from shared.adapters.sql.record_tables import (
     EnrolmentRow,
     IdentityRow,
     KeyRow,
+    LeftRecordingRow,
     PartRow,
+    PendingVoiceRow,
     SampleRow,
     SpaceRow,
     VerificationRow,
@@ -27,6 +29,7 @@ from shared.adapters.sql.records import (
     heard_from_bytes,
     heard_to_bytes,
     inside,
+    lock_space,
     locked,
     named,
     note,
@@ -47,6 +50,7 @@ from shared.adapters.sql.records import (
 )
 from shared.domain.errors import HandleTaken, InvalidVoiceprint, JobFailure, SampleRefused, WrongState
 from shared.domain.identities import (
+    DEFAULT_ENROLMENT,
     Action,
     Actor,
     Enrolment,
@@ -55,9 +59,11 @@ from shared.domain.identities import (
     Failure,
     GalleryRow,
     Heard,
+    HeardSample,
     Name,
     NewEnrolment,
     NewSample,
+    NewVoice,
     Part,
     Pooled,
     RecordKind,
@@ -201,12 +207,17 @@ class SqlEnrolments:
                 key = self._keys.of(session, row.id)
                 row.state = SampleState.READY
                 row.since_us = now_us()
-                row.sealed_voice = key.seal(heard_to_bytes(heard), "voice")
-                row.sealed_trace = key.seal(trace_to_bytes(trace), "trace")
+                self._fill(row, key, heard, trace)
                 row.kept_until_us = us_or_none(kept_until)
                 if use is not None:
                     count_use(session, use)
         return True
+
+    def _fill(self, row: SampleRow, key: RecordKey, heard: Heard, trace: Trace) -> None:
+        """Seal what was heard in a sample."""
+        row.sealed_voice = key.seal(heard_to_bytes(heard), "voice")
+        row.sealed_trace = key.seal(trace_to_bytes(trace), "trace")
+        row.sound = self._keys.sound(row.space_id, trace.digest)
 
     def fail_sample(self, sample_id: str, failure: Failure) -> None:
         """Make a sample failed that is part of no enrolment; what was heard in it is forgotten."""
@@ -222,7 +233,7 @@ class SqlEnrolments:
         keeps = select(SpaceRow.keep_recordings_s).where(SpaceRow.id == SampleRow.space_id).scalar_subquery()
         kept = case((SampleRow.kept_until_us.is_not(None) | (keeps > 0), now))
         with Session(self._writing) as session, session.begin():
-            session.execute(done.values(sealed_voice=None, sealed_trace=None, kept_until_us=kept, **values))
+            session.execute(done.values(sealed_voice=None, sealed_trace=None, sound=None, kept_until_us=kept, **values))
 
     def recording_key(self, sample_id: str) -> bytes | None:
         """Return the key under which a sample's recording is sealed; None when the sample is gone."""
@@ -234,12 +245,18 @@ class SqlEnrolments:
         """Note that a sample's recording is not kept any more."""
         with Session(self._writing) as session, session.begin():
             session.execute(update(SampleRow).where(SampleRow.id == sample_id).values(kept_until_us=None))
+            session.execute(delete(LeftRecordingRow).where(LeftRecordingRow.sample_id == sample_id))
 
     def kept_recordings(self, at: datetime, most: int) -> list[tuple[str, str]]:
-        """Return (client id, sample id) of recordings that are kept longer than they may be at a time."""
+        """Return (client id, sample id) of recordings that are kept longer than they may be at a time.
+
+        Some are of samples that newer ones have replaced in an enrolment.
+        """
         rows = select(SpaceRow.client_id, SampleRow.id).join(SpaceRow, SpaceRow.id == SampleRow.space_id)
+        left = select(LeftRecordingRow.client_id, LeftRecordingRow.sample_id)
         with Session(self._reading) as session:
-            found = session.execute(rows.where(SampleRow.kept_until_us <= to_us(at)).limit(most))
+            found = [*session.execute(rows.where(SampleRow.kept_until_us <= to_us(at)).limit(most))]
+            found += session.execute(left.limit(most))
             return [(client_id, sample_id) for client_id, sample_id in found]
 
     def add_enrolment(self, by: Actor, space_id: str, new: NewEnrolment, sample_ids: Sequence[str] = ()) -> Enrolment:
@@ -248,15 +265,18 @@ class SqlEnrolments:
         with taken(RecordKind.ENROLMENT, row.handle), Session(self._writing) as session, session.begin():
             require_space(session, space_id)
             require_row(session, IdentityRow, new.identity_id, RecordKind.IDENTITY, space_id)
-            session.add(row)
-            key = self._keys.make(session, RecordKind.ENROLMENT, row.id)
-            row.sealed = key.seal_text({"alias": new.alias, "warning": None})
+            self._insert_enrolment(session, by, row, new)
             for sample_id in dict.fromkeys(sample_ids):
                 if not _take_part(session, row, sample_id):
                     raise WrongState("A sample is gone, was not heard yet, or belongs to another identity.")
-            note(session, by, Action.CREATE, RecordKind.ENROLMENT, row.id)
             session.flush()
             return self._shown(session, [row])[0]
+
+    def _insert_enrolment(self, session: Session, by: Actor, row: EnrolmentRow, new: NewEnrolment) -> None:
+        session.add(row)
+        key = self._keys.make(session, RecordKind.ENROLMENT, row.id)
+        row.sealed = key.seal_text({"alias": new.alias, "warning": None})
+        note(session, by, Action.CREATE, RecordKind.ENROLMENT, row.id)
 
     def ensure_growing(self, by: Actor, space_id: str, new: NewEnrolment) -> Enrolment:
         """Return the identity's growing enrolment of that handle, made if it is new; raises WrongState for another."""
@@ -391,15 +411,112 @@ class SqlEnrolments:
             new = session.get(PartRow, (enrolment_id, sample_id)) is None
             if new and not _take_part(session, row, sample_id):
                 return None
-            if row.state == EnrolmentState.OPEN and _num_parts(session, row.id) >= row.min_samples:
-                row.state = EnrolmentState.COMPUTED
-                new = True
-            if new and row.state != EnrolmentState.OPEN:
+            was_open = row.state == EnrolmentState.OPEN
+            if _settled(session, row) and (new or was_open):
                 _store(session, self._keys, row, pool)
                 if use is not None:
                     count_use(session, use)
             session.flush()
             return self._shown(session, [row])[0]
+
+    def begin_voice(self, by: Actor, space_id: str, job_id: str) -> None:
+        """Note that a job is to enrol a voice, by whom, until it does or is called off; raises NotFound."""
+        row = PendingVoiceRow(
+            job_id=job_id,
+            space_id=space_id,
+            client_id=by.client_id,
+            key_id=by.key_id,
+            request_id=by.request_id,
+            created_us=now_us(),
+        )
+        with Session(self._writing) as session, session.begin():
+            require_space(session, space_id)
+            session.add(row)
+
+    def call_off_voice(self, job_id: str) -> bool:
+        """Keep a job from enrolling a voice; False when it has enrolled it, or was called off."""
+        with Session(self._writing) as session, session.begin():
+            done = session.execute(delete(PendingVoiceRow).where(PendingVoiceRow.job_id == job_id))
+            return bool(done.rowcount)  # type: ignore[attr-defined]
+
+    def enrol_voice(self, job_id: str, new: NewVoice, pool: Pool, uses: Sequence[Use]) -> Enrolment | None:
+        """Add samples to an identity's growing enrolment `main` and pool it, all in one transaction.
+
+        The identity is made where `new` has a handle, and the enrolment where there is none. Samples beyond the newest
+        `new.most_samples` leave the enrolment, and are removed unless another enrolment has them. A job that enrolled
+        the voice before gets the enrolment as it stands. None when the job was called off, or what it is about is gone.
+        What `pool` raises leaves everything as it was.
+
+        Raises
+        ------
+        HandleTaken
+        SampleRefused
+            `main` is computed once and does not grow.
+        """
+        with Session(self._writing) as session, session.begin():
+            by = _end_waiting(session, job_id, new.space_id)
+            row = self._main(session, by, new) if by else _enrolled(session, new)
+            if row is None:
+                return None
+            removed = self._add_samples(session, by, row, job_id, new) if by else 0
+            if by and _settled(session, row):
+                _store(session, self._keys, row, pool)
+                for use in uses:
+                    count_use(session, use)
+            session.flush()
+            shown = self._shown(session, [row])[0]
+        if removed:
+            forget_log(self._writing)
+        return shown
+
+    def _main(self, session: Session, by: Actor, new: NewVoice) -> EnrolmentRow | None:
+        """Return the enrolment `main` of an identity, both made where they are new; None when the identity is gone."""
+        if new.handle is not None:
+            self._make_identity(session, by, new)
+        elif not _has_identity(session, new):
+            return None
+        mine = (EnrolmentRow.identity_id == new.identity_id) & (EnrolmentRow.handle == DEFAULT_ENROLMENT)
+        row = session.scalar(select(EnrolmentRow).where(mine))
+        if row is None:
+            made = NewEnrolment(identity_id=new.identity_id)
+            row = _enrolment_row(new.space_id, made)
+            self._insert_enrolment(session, by, row, made)
+        if row.kind != EnrolmentKind.GROWING:
+            raise SampleRefused(f"Enrolment {row.handle} is computed once and does not grow; delete it first.")
+        return row
+
+    def _make_identity(self, session: Session, by: Actor, new: NewVoice) -> None:
+        assert new.handle is not None
+        taken_already = select(IdentityRow.id).where(
+            IdentityRow.space_id == new.space_id, IdentityRow.handle == new.handle
+        )
+        if session.scalar(taken_already) is not None:
+            raise HandleTaken.of(RecordKind.IDENTITY, new.handle)
+        row = IdentityRow(id=new.identity_id, space_id=new.space_id, handle=new.handle, sealed=b"", created_us=now_us())
+        session.add(row)
+        key = self._keys.make(session, RecordKind.IDENTITY, row.id)
+        row.sealed = key.seal_text({"alias": None, "consent": None})
+        note(session, by, Action.CREATE, RecordKind.IDENTITY, row.id)
+
+    def _add_samples(self, session: Session, by: Actor, row: EnrolmentRow, job_id: str, new: NewVoice) -> int:
+        """Make samples parts of an enrolment in place of the oldest; returns how many were removed."""
+        add_job(session, job_id, by.client_id, new.identity_id)
+        for one in new.samples:
+            self._add_heard(session, by, job_id, new, one)
+            _take_part(session, row, one.id)
+        oldest_last = select(PartRow.sample_id).where(PartRow.enrolment_id == row.id)
+        ordered = oldest_last.order_by(PartRow.added_us.desc(), PartRow.sample_id)
+        replaced = session.scalars(ordered.offset(new.most_samples)).all()
+        session.execute(delete(PartRow).where(PartRow.enrolment_id == row.id, PartRow.sample_id.in_(replaced)))
+        return _remove_unused(session, by, replaced)
+
+    def _add_heard(self, session: Session, by: Actor, job_id: str, new: NewVoice, one: HeardSample) -> None:
+        made = NewSample(id=one.id, identity_id=new.identity_id, job_id=job_id)
+        row = _sample_row(new.space_id, made)
+        row.state = SampleState.READY
+        row.uploaded_us = row.since_us
+        row.kept_until_us = us_or_none(new.kept_until)
+        self._fill(row, self._insert_sample(session, by, row, made), one.heard, one.trace)
 
     def fail_enrolment(self, enrolment_id: str, job_id: str, failure: Failure | None) -> None:
         """Give an enrolment that a job computes back: open, or computed as it was; the reason is stored.
@@ -601,6 +718,50 @@ def _give(session: Session, sample: SampleRow, identity_id: str) -> None:
     sample.identity_id = identity_id
     if sample.job_id is not None:
         add_job(session, sample.job_id, session.get_one(SpaceRow, sample.space_id).client_id, identity_id)
+
+
+def _end_waiting(session: Session, job_id: str, space_id: str) -> Actor | None:
+    """Take a job's right to enrol a voice, the space locked; None when it has none."""
+    if lock_space(session, space_id) is None:
+        return None
+    row = session.get(PendingVoiceRow, job_id, with_for_update=True)
+    if row is None or row.space_id != space_id:
+        return None
+    session.delete(row)
+    return Actor(client_id=row.client_id, key_id=row.key_id, request_id=row.request_id)
+
+
+def _has_identity(session: Session, new: NewVoice) -> bool:
+    row = session.get(IdentityRow, new.identity_id)
+    return row is not None and row.space_id == new.space_id
+
+
+def _enrolled(session: Session, new: NewVoice) -> EnrolmentRow | None:
+    """Return the enrolment that an earlier attempt of a job made or enlarged; None when there is none."""
+    ids = [one.id for one in new.samples]
+    rows = select(EnrolmentRow).join(PartRow, PartRow.enrolment_id == EnrolmentRow.id)
+    mine = (EnrolmentRow.identity_id == new.identity_id) & (EnrolmentRow.handle == DEFAULT_ENROLMENT)
+    return session.scalar(rows.where(mine, PartRow.sample_id.in_(ids)).limit(1))
+
+
+def _settled(session: Session, row: EnrolmentRow) -> bool:
+    """Tell whether a growing enrolment is computed, or is now that it has samples enough."""
+    if row.state == EnrolmentState.OPEN and _num_parts(session, row.id) >= row.min_samples:
+        row.state = EnrolmentState.COMPUTED
+    return row.state != EnrolmentState.OPEN
+
+
+def _remove_unused(session: Session, by: Actor, sample_ids: Sequence[str]) -> int:
+    """Remove samples that are part of no enrolment any more; returns how many."""
+    used = select(PartRow.sample_id).where(PartRow.sample_id == SampleRow.id)
+    rows = session.scalars(select(SampleRow).where(SampleRow.id.in_(sample_ids), ~used.exists())).all()
+    for row in rows:
+        if row.kept_until_us is not None:
+            session.add(LeftRecordingRow(sample_id=row.id, client_id=by.client_id))
+        note(session, by, Action.DELETE, RecordKind.SAMPLE, row.id)
+        session.delete(row)
+    session.flush()
+    return len(rows)
 
 
 def _require_enough(session: Session, row: EnrolmentRow) -> None:

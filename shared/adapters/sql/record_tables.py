@@ -48,6 +48,10 @@ class IdentityRow(Base):
     sealed: Mapped[bytes]
     expires_us: Mapped[int | None] = mapped_column(BigInteger)
     created_us: Mapped[int] = mapped_column(BigInteger)
+    #: Verifications that accepted and rejected it, ever, and the time of the last one.
+    num_accepted: Mapped[int] = mapped_column(default=0, server_default="0")
+    num_rejected: Mapped[int] = mapped_column(default=0, server_default="0")
+    verified_us: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class SampleRow(Base):
@@ -73,6 +77,8 @@ class SampleRow(Base):
     sealed: Mapped[bytes]
     sealed_voice: Mapped[bytes | None]
     sealed_trace: Mapped[bytes | None]
+    #: Keyed hash of the decoded sound; None for a sample of a release that had none.
+    sound: Mapped[bytes | None] = mapped_column(index=True)
     failure_code: Mapped[str | None]
     failure_message: Mapped[str | None]
     kept_until_us: Mapped[int | None] = mapped_column(BigInteger)
@@ -147,6 +153,7 @@ class VerificationRow(Base):
     state: Mapped[str]
     mode: Mapped[str]
     operating_point: Mapped[str]
+    least_llr: Mapped[float | None]
     model: Mapped[str]
     model_id: Mapped[str]
     job_id: Mapped[str]
@@ -158,6 +165,37 @@ class VerificationRow(Base):
     failure_message: Mapped[str | None]
     created_us: Mapped[int] = mapped_column(BigInteger)
     performed_us: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class VerifiedSoundRow(Base):
+    """Keyed hash of the decoded sound of a verification's recording, of which it may have several."""
+
+    __tablename__ = "verified_sounds"
+
+    verification_id: Mapped[str] = mapped_column(_reference("verifications.id"), primary_key=True)
+    sound: Mapped[bytes] = mapped_column(primary_key=True, index=True)
+
+
+class PendingVoiceRow(Base):
+    """Right of a job to enrol a voice, once, and who asked for it."""
+
+    __tablename__ = "pending_voices"
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    space_id: Mapped[str] = mapped_column(_reference("spaces.id"), index=True)
+    client_id: Mapped[str]
+    key_id: Mapped[str]
+    request_id: Mapped[str]
+    created_us: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class LeftRecordingRow(Base):
+    """Recording whose sample is gone, and which housekeeping is still to remove."""
+
+    __tablename__ = "left_recordings"
+
+    sample_id: Mapped[str] = mapped_column(primary_key=True)
+    client_id: Mapped[str]
 
 
 class KeyRow(Base):

@@ -6,6 +6,7 @@ or a log of the database cannot be read.
 
 import json
 import os
+import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,11 @@ from sqlalchemy import ColumnElement, Engine, Select, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from shared.adapters.sealing import KEY_BYTES, Sealer, seal_under, unseal_under
+from shared.adapters.sealing import KEY_BYTES, Sealer, Tagger, seal_under, unseal_under
 from shared.adapters.sql.record_tables import AuditRow, IdentityRow, KeyRow, NotedJobRow, SpaceRow, UsageRow
 from shared.domain.audio import Channels
 from shared.domain.errors import HandleTaken, NotFound
-from shared.domain.fingerprints import Fingerprint
+from shared.domain.fingerprints import MAGIC, Fingerprint
 from shared.domain.identities import (
     Action,
     Actor,
@@ -47,6 +48,9 @@ Item = TypeVar("Item")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DIGEST_BYTES = 32
+#: Stands before several traces, in place of the digest and magic with which a single one begins.
+_SEVERAL = b"several".ljust(_DIGEST_BYTES + len(MAGIC))
+_LENGTH = struct.Struct("<I")
 #: Most records of a space whose names are looked through for a word.
 _MOST_SEARCHED = 100_000
 #: Column of `record_keys` that refers to the record of each kind.
@@ -88,6 +92,11 @@ class Keys:
 
     def __init__(self, secret: bytes) -> None:
         self._sealer = Sealer(secret, "record keys")
+        self._sounds = Tagger(secret, "sounds")
+
+    def sound(self, space_id: str, digest: bytes) -> bytes:
+        """Return the keyed hash of a trace's digest, which is another one in each space."""
+        return self._sounds.tag(digest, space_id)
 
     def make(self, session: Session, kind: RecordKind, record_id: str) -> "RecordKey":
         """Make the key of a record whose row is there already."""
@@ -187,6 +196,28 @@ def trace_from_bytes(raw: bytes) -> Trace:
     return Trace(digest=raw[:_DIGEST_BYTES], fingerprint=Fingerprint.from_bytes(raw[_DIGEST_BYTES:]))
 
 
+def traces_to_bytes(traces: Sequence[Trace]) -> bytes:
+    """Return the stored form of a verification's traces.
+
+    A single one has its own form, which release 0.1 reads too.
+    """
+    raw = [trace_to_bytes(one) for one in traces]
+    return raw[0] if len(raw) == 1 else _SEVERAL + b"".join(_LENGTH.pack(len(one)) + one for one in raw)
+
+
+def traces_from_bytes(raw: bytes) -> list[Trace]:
+    """Read the stored form of one trace or several."""
+    if not raw.startswith(_SEVERAL):
+        return [trace_from_bytes(raw)]
+    found = []
+    start = len(_SEVERAL)
+    while start < len(raw):
+        end = start + _LENGTH.size + _LENGTH.unpack_from(raw, start)[0]
+        found.append(trace_from_bytes(raw[start + _LENGTH.size : end]))
+        start = end
+    return found
+
+
 def verified_to_bytes(verified: Verified) -> bytes:
     """Return the stored form of a verification's result."""
     replay = verified.replay
@@ -197,6 +228,8 @@ def verified_to_bytes(verified: Verified) -> bytes:
         "heard": _heard_values(verified.heard),
         "replay": replay and {**asdict(replay), "heard_at": to_us(replay.heard_at)},
         "added_sample": verified.added_sample,
+        "least_llr": verified.least_llr,
+        "unheard": {number: asdict(failure) for number, failure in verified.unheard.items()},
     }
     return json.dumps(values).encode()
 
@@ -210,6 +243,9 @@ def verified_from_bytes(raw: bytes) -> Verified:
         heard=_heard(values["heard"]),
         replay=_replay(values["replay"]) if values["replay"] else None,
         added_sample=values["added_sample"],
+        # Release 0.1 knew neither.
+        least_llr=values.get("least_llr"),
+        unheard={int(number): Failure(**failure) for number, failure in values.get("unheard", {}).items()},
     )
 
 
@@ -261,7 +297,7 @@ def count_use(session: Session, use: Use, use_id: str | None = None) -> None:
             id=use_id or str(uuid.uuid4()),
             kind=use.kind,
             model_id=use.model_id,
-            space_id=use.space_id,
+            space_id=use.space_id or "",
             subject_id=use.subject_id,
             seconds=use.seconds,
             client_id=use.actor.client_id,

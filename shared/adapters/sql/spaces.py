@@ -18,6 +18,7 @@ from shared.adapters.sql.record_tables import (
     IdentityRow,
     NotedJobRow,
     PartRow,
+    PendingVoiceRow,
     SampleRow,
     SpaceRow,
     UsageRow,
@@ -225,6 +226,9 @@ class SqlSpaces:
                     num_samples=samples.get(row.id, 0),
                     num_enrolments=enrolments.get(row.id, 0),
                     num_verifications=verifications.get(row.id, 0),
+                    num_accepted=row.num_accepted,
+                    num_rejected=row.num_rejected,
+                    verified_at=time_or_none(row.verified_us),
                     model_ids=tuple(models.get(row.id, ())),
                 )
             )
@@ -375,7 +379,8 @@ def _jobs_about(session: Session, kind: RecordKind, ids: Sequence[str]) -> list[
     elif kind is RecordKind.SPACE:
         inside = select(IdentityRow.id).where(IdentityRow.space_id.in_(ids))
         unassigned = _own_jobs(SampleRow).where(SampleRow.space_id.in_(ids), SampleRow.identity_id.is_(None))
-        found = [noted.where(NotedJobRow.identity_id.in_(inside)), unassigned]
+        voices = select(PendingVoiceRow.client_id, PendingVoiceRow.job_id).where(PendingVoiceRow.space_id.in_(ids))
+        found = [noted.where(NotedJobRow.identity_id.in_(inside)), unassigned, voices]
     else:
         table = _TABLES[kind]
         found = [_own_jobs(table).where(table.id.in_(ids))]

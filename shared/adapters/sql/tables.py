@@ -37,6 +37,8 @@ class ApiKeyRow(Base):
 
     key_hash: Mapped[str] = mapped_column(primary_key=True)
     client_id: Mapped[str] = mapped_column(ForeignKey("clients.id"), index=True)
+    #: The only space that it is good for; None for all of the client.
+    space_id: Mapped[str | None] = mapped_column(ForeignKey("spaces.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=_now)
     #: Unix seconds, in the past for a revoked key; empty for one that does not expire.
     expires_at: Mapped[float | None]

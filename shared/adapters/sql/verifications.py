@@ -1,11 +1,11 @@
 """Verifications in SQL, the traces of recordings that were heard before, and usage."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Engine, Select, delete, func, inspect, select, tuple_, update
+from sqlalchemy import ColumnElement, CursorResult, Engine, Select, delete, func, inspect, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,21 +15,23 @@ from shared.adapters.sql.record_tables import (
     EnrolmentRow,
     IdentityRow,
     NotedJobRow,
+    PendingVoiceRow,
     SampleRow,
     SpaceRow,
     UsageRow,
     VerificationRow,
+    VerifiedSoundRow,
 )
 from shared.adapters.sql.records import (
     Keys,
     RecordKey,
     count_use,
     failure_of,
-    failure_values,
     inside,
     locked,
     named,
     note,
+    note_failure,
     now_us,
     page,
     rename,
@@ -39,8 +41,8 @@ from shared.adapters.sql.records import (
     time_or_none,
     to_time,
     to_us,
-    trace_from_bytes,
-    trace_to_bytes,
+    traces_from_bytes,
+    traces_to_bytes,
     verified_from_bytes,
     verified_to_bytes,
 )
@@ -70,6 +72,8 @@ from shared.domain.verification import OperatingPoint
 
 #: Rows of a table that one call forgets at most, since SQLite lets nobody write meanwhile.
 _MOST_FORGOTTEN = 5000
+#: Samples, and verifications, of the same sound that one call tells of; a watchdog may send one day and night.
+_MOST_SAME = 100
 
 
 class SqlVerifications:
@@ -123,8 +127,13 @@ class SqlVerifications:
         """Store handle and alias of a verification; raises HandleTaken."""
         return rename(self._writing, self._keys, by, RecordKind.VERIFICATION, VerificationRow, verification)
 
-    def settle_verification(self, verification_id: str, verified: Verified, trace: Trace | None, use: Use) -> bool:
-        """Store a result, once; False when verification or identity is gone."""
+    def settle_verification(self, verification_id: str, verified: Verified, traces: Sequence[Trace], use: Use) -> bool:
+        """Store a result, once, and count its decision with the identity; False when one of them is gone.
+
+        Parameters
+        ----------
+        traces : of its recordings; none where they are known by the identity's sample.
+        """
         with Session(self._writing) as session, session.begin():
             row = locked(session, VerificationRow, verification_id)
             if row is None or row.state == VerificationState.FAILED:
@@ -134,39 +143,66 @@ class SqlVerifications:
                 row.state = VerificationState.PERFORMED
                 row.performed_us = now_us()
                 row.sealed_result = key.seal(verified_to_bytes(verified), "result")
-                row.sealed_trace = key.seal(trace_to_bytes(trace), "trace") if trace else None
+                row.sealed_trace = key.seal(traces_to_bytes(traces), "trace") if traces else None
+                for sound in {self._keys.sound(row.space_id, trace.digest) for trace in traces}:
+                    session.add(VerifiedSoundRow(verification_id=row.id, sound=sound))
+                _count_decision(session, row, verified)
                 count_use(session, use)
         return True
 
     def fail_verification(self, verification_id: str, failure: Failure) -> None:
         """End a verification without a result."""
-        waiting = update(VerificationRow).where(
-            VerificationRow.id == verification_id, VerificationRow.state == VerificationState.PERFORMING
-        )
-        values = {"state": VerificationState.FAILED, "performed_us": now_us(), **failure_values(failure)}
+        self.call_off_verification(verification_id, failure)
+
+    def call_off_verification(self, verification_id: str, failure: Failure) -> bool:
+        """End a verification without a result; False when it has one, has failed before, or is gone."""
         with Session(self._writing) as session, session.begin():
-            session.execute(waiting.values(**values))
+            row = locked(session, VerificationRow, verification_id)
+            if row is None or row.state != VerificationState.PERFORMING:
+                return False
+            row.state = VerificationState.FAILED
+            row.performed_us = now_us()
+            note_failure(row, failure)
+        return True
 
     def traces(self, identity_id: str, most: int) -> list[KnownTrace]:
         """Return the newest traces of an identity's samples and verifications."""
-        with Session(self._reading) as session:
-            samples = _traced(SampleRow, identity_id, most)
-            verifications = _traced(VerificationRow, identity_id, most)
-            known = [*self._known(session, RecordKind.SAMPLE, samples)]
-            known += self._known(session, RecordKind.VERIFICATION, verifications)
-        return sorted(known, key=lambda one: one.heard_at, reverse=True)[:most]
+        return self._known(lambda table: table.identity_id == identity_id, most)[:most]
 
-    def _known(self, session: Session, kind: RecordKind, rows: Select[Any]) -> list[KnownTrace]:
+    def traces_in(self, space_id: str, most: int) -> list[KnownTrace]:
+        """Return the newest traces of a space's samples and verifications."""
+        return self._known(lambda table: table.space_id == space_id, most)[:most]
+
+    def same_sound(self, space_id: str, digest: bytes) -> list[KnownTrace]:
+        """Return the newest traces of a space's samples and verifications of just the same sound.
+
+        However large the space is, it is looked up. Recordings heard by release 0.1 are in `traces_in` alone.
+        """
+        sound = self._keys.sound(space_id, digest)
+        verified = select(VerifiedSoundRow.verification_id).where(VerifiedSoundRow.sound == sound)
+
+        def has_it(table: Any) -> ColumnElement[bool]:
+            return table.id.in_(verified) if table is VerificationRow else table.sound == sound
+
+        return [one for one in self._known(has_it, _MOST_SAME) if one.trace.digest == digest]
+
+    def _known(self, condition: Callable[[Any], ColumnElement[bool]], most: int) -> list[KnownTrace]:
+        """Return the traces of the newest samples, and of the newest verifications, on a condition on their tables."""
+        with Session(self._reading) as session:
+            known = [
+                one
+                for kind, table in ((RecordKind.SAMPLE, SampleRow), (RecordKind.VERIFICATION, VerificationRow))
+                for one in self._known_of(session, kind, _traced(table, condition(table), most))
+            ]
+        return sorted(known, key=lambda one: one.heard_at, reverse=True)
+
+    def _known_of(self, session: Session, kind: RecordKind, rows: Select[Any]) -> list[KnownTrace]:
         found = session.execute(rows).all()
         keys = self._keys.find(session, [row.id for row in found])
         return [
-            KnownTrace(
-                of=kind,
-                id=row.id,
-                heard_at=to_time(row.created_us),
-                trace=trace_from_bytes(keys[row.id].unseal(row.sealed_trace, "trace")),
-            )
+            KnownTrace(of=kind, id=row.id, heard_at=to_time(row.created_us), trace=trace)
             for row in found
+            for trace in traces_from_bytes(keys[row.id].unseal(row.sealed_trace, "trace"))
         ]
 
     def count(self, use: Use, use_id: str) -> None:
@@ -212,6 +248,7 @@ class SqlVerifications:
             (UsageRow, UsageRow.at_us, usage),
             (AuditRow, AuditRow.at_us, audit),
             (NotedJobRow, NotedJobRow.noted_us, jobs),
+            (PendingVoiceRow, PendingVoiceRow.created_us, jobs),
         ]
         gone = 0
         for table, column, at in old:
@@ -239,6 +276,7 @@ class SqlVerifications:
                 enrolment=enrolments.get(row.enrolment_id or ""),
                 sample=samples.get(row.sample_id or ""),
                 operating_point=OperatingPoint(row.operating_point),
+                least_llr=row.least_llr,
                 model=row.model,
                 model_id=row.model_id,
                 job_id=row.job_id,
@@ -268,6 +306,7 @@ def _row(space_id: str, enrolment: EnrolmentRow, handle: str, new: NewVerificati
         state=VerificationState.PERFORMING,
         mode=new.mode,
         operating_point=new.operating_point,
+        least_llr=new.least_llr,
         model=enrolment.model,
         model_id=enrolment.model_id,
         job_id=new.id,
@@ -280,9 +319,18 @@ def _result(key: RecordKey, row: VerificationRow) -> Verified | None:
     return verified_from_bytes(key.unseal(row.sealed_result, "result")) if row.sealed_result else None
 
 
-def _traced(table: Any, identity_id: str, most: int) -> Select[Any]:
-    mine = (table.identity_id == identity_id) & table.sealed_trace.is_not(None)
-    rows = select(table.id, table.created_us, table.sealed_trace).where(mine)
+def _count_decision(session: Session, row: VerificationRow, verified: Verified) -> None:
+    """Count a verification with its identity, whose space is locked."""
+    if verified.decision is None:
+        return
+    identity = session.get_one(IdentityRow, row.identity_id)
+    identity.num_accepted += verified.decision == "accept"
+    identity.num_rejected += verified.decision == "reject"
+    identity.verified_us = row.performed_us
+
+
+def _traced(table: Any, condition: ColumnElement[bool], most: int) -> Select[Any]:
+    rows = select(table.id, table.created_us, table.sealed_trace).where(condition, table.sealed_trace.is_not(None))
     return rows.order_by(table.created_us.desc()).limit(most)
 
 
@@ -308,7 +356,7 @@ def _usage(row: UsageRow) -> UsageRecord:
         id=row.id,
         kind=RecordKind(row.kind),
         model_id=row.model_id,
-        space_id=row.space_id,
+        space_id=row.space_id or None,
         subject_id=row.subject_id,
         seconds=row.seconds,
         client_id=row.client_id,

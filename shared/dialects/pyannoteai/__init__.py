@@ -17,6 +17,7 @@ from shared.dialects.pyannoteai.outputs import (
     SampleOutput,
     SearchOutput,
     VerificationOutput,
+    VoiceEnrolmentOutput,
     VoiceprintOutput,
 )
 from shared.dialects.signatures import standard_signature, vendor_signature
@@ -32,6 +33,7 @@ from shared.domain.results import (
     SampleResult,
     SearchResult,
     VerificationResult,
+    VoiceEnrolmentResult,
     VoiceprintResult,
 )
 
@@ -42,6 +44,7 @@ _OUTPUTS: dict[type[Result], Schema] = {
     VerificationResult: VerificationOutput(),
     SampleResult: SampleOutput(),
     EnrolmentResult: EnrolmentOutput(),
+    VoiceEnrolmentResult: VoiceEnrolmentOutput(),
     IdentityVerificationResult: IdentityVerificationOutput(),
     SearchResult: SearchOutput(),
 }

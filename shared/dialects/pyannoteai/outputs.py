@@ -107,6 +107,11 @@ class RecordingQuality(Body):
     )
 
 
+def _transcript(attribute: str) -> fields.String:
+    text = "Words of the dominant speaker; where they were asked for."
+    return fields.String(attribute=attribute, metadata={"description": text})
+
+
 class VoiceprintOutput(Body):
     """Voiceprint of a recording's dominant speaker, and its provenance."""
 
@@ -145,6 +150,7 @@ class VoiceprintOutput(Body):
     quality = fields.Nested(RecordingQuality, required=True)
     channels = fields.Nested(Channels, required=True, attribute="track.channels")
     calibrated = _calibrated("calibrated")
+    transcript = _transcript("transcript.text")
     timings = _timings()
     warning = fields.String(metadata={"description": "Why the voiceprint is shaky, if it is."})
 
@@ -168,6 +174,12 @@ class SureTurn(Turn):
     )
 
 
+class SpokenTurn(Turn):
+    """Words of one speaker's turn."""
+
+    text = fields.String(required=True, metadata={"examples": ["Good morning, how can I help?"]})
+
+
 class DiarizationOutput(Body):
     """Diarization: who speaks when."""
 
@@ -178,6 +190,11 @@ class DiarizationOutput(Body):
         metadata={"description": "The turns without overlaps; with `exclusive`."},
     )
     confidence = fields.Nested(Confidence, attribute="frame_confidence", metadata={"description": "With `confidence`."})
+    turnLevelTranscription = fields.List(
+        fields.Nested(SpokenTurn),
+        attribute="transcript.turns",
+        metadata={"description": "Who says what, turns without words left out; with `transcription`."},
+    )
     audioSeconds = _seconds("audio_s", "Length of the recording.")
     speechSeconds = _seconds("speech_s", "Length of all speech in it.")
     speakers = fields.List(fields.Nested(SpeakerTime), required=True, attribute="diarization.speaker_times")
@@ -247,6 +264,7 @@ class VerificationOutput(Body):
     dominantSpeaker = fields.String(required=True, attribute="voice.dominant_speaker")
     quality = fields.Nested(RecordingQuality, required=True, attribute="voice.quality")
     channels = fields.Nested(Channels, required=True, attribute="voice.track.channels")
+    transcript = _transcript("voice.transcript.text")
     timings = _timings()
     warning = fields.String(metadata={"description": "Why the result is shaky, if it is."})
 
@@ -312,6 +330,27 @@ class EnrolmentOutput(Body):
     timings = _timings()
     warning = fields.String(
         attribute="enrolment.warning", metadata={"description": "Samples that are unlike the others, if there are."}
+    )
+
+
+class RecordingOutcome(Body):
+    """Recording of several, and whether it was enrolled."""
+
+    accepted = fields.Boolean(required=True)
+    code = fields.String(
+        attribute="failure.code",
+        metadata={"description": "Why it was not, for programs; left out where it was, or another attempt knew."},
+    )
+    message = fields.String(attribute="failure.message", metadata={"description": "The same for people."})
+
+
+class VoiceEnrolmentOutput(EnrolmentOutput):
+    """Enrolment of an identity by several recordings, one at least of which was fit."""
+
+    recordings = fields.List(
+        fields.Nested(RecordingOutcome),
+        required=True,
+        metadata={"description": "In the order in which they came."},
     )
 
 
@@ -427,6 +466,7 @@ OUTPUTS = (
     VerificationOutput,
     SampleOutput,
     EnrolmentOutput,
+    VoiceEnrolmentOutput,
     IdentityVerificationOutput,
     SearchOutput,
     FailureOutput,
