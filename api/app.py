@@ -25,7 +25,7 @@ from api import (
     verifications,
     webhooks,
 )
-from api.dialects import spaces
+from api.dialects import enroll, spaces, voisentry
 from api.errors import LengthRequired
 from api.schemas.base import REFERENCE_PATTERN
 from api.services import Services
@@ -82,6 +82,8 @@ def create_app(services: Services) -> Flask:
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
     docs.prepare(app)
     spaces.register(app, services)
+    enroll.register(app, services)
+    voisentry.register(app)
     return app
 
 
@@ -136,8 +138,8 @@ def _open_request() -> None:
 
 def _refuse_chunked_json() -> None:
     """A chunked body has no length to judge, and would be cut at the limit without a word."""
-    is_json = request.method in ("POST", "PATCH") and not spaces.takes_audio(request)
-    if is_json and "Transfer-Encoding" in request.headers:
+    takes_audio = any(dialect.takes_audio(request) for dialect in (spaces, enroll, voisentry))
+    if request.method in ("POST", "PATCH") and not takes_audio and "Transfer-Encoding" in request.headers:
         raise LengthRequired("Send the JSON body with a Content-Length, not chunked.")
 
 

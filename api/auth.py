@@ -50,8 +50,8 @@ def count(client_id: str) -> None:
     RateLimited
         The client has used up its limit for this minute.
     """
-    passed, g.standing = services().rates.count(client_id, request.method, str(request.endpoint))
-    if not passed:
+    g.passed, g.standing = services().rates.count(client_id, request.method, str(request.endpoint))
+    if not g.passed:
         # The path as the description has it: jobs or uploads are counted together, whatever their names.
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(request.url_rule))
         raise RateLimited(
@@ -67,7 +67,7 @@ def tell(response: Response) -> Response:
         response.headers["X-RateLimit-Limit"] = str(standing.limit)
         response.headers["X-RateLimit-Remaining"] = str(standing.remaining)
         response.headers["X-RateLimit-Reset"] = str(standing.reset_s)
-        if response.status_code == 429:
+        if not g.passed:
             response.headers.setdefault("Retry-After", str(standing.reset_s))
     return response
 

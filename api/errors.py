@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -15,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
-from shared.dialects import spaces
+from shared.dialects import enroll, spaces, voisentry
 from shared.dialects.pyannoteai import PyannoteAi
 from shared.domain.errors import (
     ConsentRequired,
@@ -40,6 +42,7 @@ from shared.domain.errors import (
     Unavailable,
     WrongState,
 )
+from shared.domain.identities import now
 
 log = structlog.get_logger()
 
@@ -137,6 +140,8 @@ STATUS: dict[type[RequestError], int] = {
 _DIALECT = PyannoteAi("hex")
 #: Paths that speak the spaces API, whether there is something or not.
 _OF_SPACES = re.compile(r"/v1/(spaces|user|orgs|records|auth)(/|$)|/audiointel/")
+#: Paths of single calls, likewise.
+_OF_ENROLL = re.compile(r"/voice/v1(/|$)")
 #: Errors that the framework itself raises, by status.
 _FRAMEWORK: dict[int, tuple[type[RequestError], str]] = {
     404: (NotFound, "There is nothing at this address."),
@@ -175,6 +180,8 @@ def answer(error: RequestError) -> Response:
     """Return the response for one of our own errors."""
     response = _envelope(error, STATUS[type(error)])
     response.headers.update(headers(error))
+    if response.status_code == 200:
+        del response.headers["WWW-Authenticate"]
     return response
 
 
@@ -221,10 +228,35 @@ def _answer_bug(error: Exception) -> Response:
 
 
 def _envelope(error: TimbreError, status: int) -> Response:
-    of_spaces = _OF_SPACES.match(request.path)
-    response = jsonify(spaces.error(error, g.request_id) if of_spaces else body(error, g.request_id))
-    response.status_code = status
+    told = body_at(request.path, error, status, g.request_id, asked_at(), g.get("ref", ""))
+    response = jsonify(told)
+    # A single call whose body has arrived is answered, whatever the answer.
+    response.status_code = 200 if g.get("arrived") and isinstance(error, RequestError) else status
     return response
+
+
+def asked_at() -> datetime:
+    """Return the time at which the request came."""
+    return now() - timedelta(seconds=time.perf_counter() - g.started)
+
+
+def body_at(
+    path: str, error: TimbreError, status: int, request_id: str, asked_at: datetime, ref: str = ""
+) -> dict[str, Any]:
+    """Return the body of an error answer in the form of a path.
+
+    Parameters
+    ----------
+    ref : reference of a single call.
+    """
+    if _OF_SPACES.match(path):
+        return spaces.error(error, request_id)
+    if _OF_ENROLL.match(path):
+        return enroll.error(error.code, str(error), ref)
+    if voisentry.is_spoken_at(path):
+        code = voisentry.SocketCode.EXCEPTION if status >= 500 else voisentry.SocketCode.BAD_REQUEST
+        return voisentry.refusal_at(path, voisentry.Refused(status, str(error), code), asked_at, now())
+    return body(error, request_id)
 
 
 def body(error: TimbreError, request_id: str) -> dict[str, Any]:

@@ -23,10 +23,11 @@ from gunicorn.http.errors import ParseException, UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from api.client_sockets import PATIENCE_S, ClientSocket, Pace
-from api.errors import STATUS, body, headers, unreadable
+from api.errors import STATUS, body_at, headers, unreadable
 from api.request_gathering import Gathering
 from api.services import Services
 from shared.domain.errors import InternalError, RequestError, Unavailable
+from shared.domain.identities import now
 
 #: Seconds that a client has to end a connection that was answered; a reset could destroy the answer (RFC 9112, 9.6).
 _LINGER_S = 2.0
@@ -199,7 +200,7 @@ class Worker(ThreadWorker):
 
     def _refuse(self, conn: _Connection, error: Exception) -> None:
         """Answer with an error, without a thread, and end the connection."""
-        self.handle_error(None, conn.sock, conn.client, error)
+        self._answer_error(conn.sock, error, conn.gathering.path)
         self._unwatch(conn)
         self._send(conn, self._linger)
 
@@ -265,12 +266,16 @@ class Worker(ThreadWorker):
 
     def handle_error(self, _request: Any, client: Any, _address: Any, error: Exception) -> None:
         """Send the error in the API's envelope; gunicorn's answer is HTML, and its log quotes the request."""
+        self._answer_error(client, error)
+
+    def _answer_error(self, client: Any, error: Exception, path: str = "") -> None:
+        """Send an error in the envelope of a path."""
         request_id = str(uuid.uuid4())
         known = _known(error)
         if known is None:
             log.exception("unhandled error", request_id=request_id, exc_info=error)
         status = HTTPStatus(STATUS[type(known)] if known else 500)
-        answer = json.dumps(body(known or InternalError(), request_id)).encode()
+        answer = json.dumps(body_at(path, known or InternalError(), status, request_id, now())).encode()
         log.info("request", request_id=request_id, status=status.value, error=type(error).__name__)
         with suppress(OSError):
             client.sendall(_response(status, request_id, answer, headers(known) if known else {}))

@@ -14,6 +14,7 @@ from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
 from shared.domain.errors import KeyEndedError, SecretRotating, SettingsError, Unavailable, UnknownNameError
+from shared.domain.identities import is_handle
 from shared.domain.keys import MAX_OVERLAP_S, MAX_WEIGHT
 from shared.settings import Settings, write_private
 
@@ -88,12 +89,27 @@ def _require_shown(_context: click.Context, _parameter: click.Parameter, name: s
     return name
 
 
+def _require_handle(_context: click.Context, _parameter: click.Parameter, group: str | None) -> str | None:
+    """Refuse a group that no space can be called."""
+    if group is not None and not is_handle(group):
+        raise click.BadParameter(
+            "A group has 1 to 128 letters, digits and ._@+- and begins with a letter or digit; it is no id."
+        )
+    return group
+
+
 @main.command()
 @click.argument("name", callback=_require_shown)
+@click.option(
+    "--group",
+    callback=_require_handle,
+    help="User group, a space, that is made if it is new; the key is good for voice biometrics users in it alone.",
+)
 @click.pass_obj
-def create(administration: Administration, name: str) -> None:
+def create(administration: Administration, name: str, group: str | None) -> None:
     """Make an API key for the client NAME, and the client if it is new. The key goes to stdout, its id to stderr."""
-    _show_key(administration, administration.create_key(name))
+    key = administration.create_group_key(name, group) if group else administration.create_key(name)
+    _show_key(administration, key)
 
 
 @main.command("list")
@@ -104,7 +120,8 @@ def show(administration: Administration) -> None:
         times = _at("made", entry.created_at) + _at("ends", entry.ends_at)
         state = "live" if entry.live else "ended"
         weight = f"  weight {entry.weight}" if entry.weight > 1 else ""
-        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {state}{times}  client {entry.client_id}{weight}")
+        group = f"  group {entry.group}" if entry.group else ""
+        click.echo(f"{entry.client}  {entry.kind} {entry.id}  {state}{times}  client {entry.client_id}{weight}{group}")
 
 
 @main.command()
@@ -112,7 +129,7 @@ def show(administration: Administration) -> None:
 @_overlap
 @click.pass_obj
 def rotate(administration: Administration, key_id: str, overlap_s: int) -> None:
-    """Replace the API key with this id by a new one, printed as by `create`."""
+    """Replace the API key with this id by a new one, of the same group, printed as by `create`."""
     _show_key(administration, administration.rotate_key(key_id, overlap_s))
 
 

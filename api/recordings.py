@@ -73,7 +73,7 @@ def create_voiceprint(submission: JobSubmission) -> dict[str, Any]:
 @submits_job()
 @gives(DiarizationOutput)
 def diarize(submission: JobSubmission) -> dict[str, Any]:
-    """Tell who speaks when.
+    """Tell who speaks when, and what is said if `transcription` asks for it.
 
     The recording may last two hours and weigh 1 GiB, unless the service is set up otherwise.
     """

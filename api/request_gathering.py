@@ -26,6 +26,7 @@ _EXPECTS = re.compile(
     rb"[^\r\n]* HTTP/1\.1\r\n(?:.*\r\n)?expect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE | re.DOTALL
 )
 _HEALTH = re.compile(rb"(GET|HEAD) /healthz[ ?]")
+_PATH = re.compile(rb"[A-Z]+ ([!-~]+?)[ ?]")
 
 
 class Gathering:
@@ -37,6 +38,7 @@ class Gathering:
     due : time of `time.monotonic` at which the client is too late.
     large : the body is no small one of known length; it is left to the thread.
     asks_for_health : the request is one of the liveness probe.
+    path : of the request; empty as long as it is not known.
     """
 
     def __init__(self) -> None:
@@ -44,6 +46,7 @@ class Gathering:
         self.due = time.monotonic() + HEAD_WITHIN_S
         self.large = False
         self.asks_for_health = False
+        self.path = ""
         self._searched = 0
         self._head_bytes = 0
         self._body_bytes = 0
@@ -73,6 +76,8 @@ class Gathering:
         head = self.data[:head_bytes]
         length = _LENGTH.search(head)
         self.asks_for_health = bool(_HEALTH.match(head))
+        path = _PATH.match(head)
+        self.path = path[1].decode() if path else ""
         self._head_bytes = head_bytes
         self._body_bytes = int(length[1]) if length else 0
         self.large = bool(_CODED.search(head)) or self._body_bytes >= LARGE_BYTES

@@ -1,335 +1,224 @@
-"""Stream: the process that verifies recordings which arrive over WebSocket, chunk by chunk.
+"""Stream: the process that takes recordings over WebSocket, piece by piece, for the dialects that have sockets.
 
-`python -m api.stream`. A thread serves each socket whose client is known; those who are not hold none.
+`python -m api.stream`. One loop receives for all sockets; threads are taken for short work, and to wait for results.
 """
 
 import asyncio
 import json
 import logging
-import re
+import resource
 import signal
+import socket as sockets
 import sys
-import time
-import uuid
-from collections import Counter
-from collections.abc import Awaitable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
-from api.dialects.spaces.context import own, read, reference, submission
-from api.dialects.spaces.receiving import MAX_BODY_BYTES, discard
-from api.dialects.spaces.requests import IdentityOpening, Opening
-from api.dialects.spaces.sessions import Sessions
-from api.errors import STATUS, InvalidRequest, RateLimited, RequestTimeout, RequestTooLarge, Unauthorized
-from api.errors import headers as headers_of
+from api.dialects.spaces.socket import SpacesDoor
+from api.dialects.voisentry.socket import VoisentryDoor
+from api.frames import Cutter
 from api.services import Services
+from api.sockets import Caps, Door, Guest, Socket, Stopped, Threads
 from shared import logs
-from shared.dialects import spaces
-from shared.domain.commands import VerifyIdentity
-from shared.domain.errors import (
-    InternalError,
-    RequestError,
-    SettingsError,
-    TimbreError,
-    TooManyJobs,
-    Unavailable,
-)
-from shared.domain.identities import Actor, NewVerification, Space, VerificationMode
-from shared.domain.jobs import new_job_id
-from shared.domain.keys import Client
-from shared.domain.media import job_upload
-from shared.domain.sources import MediaUrl
+from shared.domain.errors import InternalError, RequestError, SettingsError, TimbreError, TooManyJobs, Unavailable
 from shared.settings import Settings
 
-#: Sockets at once: of all clients, and of one.
-MOST_SOCKETS = 64
-MOST_OF_A_CLIENT = 8
-#: Seconds for the handshake, between two messages, and for all of a recording.
-_HANDSHAKE_S = 5.0
-_IDLE_S = 20.0
-_RECORDING_S = 300.0
-#: Seconds that a client waits for the result; then it is told that the verification goes on.
-_VERIFY_S = 60.0
-#: Largest message in bytes, and messages that are taken ahead of their use.
-_MESSAGE_BYTES = 256 * 1024
-_AHEAD = 4
-#: Threads for clients who are not known yet.
-_DOORKEEPERS = 8
-_PATH = re.compile(r"(?:/audiointel/(?:us|eu))?/v1/spaces/([^/]+)/([^/]+)/verify/(identity|authenticity)")
-_CLOSE = "close"
-
-Found = TypeVar("Found")
+#: Bytes that a socket's buffer in the kernel may hold: all that one turn of the loop reads of a client.
+_TURN_BYTES = 1 << 16
+#: Connections beyond the sockets: those whose handshake goes on, and those that are refused.
+_AT_THE_DOOR = 500
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Admitted:
-    """Client of a socket, with the space and the kind of verification that its path names."""
+class Connection(ServerConnection):
+    """Connection with a bound on what it is sent, and on how many there are."""
 
-    client: Client
-    space: Space
-    kind: str
+    guest: Guest
 
-    @property
-    def actor(self) -> Actor:
-        """The caller."""
-        return Actor(client_id=self.client.id, key_id=self.client.key_id, request_id=str(uuid.uuid4()))
+    def __init__(self, stream: "Stream", *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._stream = stream
+        self._cutter = Cutter()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake, or close where too many connections are open."""
+        super().connection_made(transport)
+        self._stream.num_connections += 1
+        if self._stream.num_connections > self._stream.caps.sockets + _AT_THE_DOOR:
+            self.transport.abort()
 
-class Socket:
-    """Connection as a thread sees it."""
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sends, binary messages in pieces."""
+        # Frames come once the handshake was answered.
+        is_open = self.protocol.state is not State.CONNECTING
+        super().data_received(self._cutter.cut(data) if is_open else data)
 
-    def __init__(self, connection: ServerConnection, loop: asyncio.AbstractEventLoop) -> None:
-        self._connection = connection
-        self._loop = loop
-        self._until = time.monotonic() + _RECORDING_S
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stream.num_connections -= 1
+        super().connection_lost(exc)
 
-    def receive(self) -> str | bytes:
-        """Return the next message.
-
-        Raises
-        ------
-        RequestTimeout, ConnectionClosed
-        """
-        patience_s = min(_IDLE_S, self._until - time.monotonic())
-        try:
-            return self._await(asyncio.wait_for(self._connection.recv(), patience_s))
-        except TimeoutError:
-            raise RequestTimeout(
-                f"A message must follow the one before within {_IDLE_S:g} s, and the last within {_RECORDING_S:g} s."
-            ) from None
-
-    def send(self, told: dict[str, Any]) -> None:
-        """Send a message, the last one, and close."""
-        self._await(self._end(json.dumps(told)))
-
-    async def _end(self, message: str) -> None:
-        await self._connection.send(message)
-        closing = asyncio.create_task(self._connection.close())
-        with suppress(ConnectionClosed):
-            # A client that sends on is not heard to close before what it sent was taken.
-            async for _ in self._connection:
-                pass
-        await closing
-
-    def _await(self, coming: Awaitable[Found]) -> Found:
-        async def result() -> Found:
-            return await coming
-
-        return asyncio.run_coroutine_threadsafe(result(), self._loop).result()
-
-
-class Session:
-    """Conversation over one socket: an opening, a recording in chunks, `close`; then the verification is told."""
-
-    def __init__(self, services: Services, admitted: Admitted, socket: Socket) -> None:
-        self._services = services
-        self._admitted = admitted
-        self._socket = socket
-
-    def run(self) -> None:
-        """Serve the socket to its end."""
-        try:
-            self._socket.send(self._answer())
-        except ConnectionClosed:
-            log.info("a socket was closed by its client", client_id=self._admitted.client.id)
-
-    def _answer(self) -> dict[str, Any]:
-        try:
-            return self._verify_identity() if self._admitted.kind == "identity" else self._verify_authenticity()
-        except RequestError as error:
-            return _told(error)
-        except (RedisError, SQLAlchemyError) as error:
-            return _told(_away(error))
-        except ConnectionClosed:
-            raise
-        except Exception as error:
-            log.exception("unhandled error", exc_info=error)
-            return _told(InternalError())
-
-    def _verify_identity(self) -> dict[str, Any]:
-        opening = self._opening(IdentityOpening)
-        admitted = self._admitted
-        identity = self._services.identities.identity(admitted.space, reference(opening["identity"]))
-        enrolment = self._services.verifications.comparable(identity, reference(opening["voiceprint"]))
-        new_id = new_job_id()
-        key = job_upload(new_id)
-        new = NewVerification(id=new_id, enrolment_id=enrolment.id, mode=VerificationMode.WEBSOCKET)
-        command = VerifyIdentity(verification=new_id, source=MediaUrl(key))
-        self._services.jobs.save_media(admitted.client.id, key, self._chunks(), 0)
-        try:
-            asked = submission(command, admitted.client.weight)
-            self._services.verifications.verify(admitted.actor, admitted.space, enrolment, new, asked)
-            return self._result(new_id)
-        finally:
-            self._drop(new_id)
-
-    def _result(self, verification_id: str) -> dict[str, Any]:
-        self._services.jobs.wait(self._admitted.client.id, verification_id, _VERIFY_S)
-        found = self._services.verifications.verification(self._admitted.space, verification_id)
-        body = spaces.VerificationBody().dump(found)
-        if body["state"] == "error" and found.failure is not None:
-            failure = found.failure
-            return {"type": "error", "code": failure.code, "message": failure.message, "verification": body}
-        return {"type": "verification", "verification": {**body, "chunks": []}}
-
-    def _drop(self, job_id: str) -> None:
-        job = self._services.jobs.peek(self._admitted.client.id, job_id)
-        if job is None or job.status.terminal:
-            discard(self._services.jobs, self._admitted.client.id, job_id)
-
-    def _verify_authenticity(self) -> dict[str, Any]:
-        opening = self._opening(Opening)
-        for _ in self._chunks():
-            """Nobody hears it."""
-        unknown: dict[str, Any] = {
-            "state": "performedWithoutScore",
-            "duration": None,
-            "voiceDuration": None,
-            "chunks": [],
-        }
-        body = {"model": opening.get("model"), "mode": "websocket", **unknown, "scores": spaces.scores()}
-        return {"type": "verification", "verification": body}
-
-    def _opening(self, schema: type[Opening]) -> dict[str, Any]:
-        return read(schema, _json(self._socket.receive()))
-
-    def _chunks(self) -> Iterator[bytes]:
-        """Yield the recording, until the client says that it is whole."""
-        received = 0
-        while isinstance(message := self._socket.receive(), bytes):
-            received += len(message)
-            if received > MAX_BODY_BYTES:
-                raise RequestTooLarge(f"The recording is larger than {MAX_BODY_BYTES} bytes.")
-            yield message
-        found = _json(message)
-        if not isinstance(found, dict) or found.get("type") != _CLOSE:
-            raise InvalidRequest(("type", "Send the recording in binary messages, and then {'type': 'close'}."))
-
-
-def _json(message: str | bytes) -> Any:
-    try:
-        return json.loads(message)
-    except (ValueError, RecursionError):
-        raise InvalidRequest(("message", "The message is not valid JSON in UTF-8.")) from None
-
-
-def _told(error: TimbreError) -> dict[str, Any]:
-    return {"type": "error", "code": error.code, "message": str(error)}
-
-
-def _away(error: Exception) -> Unavailable:
-    log.error("a dependency is away", error=type(error).__name__)
-    return Unavailable("The service cannot reach its storage right now; try again in a few seconds.")
+    def pause_writing(self) -> None:
+        """Break off: an answer is small, so that the client sends pings and does not read."""
+        super().pause_writing()
+        self.transport.abort()
 
 
 class Stream:
-    """Server of the sockets."""
+    """Server of the sockets.
 
-    def __init__(self, services: Services) -> None:
+    Parameters
+    ----------
+    doors : of the dialects; the first one that a path leads to is taken.
+    """
+
+    def __init__(self, services: Services, doors: Sequence[Door], caps: Caps | None = None) -> None:
         self._services = services
-        self._sessions = Sessions(services.clients, services.settings.secret_bytes())
-        self._open: Counter[str] = Counter()
+        self._doors = doors
+        self.caps = caps or Caps()
+        self.num_connections = 0
+        self._threads = Threads(self.caps)
+        self._sockets: set[Socket] = set()
+        self._is_stopping = False
 
     async def admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return a refusal, or None for a client that may go on."""
+        assert isinstance(connection, Connection)
         path = unquote(urlsplit(request.path).path)
         if path == "/healthz":
-            return _response(200, {"status": "ok"})
+            return _response(200, {"status": "ok", "sockets": len(self._sockets)}, {})
+        door = next(door for door in self._doors if door.leads(path))
+        authorization = request.headers.get("Authorization", "")
         try:
-            admitted = await asyncio.to_thread(self._admitted, path, request.headers.get("Authorization", ""))
-            self._require_room(admitted.client)
-        except RequestError as error:
-            return _refusal(error)
-        except (RedisError, SQLAlchemyError) as error:
-            return _refusal(_away(error))
+            connection.guest = await self._threads.short(door.admit, request.path, authorization)
+            self._require_room()
+            self._require_share(connection.guest.client_id)
         except Exception as error:
-            log.exception("unhandled error", exc_info=error)
-            return _response(500, spaces.error(InternalError(), str(uuid.uuid4())))
-        connection.admitted = admitted  # type: ignore[attr-defined]
+            return _response(*door.refusal(_known(error)))
         return None
 
-    def _admitted(self, path: str, authorization: str) -> Admitted:
-        scheme, _, token = authorization.partition(" ")
-        client = self._sessions.client(token.strip()) if scheme.lower() == "bearer" else None
-        if client is None:
-            raise Unauthorized("Send a valid API key: 'Authorization: Bearer sk_...'.")
-        passed, standing = self._services.rates.count(client.id, "POST", "stream")
-        if not passed:
-            raise RateLimited(f"Too many sockets in a minute; try again in {standing.reset_s} s.")
-        found = _PATH.fullmatch(path)
-        owner, space, kind = found.groups() if found else ("", "", "")
-        own(client, owner)
-        by = Actor(client_id=client.id, key_id=client.key_id)
-        return Admitted(client, self._services.identities.space(by, reference(space)), kind)
-
-    def _require_room(self, client: Client) -> None:
-        if self._open[client.id] >= MOST_OF_A_CLIENT:
-            raise TooManyJobs(f"You have {MOST_OF_A_CLIENT} sockets open; close one first.")
-        if self._open.total() >= MOST_SOCKETS:
+    def _require_room(self) -> None:
+        if len(self._sockets) >= self.caps.sockets:
             raise Unavailable("The service takes no more sockets right now; try again in a few seconds.")
+
+    def _require_share(self, client_id: str | None) -> None:
+        if client_id is not None and self._num_sockets(client_id) >= self.caps.of_a_client:
+            raise TooManyJobs(f"You have {self.caps.of_a_client} sockets open; close one first.")
+
+    def _num_sockets(self, client_id: str) -> int:
+        return sum(socket.client_id == client_id for socket in self._sockets)
 
     async def serve(self, connection: ServerConnection) -> None:
         """Serve a client that was admitted."""
-        admitted = cast("Admitted", connection.admitted)  # type: ignore[attr-defined]
+        assert isinstance(connection, Connection)
+        socket = Socket(connection, self.caps, self._threads, self._require_share)
+        try:
+            await socket.end(await self._answer(connection.guest, socket))
+        except ConnectionClosed:
+            log.info("a socket was closed by its client", client_id=socket.client_id)
+        finally:
+            self._sockets.discard(socket)
+
+    async def _answer(self, guest: Guest, socket: Socket) -> dict[str, Any] | None:
         try:
             # Others may have come while the handshake went on.
-            self._require_room(admitted.client)
-        except RequestError as error:
-            await connection.send(json.dumps(_told(error)))
-            return
-        self._open[admitted.client.id] += 1
-        try:
-            socket = Socket(connection, asyncio.get_running_loop())
-            await asyncio.to_thread(Session(self._services, admitted, socket).run)
-        finally:
-            self._open[admitted.client.id] -= 1
-            self._open += Counter()
+            self._require_room()
+            self._sockets.add(socket)
+            if self._is_stopping:
+                socket.stop()
+            return await guest.converse(socket)
+        except ConnectionClosed:
+            raise
+        except Stopped as stopped:
+            return guest.told(stopped)
+        except Exception as error:
+            return guest.told(_known(error))
 
-    async def run(self, host: str, port: int) -> None:
-        """Serve until SIGTERM or Ctrl-C; sockets that are open then are closed as going away."""
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(MOST_SOCKETS + _DOORKEEPERS, thread_name_prefix="socket"))
-        stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        async with serve(
+    @asynccontextmanager
+    async def serving(self, host: str, port: int) -> AsyncIterator[Server]:
+        """Serve until the end of the block; sockets that are open then are told so, and closed as going away."""
+        server = await serve(
             self.serve,
             host,
             port,
             process_request=self.admit,
+            create_connection=partial(Connection, self),  # type: ignore[arg-type]
             # A compressed message could unfold to gigabytes.
             compression=None,
             server_header=None,
-            open_timeout=_HANDSHAKE_S,
-            max_size=_MESSAGE_BYTES,
-            max_queue=_AHEAD,
-        ):
+            open_timeout=self.caps.handshake_s,
+            close_timeout=self.caps.close_s,
+            ping_interval=self.caps.ping_s,
+            ping_timeout=self.caps.pong_s,
+            max_size=self.caps.message_bytes,
+            max_queue=self.caps.ahead,
+        )
+        for listening in server.sockets:
+            listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, _TURN_BYTES)
+        try:
+            yield server
+        finally:
+            await self._stop(server)
+
+    async def _stop(self, server: Server) -> None:
+        self._is_stopping = True
+        server.close(close_connections=False)
+        self._services.jobs.stop_waiting()
+        for socket in self._sockets:
+            socket.stop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(server.wait_closed(), self.caps.grace_s)
+
+    async def run(self, host: str, port: int) -> None:
+        """Serve until SIGTERM or Ctrl-C."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        async with self.serving(host, port):
             log.info("stream ready")
             await stopped.wait()
-            self._services.jobs.stop_waiting()
 
 
-def _refusal(error: RequestError) -> Response:
-    return _response(STATUS[type(error)], spaces.error(error, str(uuid.uuid4())), headers_of(error))
+def _known(error: Exception) -> TimbreError:
+    """Return an error as clients may hear of it."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, RedisError | SQLAlchemyError | OSError):
+        log.error("a dependency is away", error=type(error).__name__)
+        return Unavailable("The service cannot reach its storage right now; try again in a few seconds.")
+    log.exception("unhandled error", exc_info=error)
+    return InternalError()
 
 
-def _response(status: int, body: dict[str, Any], more: dict[str, str] | None = None) -> Response:
+def _response(status: int, body: dict[str, Any], more: dict[str, str]) -> Response:
     content = json.dumps(body).encode()
     named = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
-    return Response(status, "", Headers(named | (more or {})), content)
+    return Response(status, "", Headers(named | more), content)
+
+
+def doors(services: Services) -> list[Door]:
+    """Return the doors of all dialects that have sockets."""
+    return [VoisentryDoor(services), SpacesDoor(services)]
+
+
+def allow_descriptors(caps: Caps) -> None:
+    """Let the process open the files and connections that its caps permit, as far as the system does."""
+    # A socket may have a scratch file, and an upload that is stored.
+    needed = 3 * caps.sockets + _AT_THE_DOOR
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(needed, hard)), hard))
 
 
 def main() -> None:
@@ -341,7 +230,10 @@ def main() -> None:
     if settings.stream_bind is None:
         raise SettingsError("TIMBRE_STREAM_BIND is not set: the address that the stream listens on, HOST:PORT.")
     host, _, port = settings.stream_bind.rpartition(":")
-    asyncio.run(Stream(Services.from_settings(settings)).run(host.strip("[]"), int(port)))
+    services = Services.from_settings(settings)
+    stream = Stream(services, doors(services))
+    allow_descriptors(stream.caps)
+    asyncio.run(stream.run(host.strip("[]"), int(port)))
 
 
 if __name__ == "__main__":

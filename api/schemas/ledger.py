@@ -57,7 +57,12 @@ class UsageRecord(Body):
     usageId = fields.String(required=True, attribute="id", metadata=ID)
     kind = Choice(RecordKind, required=True, examples=[RecordKind.VERIFICATION])
     model = fields.String(required=True, attribute="model_id")
-    spaceId = fields.String(required=True, attribute="space_id", metadata=ID)
+    spaceId = fields.String(
+        required=True,
+        allow_none=True,
+        attribute="space_id",
+        metadata={**ID, "description": "Null for what no space holds: the voices of single calls."},
+    )
     subjectId = fields.String(
         required=True, attribute="subject_id", metadata={**ID, "description": "Record, which may be deleted since."}
     )

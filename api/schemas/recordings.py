@@ -151,7 +151,7 @@ class JobOptions(Request):
     @post_load(pass_original=True)
     def load_job(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Any:
         """Return the submission, with a warning for what was not taken literally."""
-        warnings = [_ignored(sorted(set(_unknown(self, original))))]
+        warnings = [_ignored(sorted(set(_unknown(self, original)))), self.warning(data)]
         if data["model"] and _VENDOR_MODEL.fullmatch(data["model"]):
             warnings.append(f"Model {data['model']} is not served here; the default model is used.")
             data["model"] = None
@@ -166,6 +166,10 @@ class JobOptions(Request):
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
         raise NotImplementedError
+
+    def warning(self, data: dict[str, Any]) -> str | None:
+        """Return what else was not taken literally."""
+        return None
 
     def loaded(self, data: dict[str, Any], submission: JobSubmission) -> Any:
         """Return what a view gets."""
@@ -200,6 +204,20 @@ class VoiceprintRequest(JobRequest):
         return CreateVoiceprint(source=data["url"], model=data["model"])
 
 
+class TranscriptionConfig(Request):
+    """Options of a transcription."""
+
+    model = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=validate.Regexp(_HANDLE, error="Must be a speech recogniser's name."),
+        metadata={
+            "description": "Speech recogniser. It is not chosen: the one that is installed recognises the words.",
+            "examples": ["parakeet-tdt-0.6b-v3"],
+        },
+    )
+
+
 class DiarizeRequest(JobRequest):
     """Request for the diarization of a recording."""
 
@@ -209,6 +227,13 @@ class DiarizeRequest(JobRequest):
     turnLevelConfidence = flag("Say for each turn how sure each speaker is.")
     confidence = flag("Say for every 20 ms how sure the diarization is.")
     exclusive = flag("Add `exclusiveDiarization`, in which nobody speaks at the same time.")
+    transcription = flag("Add `turnLevelTranscription`: who says what.")
+    transcriptionConfig = fields.Nested(
+        TranscriptionConfig,
+        allow_none=True,
+        load_default=None,
+        metadata={"description": "Options of the transcription.", "examples": [{"model": "parakeet-tdt-0.6b-v3"}]},
+    )
 
     @validates_schema
     def check_speakers(self, data: dict[str, Any], **_: Any) -> None:
@@ -223,6 +248,12 @@ class DiarizeRequest(JobRequest):
         """Return the command of the request."""
         return Diarize(**self._options(data))
 
+    def warning(self, data: dict[str, Any]) -> str | None:
+        """Return the sentence about a speech recogniser that is named."""
+        named = (data["transcriptionConfig"] or {}).get("model")
+        told = "recognises the words; the output's warning names it."
+        return f"Speech recogniser {named} is not chosen: the one that is installed {told}" if named else None
+
     def _options(self, data: dict[str, Any]) -> dict[str, Any]:
         return {
             "source": data["url"],
@@ -232,6 +263,7 @@ class DiarizeRequest(JobRequest):
             "turn_confidence": bool(data["turnLevelConfidence"]),
             "frame_confidence": bool(data["confidence"]),
             "exclusive": bool(data["exclusive"]),
+            "transcription": bool(data["transcription"]),
         }
 
 

@@ -1,5 +1,6 @@
 """Documents as a person meets them: what they tell people to type is typed here."""
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import soundfile
 
 from shared.domain.voiceprints import Voiceprint
 from shared.local.stack import Stack, free_port
@@ -27,7 +29,13 @@ _LEAST_NODE = 18
 def environment(stack: Stack, client: Client) -> dict[str, str]:
     # `python3` of the documents is one that has their packages.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return os.environ | {"SERVICE_URL": client.url, "SERVICE_KEY": client.key, "PATH": path}
+    data_dir = str(stack.settings.data_dir)
+    return os.environ | {
+        "SERVICE_URL": client.url,
+        "SERVICE_KEY": client.key,
+        "PATH": path,
+        "TIMBRE_DATA_DIR": data_dir,
+    }
 
 
 def run(command: list[str], environment: dict[str, str], folder: Path = ROOT) -> str:
@@ -94,10 +102,10 @@ def test_the_python_lines_enrol_and_verify_a_person(environment: dict[str, str])
 
 @pytest.mark.skipif(node_version() < _LEAST_NODE, reason=f"needs Node.js {_LEAST_NODE}")
 def test_the_javascript_lines_enrol_and_verify_a_person(environment: dict[str, str], tmp_path: Path) -> None:
-    helpers, source, _ = block("README.md", "voiceprint.mjs").partition("const source = ")
+    helpers, source, _ = block("api/README.md", "voiceprint.mjs").partition("const source = ")
     assert source
     program = tmp_path / "people.mjs"
-    program.write_text(helpers + block("README.md", "people.mjs"))
+    program.write_text(helpers + block("api/README.md", "people.mjs"))
     assert run(["node", str(program)], environment) == "accept\n"
 
 
@@ -111,10 +119,33 @@ def test_the_sdk_lines_say_who_speaks_when(environment: dict[str, str]) -> None:
 @pytest.mark.skipif(node_version() < _LEAST_NODE, reason=f"needs Node.js {_LEAST_NODE}")
 def test_the_javascript_program_makes_a_voiceprint(environment: dict[str, str], tmp_path: Path) -> None:
     program = tmp_path / "voiceprint.mjs"
-    program.write_text(block("README.md", "voiceprint.mjs"))
+    program.write_text(block("api/README.md", "voiceprint.mjs"))
     shown = run(["node", str(program), "tests/data/conversation.flac"], environment)
     assert shown.startswith("succeeded {")
     assert re.search(r"voiceprint: +'[A-Za-z0-9+/=]{100}", shown)
+
+
+def test_a_client_of_spaces_is_pointed_here(environment: dict[str, str]) -> None:
+    made = json.loads(shell(block("README.md", "spaces"), environment))
+    assert made["handle"] == "calls"
+
+
+def test_a_client_of_voice_biometrics_users_is_pointed_here(environment: dict[str, str], tmp_path: Path) -> None:
+    for name, recording in (("ann-1", "1688-142285-0005"), ("ann-2", "1688-142285-0008")):
+        samples, rate_hz = soundfile.read(DATA / f"{recording}.flac")
+        soundfile.write(tmp_path / f"{name}.wav", samples, rate_hz, "PCM_16")
+    # make works where the Makefile is, and curl where the recordings are.
+    lines = block("README.md", "users").replace("make ", f"make -C {ROOT} ").replace("-T ", f"-T {tmp_path}/")
+    registered, verified, checked = map(json.loads, re.findall(r"\{.*?\}(?=\n|\{|$)", shell(lines, environment)))
+    assert registered["transaction_id"]
+    assert verified["verified"] is True
+    assert json.loads(checked["result"])["enrolids"] == ["Ann"]
+
+
+def test_a_client_of_single_calls_is_pointed_here(environment: dict[str, str]) -> None:
+    answer = json.loads(shell(block("README.md", "single-call"), environment))
+    assert answer["result"] == "Ok"
+    assert answer["data"]["confidence"] >= 50
 
 
 @contextmanager

@@ -80,6 +80,19 @@ def test_it_tells_two_speakers_apart(sdk: Vendor, conversation: str) -> None:
     assert output["exclusiveDiarization"] == output["diarization"]
 
 
+def test_it_is_told_who_says_what(sdk: Vendor, conversation: str) -> None:
+    job_id = sdk.diarize(
+        conversation, transcription=True, transcription_config={"model": "parakeet-tdt-0.6b-v3"}, num_speakers=2
+    )
+    found = ended(sdk, job_id)["turnLevelTranscription"]
+    assert all(set(turn) == {"start", "end", "text", "speaker"} for turn in found)
+    (turn,) = (turn for turn in found if "pleased that you have seen my lady" in turn["text"])
+    assert turn["speaker"] == "SPEAKER_00"
+    assert 15 < turn["start"] < turn["end"] < 25
+    # Without the flag, of which the SDK always sends one value, there are no words.
+    assert "turnLevelTranscription" not in ended(sdk, sdk.diarize(conversation))
+
+
 def test_a_failed_job_says_why(sdk: Vendor) -> None:
     job_id = sdk.diarize("media://never-uploaded")
     with pytest.raises(Exception, match="Nothing is stored under"):

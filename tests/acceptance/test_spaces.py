@@ -7,7 +7,6 @@ import struct
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -718,19 +717,6 @@ def test_a_websocket_needs_a_key_and_a_space_of_ones_own(acme: Caller, rival: Ca
         found.append((refused.value.response.status_code, body["message"]))
     assert [status for status, _ in found] == [401, 404, 404]
     assert found[1] == found[2]
-
-
-def test_one_client_has_so_many_sockets(acme: Caller, rival: Caller, sockets: str) -> None:
-    with ExitStack() as held:
-        for _ in range(8):
-            held.enter_context(opened(sockets, rival))
-        with pytest.raises(InvalidStatus) as refused, opened(sockets, rival):
-            pass
-        assert refused.value.response.status_code == 429
-        with opened(sockets, acme, "authenticity") as socket:
-            socket.send("{}")
-            send_recording(socket, b"x")
-            assert told(socket)["type"] == "verification"
 
 
 def test_a_stream_that_is_stopped_goes_away(acme: Caller, stack: Stack, sockets: str) -> None:

@@ -118,12 +118,20 @@ def test_lists_show_ones_own_things_only(owner, stranger, names):
             assert not any(name in stranger.send("GET", path).text for name in itertools.chain(*names.values()))
 
 
-def test_every_route_under_a_version_asks_for_a_key(owner):
-    nobody = Client(owner.url, "")
+@pytest.mark.parametrize("arguments", [(), ("create", "stranger", "--group", "team")], ids=["nobody", "group"])
+def test_every_route_under_a_version_asks_for_a_key_that_is_not_of_one_group(arguments, owner, keys):
+    nobody = Client(owner.url, keys(*arguments) if arguments else "")
     for path, method in itertools.product(paths(owner), ("GET", "POST", "PUT", "PATCH", "DELETE")):
         status, body = seen(nobody, method, re.sub(r"{\w+}", "NAME", path), str(uuid.uuid4()))
         assert status in (401, 405), (method, path)
         assert '"unauthorized"' in body or '"method_not_allowed"' in body
+
+
+@pytest.mark.parametrize("path", ["/v1/user", "/audiointel/eu/v1/spaces/grouped"])
+def test_a_key_of_one_group_is_none_of_the_spaces_api(path, owner, keys):
+    group, client = (Client(owner.url, keys("create", "grouped", *more)) for more in (("--group", "team"), ()))
+    assert group.send("GET", path).status_code == 401
+    assert client.send("GET", path).status_code != 401
 
 
 def test_a_revoked_key_is_refused_within_seconds(owner, keys):

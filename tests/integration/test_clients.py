@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -23,9 +24,11 @@ from api.keys import main, make_first_key
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import migrate, open_database, open_migrated
+from shared.adapters.sql.spaces import SqlSpaces
 from shared.adapters.sql.tables import Base
 from shared.domain.errors import KeyEndedError, SealBroken, SecretRotating, UnknownNameError
-from shared.domain.keys import new_key
+from shared.domain.identities import Actor, RecordKind, RecordQuery
+from shared.domain.keys import GROUP_PREFIX, key_hash, new_key
 from shared.settings import Settings
 from tests.support.client import eventually
 
@@ -359,6 +362,73 @@ def test_every_entry_is_listed_and_no_secret_with_it(administration, clients):
     assert not any(key in repr(listed) for key in keys)
 
 
+def test_a_group_key_is_good_for_its_space_alone_and_no_other_key_is_one(administration, clients, engine):
+    key, plain = administration.create_group_key("acme", "team-1"), clients.create_key("acme")
+    acme = clients.authenticate(plain)
+    found = clients.authenticate_group(key)
+    assert (found.id, found.name, found.key_id) == (acme.id, "acme", administration.key_id(key))
+    assert (acme.space_id, clients.authenticate(key), clients.authenticate_group(plain)) == (None, None, None)
+    assert clients.holder(key_hash(key, b"pepper")) is None
+    assert clients.authenticate_group(new_key(GROUP_PREFIX)) is clients.authenticate_group("") is None
+    space = SqlSpaces(engine, b"pepper").find_space(acme.id, "team-1")
+    assert space.id == found.space_id
+    assert clients.authenticate_group(administration.create_group_key("acme", "team-1")).space_id == space.id
+    assert clients.authenticate_group(administration.create_group_key("acme", "team-2")).space_id != space.id
+    other = clients.authenticate_group(administration.create_group_key("other", "team-1"))
+    assert (other.name, other.space_id == space.id) == ("other", False)
+
+
+def test_a_space_of_a_new_group_is_in_the_audit_log_once(administration, clients, engine):
+    found = [clients.authenticate_group(administration.create_group_key("acme", "team")) for _ in range(2)]
+    (entry,) = SqlSpaces(engine, b"pepper").list_audit(found[0].id, RecordQuery(take=9)).items
+    assert (entry.action, entry.kind, entry.record_id) == ("create", "space", found[0].space_id)
+
+
+def test_a_group_key_is_rotated_with_its_group_and_revoked(administration, clients):
+    old = administration.create_group_key("acme", "team")
+    before = clients.authenticate_group(old)
+    new = administration.rotate_key(administration.key_id(old), overlap_s=0)
+    assert clients.authenticate_group(old) is None
+    assert (clients.authenticate_group(new), clients.authenticate(new)) == (before, None)
+    assert [(entry.group, entry.live) for entry in entries(administration, "key")] == [("team", False), ("team", True)]
+    administration.revoke_key(administration.key_id(new))
+    assert clients.authenticate_group(new) is None
+
+
+def test_group_keys_go_with_their_space_or_client(administration, clients, engine):
+    keys = [administration.create_group_key("acme", group) for group in "abc"]
+    plain = clients.create_key("acme")
+    found = clients.authenticate_group(keys[0])
+    stores = SqlSpaces(engine, b"pepper")
+    stores.remove(Actor(client_id=found.id), RecordKind.SPACE, found.space_id)
+    assert [clients.authenticate_group(key) is None for key in keys] == [True, False, False]
+    assert [entry.group for entry in entries(administration, "key")].count(None) == 1
+    administration.revoke_client("acme")
+    assert [clients.authenticate_group(key) for key in keys] == [None] * 3
+    stores.remove_client(found.id)
+    administration.delete_client(found.id)
+    assert administration.entries() == []
+    assert clients.authenticate(plain) is None
+
+
+def test_a_group_key_that_was_seen_is_not_looked_up_meanwhile(administration, engine):
+    caching = SqlClients(engine, b"pepper", remember_s=3600)
+    key = administration.create_group_key("acme", "team")
+    assert caching.authenticate_group(key)
+    administration.revoke_client("acme")
+    assert caching.authenticate_group(key)
+
+
+def test_group_keys_made_at_once_share_one_space(administration, clients, engine):
+    client = clients.authenticate(clients.create_key("acme"))
+    spaces = SqlSpaces(engine, b"pepper")
+    with ThreadPoolExecutor(8) as pool:
+        made = [pool.submit(administration.create_group_key, "acme", "team") for _ in range(6)]
+        made += [pool.submit(spaces.ensure_space, Actor(client_id=client.id), "team") for _ in range(6)]
+        keys = [one.result() for one in made[:6]]
+    assert len({clients.authenticate_group(key).space_id for key in keys}) == 1
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_the_command_line_makes_lists_rotates_and_revokes(url, engine, tmp_path):
     environment = os.environ | {
@@ -432,6 +502,24 @@ def test_a_new_key_stands_alone_on_stdout_and_its_id_on_stderr(console):
     assert [f"key {one}" in console("list").output for one in (key_id, new_id)] == [True, True]
     assert console("revoke", new_id).exit_code == 0
     assert console("list").output.count("ended") == 2
+
+
+def test_a_group_key_is_made_listed_and_rotated_by_the_command_line(console):
+    made = console("create", "acme", "--group", "team-1")
+    assert re.fullmatch(r"gk_\w+\n", made.stdout)
+    key_id = re.fullmatch(r"id: (\w{12})\n", made.stderr)[1]
+    assert re.fullmatch(r"gk_\w+\n", console("rotate", key_id, "--overlap", "0").stdout)
+    console("create", "acme")
+    listed = [line for line in console("list").output.splitlines() if " key " in line]
+    assert sorted(line.endswith("  group team-1") for line in listed) == [False, True, True]
+
+
+@pytest.mark.parametrize("group", ["", "a b", "-a", "a/b", "a\nb", "ü", "x" * 129, str(uuid.UUID(int=1))])
+def test_a_group_that_no_space_can_be_called_is_refused_and_nothing_is_made(console, group):
+    refused = console("create", "acme", "--group", group)
+    assert refused.exit_code == 2
+    assert "1 to 128 letters, digits and ._@+-" in " ".join(refused.output.split())
+    assert console("list").output == ""
 
 
 @pytest.mark.parametrize("overlap_s", ["-1", "604801", "99999999999999", "nan", "x"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from api.sockets import Caps
 from shared.settings import Settings
 from worker.courier import LAST_S
 
@@ -58,13 +59,22 @@ def test_redis_keeps_no_snapshots_of_what_was_deleted(compose):
 
 def test_the_api_is_not_open_to_other_machines_unless_asked(compose):
     published = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert published == ["${TIMBRE_PORT:-127.0.0.1:8000}:8000"]
+    assert published == ["${TIMBRE_PORT:-127.0.0.1:8000}:8000", "${TIMBRE_STREAM_PORT:-127.0.0.1:8001}:8001"]
 
 
 def test_only_known_settings_are_set(compose):
     for service in compose["services"].values():
         environment = {k: re.sub(r"\$\{\w+:-(.*)\}", r"\1", v) for k, v in service.get("environment", {}).items()}
         Settings.from_env(environment)
+
+
+def test_the_stream_is_the_api_image_and_listens_where_the_api_says(compose):
+    services = compose["services"]
+    assert services["stream"]["build"] == services["api"]["build"]
+    port = services["stream"]["environment"]["TIMBRE_STREAM_BIND"].rpartition(":")[2]
+    assert services["api"]["environment"]["TIMBRE_STREAM_URL"].endswith(f":{port}}}")
+    grace_s = float(services["stream"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > Caps().grace_s + Caps().close_s
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])

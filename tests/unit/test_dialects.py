@@ -13,13 +13,14 @@ from api.schemas.recordings import JobCreated
 from shared.dialects.pyannoteai.outputs import OUTPUTS
 from shared.domain.addresses import HttpUrl
 from shared.domain.audio import Channels, Segment, Track
-from shared.domain.commands import CreateVoiceprint, from_record, to_record
+from shared.domain.commands import CreateVoiceprint, Diarize, Identify, Verify, from_record, to_record
 from shared.domain.diarization import Diarization, Turn
 from shared.domain.errors import AudioTooLong
 from shared.domain.identities import (
     Enrolment,
     EnrolmentKind,
     EnrolmentState,
+    Failure,
     Heard,
     Name,
     RecordKind,
@@ -40,12 +41,15 @@ from shared.domain.results import (
     Identification,
     IdentityVerificationResult,
     RecordingDiarization,
+    RecordingOutcome,
     SampleResult,
     SearchResult,
     VerificationResult,
+    VoiceEnrolmentResult,
     VoiceprintResult,
 )
 from shared.domain.sources import MediaUrl
+from shared.domain.speech import ContentRequest, PhraseRule, SpokenTurn, Transcript
 from shared.domain.verification import Comparison, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 from tests.support.records import DIALECT
@@ -148,14 +152,29 @@ COMPARISONS = {
     "SPEAKER_00": {"Ann": Comparison(score=0.123456, llr=-3.0), "Bob": Comparison(score=0.9, llr=4.0)},
     "SPEAKER_01": {"Ann": Comparison(score=0.2, llr=None), "Bob": Comparison(score=0.3, llr=None)},
 }
+TRANSCRIPT = Transcript(
+    turns=[SpokenTurn(segment=TURNS[1].segment, speaker=TURNS[1].speaker, text="Good morning, how can I help?")],
+    recogniser_id="moonshine_tiny_en@1", language="en",
+)  # fmt: skip
 RESULTS = {
+    "voiceprint_transcript": replace(VOICE, transcript=TRANSCRIPT),
     "diarize_plain": RECORDING,
     "diarize_full": replace(FULL, warning="W."),
+    "diarize_transcription": replace(RECORDING, transcript=TRANSCRIPT, warning="Words."),
+    "diarize_no_words": replace(RECORDING, transcript=replace(TRANSCRIPT, turns=[])),
+    "identify_transcription": Identification.of(
+        replace(RECORDING, transcript=TRANSCRIPT), COMPARISONS, {"SPEAKER_00": "Bob", "SPEAKER_01": None},
+        calibrated=True,
+    ),
     "identify": Identification.of(FULL, COMPARISONS, {"SPEAKER_00": "Bob", "SPEAKER_01": None}, calibrated=False),
     "verify": VerificationResult(
         comparison=Comparison(score=0.87654, llr=5.0), operating_point=OperatingPoint.STRICT, voice=VOICE
     ),
-}
+    "verify_transcript": VerificationResult(
+        comparison=Comparison(score=0.87654, llr=5.0), operating_point=OperatingPoint.STRICT,
+        voice=replace(VOICE, transcript=TRANSCRIPT),
+    ),
+}  # fmt: skip
 IDENTITY = Name(id=f"{1:032x}", handle="ann")
 AT = datetime(2026, 5, 4, 9, 30, tzinfo=UTC)
 HEARD = Heard(
@@ -193,6 +212,14 @@ RESULTS |= {
     "sample": SampleResult(sample=SAMPLE, enrolment=ENROLMENT, space="default", **TIMES),
     "sample_alone": SampleResult(sample=replace(SAMPLE, identity=None), enrolment=None, space="default", **TIMES),
     "enrolment": EnrolmentResult(enrolment=ENROLMENT, space="default", **TIMES),
+    "voice_enrolment": VoiceEnrolmentResult(
+        enrolment=ENROLMENT, space="default", **TIMES,
+        recordings=[
+            RecordingOutcome(accepted=True),
+            RecordingOutcome(accepted=False, failure=Failure(code="no_speech", message="Nobody speaks.")),
+            RecordingOutcome(accepted=False),
+        ],
+    ),
     "identity_verification": IdentityVerificationResult(
         verification=VERIFICATION, space="default", calibrated=True, **TIMES
     ),
@@ -250,3 +277,50 @@ def test_a_record_may_name_an_upload_by_a_key_that_is_refused_today():
     command = from_record(record)
     assert command.source == MediaUrl("a/../b")
     assert to_record(command) == record
+
+
+CONTENT = ContentRequest(language="en-US", phrase="My voice is my password", rule=PhraseRule.WORDS, told=False)
+SOURCE = HttpUrl.parse("https://example.org/a.wav")
+VOICEPRINT = VOICE.voiceprint.encode()
+#: Records as this release writes them, which the next must read.
+RECORDS = [
+    (
+        CreateVoiceprint(source=SOURCE, content=CONTENT),
+        {"kind": "voiceprint", "url": SOURCE.text, "model": None,
+         "content": {"language": "en-US", "phrase": "My voice is my password", "rule": "words", "told": False}},
+    ),
+    (
+        Verify(source=SOURCE, voiceprint=VOICE.voiceprint, content=ContentRequest()),
+        {"kind": "verify", "url": SOURCE.text, "model": None, "voiceprint": VOICEPRINT, "operating_point": "balanced",
+         "content": {"language": None, "phrase": None, "rule": "sentence", "told": True}},
+    ),
+    (
+        Diarize(source=SOURCE, transcription=True),
+        {"kind": "diarize", "url": SOURCE.text, "model": None, "min_speakers": None, "max_speakers": None,
+         "turn_confidence": False, "frame_confidence": False, "exclusive": False, "transcription": True},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "record"), RECORDS, ids=["voiceprint", "verify", "diarize"])
+def test_stored_commands_that_ask_for_words_can_be_read_by_the_next_release(command, record):
+    assert json.loads(json.dumps(to_record(command))) == record
+    found = from_record(record)
+    assert to_record(found) == to_record(command)
+    assert getattr(found, "content", None) == getattr(command, "content", None)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        CreateVoiceprint(source=SOURCE),
+        Verify(source=SOURCE, voiceprint=VOICE.voiceprint),
+        Diarize(source=SOURCE),
+        Identify(source=SOURCE, voiceprints={}),
+    ],
+    ids=lambda command: command.kind,
+)
+def test_a_command_that_asks_for_no_words_can_be_read_by_the_release_before(command):
+    """That release refuses a record with a field that it does not know."""
+    assert not {"content", "transcription"} & to_record(command).keys()
+    assert not getattr(from_record(to_record(command)), "transcription", False)

@@ -1,7 +1,6 @@
 """Bodies of the spaces API to the letter, and the table of its routes."""
 
 import re
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,7 +10,6 @@ import pytest
 from api.app import create_app
 from api.dialects.spaces import PREFIXES, receiving
 from api.dialects.spaces.sessions import SESSION_S, Sessions
-from api.request_gathering import LARGE_BYTES
 from api.services import Services
 from shared.dialects.spaces import (
     SYNTHESIS_SOURCES,
@@ -49,7 +47,7 @@ from shared.domain.quality import Capture, Quality
 from shared.domain.verification import Comparison, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 from shared.settings import Settings
-from tests.support.readme import DOCUMENTS
+from tests.support.readme import chapter
 from tests.support.routes import routes
 
 AT = datetime(2026, 11, 21, 12, 0, 0, 5, UTC)
@@ -254,10 +252,10 @@ def app(services):
 
 
 def test_every_route_is_in_the_table_and_stands_behind_every_base(app):
-    document = DOCUMENTS["api/dialects/README.md"]
+    document = chapter("The spaces API")
     told = set(re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) /\S+)` \|", document, re.MULTILINE))
     for prefix in PREFIXES.values():
-        there = {f"{method} {path}" for method, path in routes(app, of_dialects=True)}
+        there = {f"{method} {path}" for method, path in routes(app, dialect="spaces")}
         mine = {route.replace(f" {prefix}/", " /") for route in there if f" {prefix}/" in route}
         spoken = {route.replace("/samples", "/audios") for route in mine}
         assert {route.replace("/audios", "/samples") for route in mine if "/audios" in route} <= mine
@@ -266,7 +264,7 @@ def test_every_route_is_in_the_table_and_stands_behind_every_base(app):
 
 def test_every_route_but_the_entrance_needs_a_key(app):
     client = app.test_client()
-    for method, path in sorted(routes(app, of_dialects=True)):
+    for method, path in sorted(routes(app, dialect="spaces")):
         answer = client.open(re.sub(r"{\w+}", "x", path), method=method)
         assert answer.status_code == (400 if path.endswith("/auth/credentials") else 401), path
         assert set(answer.json) == {"code", "message", "requestId"}
@@ -300,20 +298,6 @@ def audios(app, services):
         return client.post("/v1/spaces/acme/main/audios", data=body, headers=headers, **options)
 
     return send
-
-
-def test_so_many_large_bodies_are_decoded_at_once_and_small_ones_wait_for_none(audios, monkeypatch):
-    monkeypatch.setattr(receiving, "_PATIENCE_S", 0.05)
-    over = threading.Event()
-    try:
-        busy = [receiving._decoders.submit(over.wait) for _ in range(4)]
-        refused = audios(b'{"ignored": "' + b"x" * LARGE_BYTES + b'"}')
-        assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (503, "unavailable", "5")
-        assert audios(b'{"handle": "small"}').status_code == 201
-    finally:
-        over.set()
-    assert all(one.result() for one in busy)
-    assert audios(b'{"handle": "large", "ignored": "' + b"x" * LARGE_BYTES + b'"}').status_code == 201
 
 
 def test_a_body_is_as_large_as_it_may_be_whether_it_announces_its_length_or_not(audios):

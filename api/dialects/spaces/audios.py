@@ -7,8 +7,9 @@ from flask import Response, g
 
 from api.dialects.spaces.context import SPACE, answer, body_of, reference, route, space_of
 from api.dialects.spaces.lists import BY_AGE_OR_HANDLE, listed
-from api.dialects.spaces.receiving import discard, hear, receive_audio, receive_file
+from api.dialects.spaces.receiving import hear, receive_audio, receive_file
 from api.dialects.spaces.requests import Assignment, Naming
+from api.large_bodies import discard
 from api.services import services
 from api.spaces import actor
 from shared.dialects.spaces import AudioBody

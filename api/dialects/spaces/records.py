@@ -77,7 +77,7 @@ def _shown(owner: Owner, records: Iterable[UsageRecord]) -> list[dict[str, Any]]
     found = list(records)
     spaces = {one.id: one for one in _all_spaces()} if found else {}
     both = {"owner": owner, "actor": owner}
-    return [{"usage": one, **both, "space": spaces.get(one.space_id), **_subject(one)} for one in found]
+    return [{"usage": one, **both, "space": spaces.get(one.space_id or ""), **_subject(one)} for one in found]
 
 
 def _all_spaces() -> Iterable[Any]:

@@ -1,11 +1,10 @@
 """Bodies of requests of the spaces API, in all of its vocabularies."""
 
-import base64
-import binascii
 from typing import Any
 
 from marshmallow import EXCLUDE, INCLUDE, Schema, ValidationError, fields, pre_load, validate
 
+from api.large_bodies import LongString
 from shared.dialects.spaces import HANDLE_PATTERN, MAX_HANDLE_LENGTH
 
 _MAX_ALIAS_LENGTH = 100
@@ -68,17 +67,13 @@ class NewAudio(Naming):
 
     handle = _handle(allow_none=True)
     identity = fields.String(allow_none=True)
-    file = fields.Function(deserialize=lambda text: None if text is None else _decoded(text))
+    file = fields.Function(deserialize=lambda text: None if text is None else _text(text))
 
 
-def _decoded(text: Any) -> bytes:
-    try:
-        content = base64.b64decode(text)
-    except (binascii.Error, ValueError, TypeError):
-        content = b""
-    if not content:
+def _text(value: Any) -> str | LongString:
+    if not isinstance(value, str | LongString):
         raise ValidationError("Must be the content of a media file in base64.")
-    return content
+    return value
 
 
 class Assignment(Body):
