@@ -218,8 +218,13 @@ def _answer_unreadable(error: Exception) -> Response:
 
 
 def _answer_away(error: Exception) -> Response:
+    return answer(away(error))
+
+
+def away(error: Exception) -> Unavailable:
+    """Return what clients are told of an error of Redis, the database or the disk, and log which it is."""
     log.error("a dependency is away", error=type(error).__name__)
-    return answer(Unavailable("The service cannot reach its storage right now; try again in a few seconds."))
+    return Unavailable("The service cannot reach its storage right now; try again in a few seconds.")
 
 
 def _answer_bug(error: Exception) -> Response:

@@ -27,6 +27,7 @@ from websockets.protocol import State
 
 from api.dialects.spaces.socket import SpacesDoor
 from api.dialects.voisentry.socket import VoisentryDoor
+from api.errors import away
 from api.frames import Cutter
 from api.services import Services
 from api.sockets import Caps, Door, Guest, Socket, Stopped, Threads
@@ -196,8 +197,7 @@ def _known(error: Exception) -> TimbreError:
     if isinstance(error, RequestError):
         return error
     if isinstance(error, RedisError | SQLAlchemyError | OSError):
-        log.error("a dependency is away", error=type(error).__name__)
-        return Unavailable("The service cannot reach its storage right now; try again in a few seconds.")
+        return away(error)
     log.exception("unhandled error", exc_info=error)
     return InternalError()
 

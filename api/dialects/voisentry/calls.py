@@ -9,7 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.errors import STATUS
+from api.errors import STATUS, away
 from api.services import Services
 from shared.dialects import voisentry
 from shared.dialects.pyannoteai import PyannoteAi
@@ -321,7 +321,7 @@ def _verified(call: Call, result: Verified, num_recordings: int, least_llr: floa
         raise Refused(500, _UNCALIBRATED, SocketCode.EXCEPTION)
     return Outcome(
         accepted=[number not in result.unheard for number in range(num_recordings)],
-        verified=llr >= least_llr,
+        verified=result.decision == "accept",
         confidence=voisentry.confidence(llr, least_llr),
         is_copy=call.enable_pad and result.replay is not None,
     )
@@ -379,8 +379,7 @@ def refusing() -> Iterator[None]:
     except RequestError as error:
         raise refusal(error) from None
     except (RedisError, SQLAlchemyError, OSError) as error:
-        log.error("a dependency is away", error=type(error).__name__)
-        raise _busy("The service cannot reach its storage right now; try again in a few seconds.") from None
+        raise refusal(away(error)) from None
 
 
 def refusal(error: RequestError) -> Refused:

@@ -12,7 +12,7 @@ from api.errors import asked_at
 from api.services import services
 from shared.dialects import voisentry
 from shared.dialects.voisentry import NO_VALID_SOURCES, Refused, SocketCode
-from shared.domain.identities import Actor, Space, now
+from shared.domain.identities import Space, now
 from shared.domain.sources import Source
 
 _UNKNOWN_KEY = "Unauthorized: send a user group key that works, as the password of your account's user name."
@@ -33,11 +33,6 @@ def group() -> Space:
     """Return the user group of the request."""
     found: Space = g.space
     return found
-
-
-def actor() -> Actor:
-    """Return who sends the request, for the audit log."""
-    return Actor(client_id=g.client.id, key_id=g.client.key_id, request_id=g.request_id)
 
 
 def perform_given(call: Call, given: Sequence[Given]) -> tuple[Outcome, list[tuple[str, bool]]]:

@@ -7,9 +7,10 @@ from flask import Blueprint, Response, g, request
 
 from api import auth
 from api.dialects.voisentry.calls import Call, find_user, refusing
-from api.dialects.voisentry.context import actor, admit, answer, group, perform_given
+from api.dialects.voisentry.context import admit, answer, group, perform_given
 from api.dialects.voisentry.receiving import received_form
 from api.services import services
+from api.spaces import actor
 from shared.dialects import voisentry
 from shared.dialects.voisentry import Operation
 

@@ -9,10 +9,11 @@ from flask import Blueprint, Response, g, request
 
 from api import auth
 from api.dialects.voisentry.calls import Call, User, find_user, perform, refusing
-from api.dialects.voisentry.context import actor, admit, answer, group, perform_given
+from api.dialects.voisentry.context import admit, answer, group, perform_given
 from api.dialects.voisentry.receiving import Form, received_form, store_file
 from api.dialects.voisentry.tickets import issue
 from api.services import services
+from api.spaces import actor
 from shared.dialects import voisentry
 from shared.dialects.voisentry import ONE_SOURCE, URL_ON_PUT, Operation, bad_request, date
 from shared.domain.errors import NotFound

@@ -28,6 +28,7 @@ from shared.adapters.sql.records import (
     failure_values,
     heard_from_bytes,
     heard_to_bytes,
+    insert_identity,
     inside,
     lock_space,
     locked,
@@ -493,10 +494,7 @@ class SqlEnrolments:
         if session.scalar(taken_already) is not None:
             raise HandleTaken.of(RecordKind.IDENTITY, new.handle)
         row = IdentityRow(id=new.identity_id, space_id=new.space_id, handle=new.handle, sealed=b"", created_us=now_us())
-        session.add(row)
-        key = self._keys.make(session, RecordKind.IDENTITY, row.id)
-        row.sealed = key.seal_text({"alias": None, "consent": None})
-        note(session, by, Action.CREATE, RecordKind.IDENTITY, row.id)
+        insert_identity(session, self._keys, by, row)
 
     def _add_samples(self, session: Session, by: Actor, row: EnrolmentRow, job_id: str, new: NewVoice) -> int:
         """Make samples parts of an enrolment in place of the oldest; returns how many were removed."""

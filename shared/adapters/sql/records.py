@@ -26,6 +26,7 @@ from shared.domain.fingerprints import MAGIC, Fingerprint
 from shared.domain.identities import (
     Action,
     Actor,
+    Consent,
     Failure,
     Heard,
     Name,
@@ -288,6 +289,26 @@ def note(session: Session, by: Actor, action: Action, kind: RecordKind, record_i
             record_id=record_id,
         )
     )
+
+
+def insert_identity(
+    session: Session,
+    keys: Keys,
+    by: Actor,
+    row: IdentityRow,
+    alias: str | None = None,
+    consent: Consent | None = None,
+) -> None:
+    """Add an identity, with a key of its own, and an entry to the audit log."""
+    session.add(row)
+    row.sealed = seal_identity(keys.make(session, RecordKind.IDENTITY, row.id), alias, consent)
+    note(session, by, Action.CREATE, RecordKind.IDENTITY, row.id)
+
+
+def seal_identity(key: RecordKey, alias: str | None, consent: Consent | None) -> bytes:
+    """Return the sealed form of an identity's name and consent."""
+    found = asdict(consent) | {"given_at": to_us(consent.given_at)} if consent else None
+    return key.seal_text({"alias": alias, "consent": found})
 
 
 def count_use(session: Session, use: Use, use_id: str | None = None) -> None:

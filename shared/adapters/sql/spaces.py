@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,9 +25,9 @@ from shared.adapters.sql.record_tables import (
 )
 from shared.adapters.sql.records import (
     Keys,
-    RecordKey,
     add_job,
     counts,
+    insert_identity,
     lock_space,
     locked,
     named,
@@ -36,6 +35,7 @@ from shared.adapters.sql.records import (
     now_us,
     page,
     require_space,
+    seal_identity,
     taken,
     time_or_none,
     to_time,
@@ -161,10 +161,7 @@ class SqlSpaces:
         )
         with taken(RecordKind.IDENTITY, row.handle), Session(self._writing) as session, session.begin():
             require_space(session, space_id)
-            session.add(row)
-            key = self._keys.make(session, RecordKind.IDENTITY, identity_id)
-            row.sealed = _sealed(key, new.alias, new.consent)
-            note(session, by, Action.CREATE, RecordKind.IDENTITY, identity_id)
+            insert_identity(session, self._keys, by, row, new.alias, new.consent)
             session.flush()
             return self._shown(session, [row])[0]
 
@@ -181,7 +178,7 @@ class SqlSpaces:
             if row is None:
                 return False
             row.handle = identity.handle
-            row.sealed = _sealed(self._keys.of(session, row.id), identity.alias, identity.consent)
+            row.sealed = seal_identity(self._keys.of(session, row.id), identity.alias, identity.consent)
             row.expires_us = us_or_none(identity.expires_at)
             note(session, by, Action.CHANGE, RecordKind.IDENTITY, row.id)
             touch(session, row.space_id)
@@ -355,11 +352,6 @@ def _models(session: Session, identity_ids: Sequence[str]) -> dict[str, list[str
     for identity_id, model_id in session.execute(rows.order_by(EnrolmentRow.model_id)):
         models.setdefault(identity_id, []).append(str(model_id))
     return models
-
-
-def _sealed(key: RecordKey, alias: str | None, consent: Consent | None) -> bytes:
-    found = asdict(consent) | {"given_at": to_us(consent.given_at)} if consent else None
-    return key.seal_text({"alias": alias, "consent": found})
 
 
 def _consent(values: dict[str, Any] | None) -> Consent | None:
