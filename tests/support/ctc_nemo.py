@@ -15,6 +15,7 @@ import torch
 from nemo.collections.asr.models import EncDecCTCModelBPE
 from omegaconf import OmegaConf
 
+from tests.support.nemo_files import PREPROCESSOR
 from tests.support.speech import read_clips
 
 _CALIBRATION_SAMPLES = 48_000
@@ -67,19 +68,7 @@ def _config(tokenizer: str) -> dict[str, Any]:
     return {
         "sample_rate": 16_000,
         "tokenizer": {"dir": tokenizer, "type": "bpe"},
-        "preprocessor": {
-            "_target_": f"{modules}.AudioToMelSpectrogramPreprocessor",
-            "normalize": "per_feature",
-            "window_size": 0.025,
-            "sample_rate": 16_000,
-            "window_stride": 0.01,
-            "window": "hann",
-            "features": 80,
-            "n_fft": 512,
-            "frame_splicing": 1,
-            "dither": 1e-5,
-            "pad_to": 0,
-        },
+        "preprocessor": PREPROCESSOR | {"pad_to": 0},
         "encoder": {
             "_target_": f"{modules}.ConformerEncoder",
             "feat_in": 80,

@@ -1,8 +1,23 @@
-"""Copies of .nemo files with another configuration."""
+"""Configuration of .nemo files: the features that all models have, and copies with another one."""
 
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
+
+#: Features of 16 kHz sound, as NVIDIA's models have them.
+PREPROCESSOR: dict[str, Any] = {
+    "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
+    "normalize": "per_feature",
+    "window_size": 0.025,
+    "sample_rate": 16_000,
+    "window_stride": 0.01,
+    "window": "hann",
+    "features": 80,
+    "n_fft": 512,
+    "frame_splicing": 1,
+    "dither": 1e-5,
+}
 
 
 def changed(nemo_file: Path, out: Path, old: str, new: str) -> Path:

@@ -12,6 +12,7 @@ import torch
 from nemo.collections.asr.models import EncDecSpeakerLabelModel
 from omegaconf import OmegaConf
 
+from tests.support.nemo_files import PREPROCESSOR
 from tests.support.speech import read_clips
 
 _CALIBRATION_SAMPLES = 48_000
@@ -33,18 +34,7 @@ def _config(dimension: int, filters: int, channels: int) -> dict[str, Any]:
     middle = [_block(filters, kernel, repeat=3, residual=True) for kernel in (7, 11, 15)]
     return {
         "sample_rate": 16_000,
-        "preprocessor": {
-            "_target_": f"{modules}.AudioToMelSpectrogramPreprocessor",
-            "normalize": "per_feature",
-            "window_size": 0.025,
-            "sample_rate": 16_000,
-            "window_stride": 0.01,
-            "window": "hann",
-            "features": 80,
-            "n_fft": 512,
-            "frame_splicing": 1,
-            "dither": 1e-5,
-        },
+        "preprocessor": PREPROCESSOR,
         "encoder": {
             "_target_": f"{modules}.ConvASREncoder",
             "feat_in": 80,
