@@ -6,7 +6,7 @@ LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-has
 LITE = --extra api --extra worker --extra postgres --extra local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run keys models eval calibrate bench check test-unit test load soak chaos fuzz fuzz-api lock
+.PHONY: help demo run keys models calibrate tune eval bench check test-unit test load soak chaos fuzz fuzz-api lock
 
 ##@ Use it
 demo:    ## Start everything, make voiceprints of real recordings, compare them, stop
@@ -15,14 +15,17 @@ run:     ## Run the service in the foreground on 127.0.0.1:8000; Ctrl-C stops it
 	@$(LOCAL) run
 keys:    ## Manage clients, API keys and webhook secrets of make run: make keys ARGS="create NAME"
 	@$(LOCAL) keys $(ARGS)
-models:  ## Install a NeMo model: make models MODEL=titanet_large [FROM=file.nemo]
-	@$(LOCAL) models $(MODEL) $(if $(FROM),--from $(FROM))
+models:  ## Install and calibrate a model: make models MODEL=titanet_large, or FROM=own.nemo or own.onnx [MODEL=name] [ON=manifest.csv]
+	@$(LOCAL) models $(MODEL) $(if $(FROM),--from "$(FROM)") $(if $(DESCRIPTOR),--descriptor "$(DESCRIPTOR)") \
+		$(if $(ON),--calibrate-on "$(ON)")
+calibrate: ## Calibrate an installed model anew: make calibrate [MODEL=ge2e] [ON=manifest.csv of your own recordings]
+	@$(LOCAL) calibrate $(if $(MODEL),--model $(MODEL)) $(if $(ON),--on "$(ON)")
+tune:    ## Tune a model's diarization on conversations with RTTM files: make tune MANIFEST=manifest.csv [MODEL=ge2e]
+	@$(LOCAL) tune $(if $(MANIFEST),"$(MANIFEST)") $(if $(MODEL),--model $(MODEL))
 
 ##@ Measure it
 eval:    ## Score recordings: make eval MANIFEST=manifest.csv [MODEL=ge2e] [OUT=folder]
 	@$(LOCAL) eval $(MANIFEST) $(if $(MODEL),--model $(MODEL)) $(if $(OUT),--out $(OUT))
-calibrate: ## Fit a model's confidence: make calibrate MANIFEST=... FIT=dataset TEST=dataset [MODEL=ge2e] [DATA=name]
-	@$(LOCAL) calibrate $(MANIFEST) --fit $(FIT) --test $(TEST) $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data "$(DATA)")
 bench:   ## Time a full-size TitaNet against NeMo: make bench [ARGS="--threads 2 --repeats 5"]
 	@$(LOCAL) bench $(ARGS)
 load:    ## Measure rates against bare Flask and raw Celery, polling under overload, the cost of a queue: make load

@@ -1,5 +1,4 @@
 """Neural networks: lists of them (`registry`, `recognisers`), inference (`titanet`, `nemo_ctc`, ...), installation.
 
-A running worker needs only numpy and onnxruntime. `install`, `download`, `nemo_file`, `export`, `export_ctc` and
-`convert_ge2e` are run by hand.
+A running worker needs only numpy and onnxruntime. `install` (with `installation`) and `calibration` are run by hand.
 """

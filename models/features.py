@@ -1,26 +1,23 @@
 """Mel features for NeMo's networks and GE2E in numpy, without torch or librosa.
 
-Both functions take samples (num_samples,) at 16 kHz and return one frame every 10 ms.
+All functions take samples (num_samples,) at 16 kHz and return one frame every 10 ms.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from shared.domain.audio import Samples
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples
 
-SAMPLE_RATE_HZ = 16_000
 #: Samples from one frame to the next, 10 ms, in all features and so in every `Frames`.
 HOP = 160
 #: Frames per second of every `shared.networks.Frames`.
 FRAME_RATE_HZ = SAMPLE_RATE_HZ // HOP
 _WINDOW = 400
 
-# TitaNet and Conformer-CTC, as NeMo's AudioToMelSpectrogramPreprocessor computes them in evaluation (no dither).
-_NEMO_FFT = 512
-_NEMO_MELS = 80
 _PREEMPHASIS = 0.97
 _LOG_GUARD = 2.0**-24
 _STD_GUARD = 1e-5
@@ -35,23 +32,41 @@ _BREAK_MEL = _BREAK_HZ / _LINEAR_HZ_PER_MEL
 _LOG_STEP = np.log(6.4) / 27.0
 
 
-def nemo_features(samples: Samples) -> NDArray[np.float32]:
-    """Return log-mel frames, shape (80, num_samples // 160), each mel band with mean 0 and deviation 1 over time.
+@dataclass(frozen=True)
+class NemoMel:
+    """Settings of NeMo's AudioToMelSpectrogramPreprocessor in which its models differ; those of TitaNet by default."""
 
-    There is no frame of padding: in the exported network padding would leak into the pooled statistics.
+    num_mels: int = 80
+    #: Samples of an analysis window, 25 ms, and of the Fourier transform in whose middle it stands.
+    window: int = _WINDOW
+    n_fft: int = 512
+
+
+TITANET_MEL = NemoMel()
+
+
+def nemo_features(samples: Samples, mel: NemoMel = TITANET_MEL) -> NDArray[np.float32]:
+    """Return log-mel frames, shape (num_mels, num_samples // 160), each band with mean 0 and deviation 1 over time.
+
+    They are those of NeMo's preprocessor in evaluation, without dither. There is no frame of padding: in the exported
+    network padding would leak into the pooled statistics.
 
     Raises
     ------
     ValueError
         The samples do not fill one frame (10 ms).
     """
+    return standardised(nemo_log_mel(samples, mel))
+
+
+def nemo_log_mel(samples: Samples, mel: NemoMel) -> NDArray[np.float32]:
+    """Return the frames of `nemo_features` as they are before each band is standardised."""
     num_frames = len(samples) // HOP
     if num_frames == 0:
         raise ValueError(f"At least {HOP} samples are needed for a frame, not {len(samples)}")
     emphasised = np.concatenate([samples[:1], samples[1:] - np.float32(_PREEMPHASIS) * samples[:-1]])
-    power = _power_spectra(emphasised, _nemo_window(), num_frames)
-    log_mel = np.log(mel_filterbank(_NEMO_FFT, _NEMO_MELS) @ power.T + np.float32(_LOG_GUARD))
-    return _standardised(log_mel)
+    power = _power_spectra(emphasised, _nemo_window(mel), num_frames)
+    return np.log(mel_filterbank(mel.n_fft, mel.num_mels) @ power.T + np.float32(_LOG_GUARD))
 
 
 def ge2e_features(samples: Samples) -> NDArray[np.float32]:
@@ -81,9 +96,9 @@ def hann(length: int, *, periodic: bool = True) -> NDArray[np.float32]:
 
 
 @cache
-def _nemo_window() -> NDArray[np.float32]:
-    side = (_NEMO_FFT - _WINDOW) // 2
-    return np.pad(hann(_WINDOW, periodic=False), side)
+def _nemo_window(mel: NemoMel) -> NDArray[np.float32]:
+    left = (mel.n_fft - mel.window) // 2
+    return np.pad(hann(mel.window, periodic=False), (left, mel.n_fft - mel.window - left))
 
 
 def _mel_to_hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,7 +114,8 @@ def _power_spectra(samples: Samples, window: NDArray[np.float32], num_frames: in
     return (spectra.real**2 + spectra.imag**2).astype(np.float32, copy=False)
 
 
-def _standardised(features: NDArray[np.float32]) -> NDArray[np.float32]:
+def standardised(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give each band of (num_mels, num_frames) mean 0 and deviation 1 over time, as NeMo's `per_feature` does."""
     # Deviation with N - 1, as in NeMo; that of a single frame is 0.
     centred = features - features.mean(axis=1, keepdims=True)
     variance = np.square(centred).sum(axis=1, keepdims=True) / max(1, features.shape[1] - 1)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import FRAME_RATE_HZ, HOP, SAMPLE_RATE_HZ, ge2e_features, unit
+from models.features import FRAME_RATE_HZ, HOP, ge2e_features, unit
 from models.runtime import open_session
-from shared.domain.audio import Samples, Segment
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples, Segment
 from shared.domain.models import ModelCard
 from shared.networks import Embedder, Frames
 

@@ -1,7 +1,8 @@
 """Conformer-CTC speech recognisers of NVIDIA NeMo in onnxruntime: log-mel features, log probabilities, greedy words.
 
 Gulati et al., "Conformer: Convolution-augmented Transformer for Speech Recognition" (Interspeech 2020); Graves et al.,
-"Connectionist temporal classification" (ICML 2006). `models.export_ctc` makes the two files from a .nemo file.
+"Connectionist temporal classification" (ICML 2006). `models.installation.export_ctc` makes the two files
+from a .nemo file.
 """
 
 import json
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from models.features import HOP, SAMPLE_RATE_HZ, nemo_features
+from models.features import HOP, nemo_features
 from models.runtime import open_session
-from shared.domain.audio import Samples
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples
 from shared.domain.models import RecogniserCard
 
 NETWORK_FILE = "recogniser.onnx"

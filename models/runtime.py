@@ -14,15 +14,25 @@ _ERRORS_ONLY = 3
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
+def reason(error: Exception) -> str:
+    """Return the first line of an exception of onnxruntime, whose others name its own source."""
+    return str(error).strip().partition("\n")[0]
+
+
 def open_session(path: Path, threads: int = 1, device: str = "cpu") -> onnxruntime.InferenceSession:
     """Open the ONNX file at `path` on `device`, "cpu" or "cuda", computing with `threads` threads.
 
     Raises
     ------
     ModelInstallError
-        The installed onnxruntime does not know the device.
+        The installed onnxruntime does not know the device, or cannot use it.
     """
-    require_device(device)
+    provider = _PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise ModelInstallError(
+            f"The installed onnxruntime cannot compute on {device}; install onnxruntime-gpu in its place, "
+            "or set TIMBRE_DEVICE=cpu."
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -30,13 +40,12 @@ def open_session(path: Path, threads: int = 1, device: str = "cpu") -> onnxrunti
     # with the large TitaNet keeps 300 MiB after 30 s of sound instead of 865 MiB, at about the same speed.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = _ERRORS_ONLY
-    return onnxruntime.InferenceSession(path, options, providers=[_PROVIDERS[device]])
-
-
-def require_device(device: str) -> None:
-    """Check that the installed onnxruntime knows the device; raises ModelInstallError."""
-    if _PROVIDERS[device] not in onnxruntime.get_available_providers():
+    session = onnxruntime.InferenceSession(path, options, providers=[provider])
+    # Without a card, or the libraries for it, onnxruntime computes on the processor, and fails nowhere.
+    if provider not in session.get_providers():
         raise ModelInstallError(
-            f"The installed onnxruntime cannot compute on {device}; install onnxruntime-gpu in its place, "
-            "or set TIMBRE_DEVICE=cpu."
+            f"onnxruntime cannot use {device} here: it found no card, or not the CUDA and cuDNN libraries that its own "
+            "message names. Mend that, or set TIMBRE_DEVICE=cpu."
         )
+    session.disable_fallback()
+    return session

@@ -12,9 +12,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from models.runtime import open_session
-from shared.domain.audio import SPEECH_FRAME_S, Chunk, Samples, Segment, Waveform
+from shared.domain.audio import SAMPLE_RATE_HZ, SPEECH_FRAME_S, Chunk, Samples, Segment, Waveform
 
-SAMPLE_RATE_HZ = 16_000
 #: Samples per probability: 32 ms.
 FRAME = 512
 FRAME_S = SPEECH_FRAME_S

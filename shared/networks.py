@@ -34,6 +34,13 @@ class SpeechStream(Protocol):
         """Return the last chunk."""
 
 
+class OverlapDetector(Protocol):
+    """Overlapped speech detection, by a speaker segmentation network."""
+
+    def overlaps(self, samples: Samples) -> list[Segment]:
+        """Return where two people or more speak at once in 16 kHz samples (num_samples,), in order and disjoint."""
+
+
 class Embedder(ABC):
     """Speaker embedding network: maps speech to a vector such that one speaker's vectors point the same way."""
 
@@ -53,6 +60,13 @@ class Embedder(ABC):
 
         Segments are in seconds on the time axis of the encoded samples; what sticks out of the recording is cut off.
         """
+
+    def pool_windows(self, frames: Frames, windows: Sequence[Segment]) -> NDArray[np.float32]:
+        """Return one embedding per window of diarization, as `pool` does; many windows overlap.
+
+        A network may share work between neighbours, so its vectors may differ a little from those of `pool`.
+        """
+        return self.pool(frames, windows)
 
     def embed(self, samples: Samples) -> NDArray[np.float32]:
         """Return the embedding of a whole recording, shape (dimension,), L2 norm 1."""

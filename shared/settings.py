@@ -52,7 +52,7 @@ _WITH_PORT = {
 _REQUIRED: dict[Any, Any] = {str | None: str, int | None: int}
 #: A worker that pauses for a moment must not lose its job.
 _LEAST = {f"{PREFIX}LEASE_S": 1}
-#: TitaNet hears ten minutes at once, see models/export.py.
+#: TitaNet hears ten minutes at once, see models/installation/export.py.
 _MOST = {f"{PREFIX}MAX_AUDIO_S": 600, f"{PREFIX}MAX_SAMPLE_S": 600, f"{PREFIX}WAIT_SHARE": 1}
 #: Longer times are typing errors, and in milliseconds they soon exceed the integers of Redis.
 _MOST_SECONDS = 10 * 365 * 24 * 3600
@@ -126,7 +126,9 @@ class Settings:
     )
     inference_threads: int = _setting("Threads of each worker process's neural networks.", default=1)
     device: str = _setting(
-        "Where the speaker network runs: `cpu`, or `cuda` with an onnxruntime that has it.", default="cpu"
+        "Where the speaker network of jobs runs: `cpu`, or `cuda` with onnxruntime-gpu, CUDA, cuDNN and a card. "
+        "Without one of them the worker ends at its start. Not measured.",
+        default="cpu",
     )
     model: str | None = _setting(
         "Model that makes the voiceprints. Unset: the first one installed, in the manifest's order.", default=None

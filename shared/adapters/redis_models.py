@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import asdict, fields
+from typing import Any
 
 from redis import Redis
 
 from shared.adapters.remembering import remembered
-from shared.domain.models import ListedModel
+from shared.domain.models import ListedCalibration, ListedModel
 
 _KEY = "timbre:models"
 #: Seconds for which the list is not read again, since every job that is posted asks for it.
@@ -33,4 +34,10 @@ class RedisModels:
         found = json.loads(str(self._redis.get(_KEY) or "[]"))
         # A newer worker may say more of a model.
         known = {field.name for field in fields(ListedModel)}
-        return [ListedModel(**{name: model[name] for name in known & model.keys()}) for model in found]
+        return [_listed({name: model[name] for name in known & model.keys()}) for model in found]
+
+
+def _listed(model: dict[str, Any]) -> ListedModel:
+    found = model.pop("calibration", None)
+    calibration = ListedCalibration(data=found["data"], fitted_at=found["fitted_at"]) if found else None
+    return ListedModel(**model, calibration=calibration)

@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 
 #: float32 samples, shape (num_samples,). Full scale is 1; loud sound may exceed it a little.
 Samples = NDArray[np.float32]
+#: float32 samples of each channel, shape (num_channels, num_samples).
+Planar = NDArray[np.float32]
 #: Seconds from one probability of speech to the next.
 SPEECH_FRAME_S = 0.032
+#: Rate at which recordings are decoded, and at which every network hears them.
+SAMPLE_RATE_HZ = 16_000
 #: How many times as much sound may be lost as was heard, before the number of seconds is left out.
 _CREDIBLE = 100
 

@@ -3,7 +3,8 @@
 A fixed threshold on the cosine is unsafe. Short, noisy and telephone recordings lower the cosine of one voice and raise
 that of two. So each vector is compensated. First the mean of its condition (clean, noisy, telephone) is subtracted.
 Then the few directions in which channels move a voice are removed (nuisance attribute projection [1]). Logistic
-regression [2] combines the cosine of two compensated vectors with the captures of both recordings.
+regression [2] combines the cosine of two compensated vectors with the captures of both recordings. A recording with a
+little noise has the mean of both, clean and noisy, each by its share.
 
 1. Solomonoff, Campbell and Boardman, "Advances in channel compensation for SVM speaker recognition", 2005.
 2. Brummer and du Preez, "Application-independent evaluation of speaker detection", 2006.
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.quality import Capture, Condition
+from shared.domain.quality import NOISY_TO_CLEAN_DB, SNR_RANGE_DB, Capture, Condition
 from shared.domain.voiceprints import Voiceprint
 
 #: Number of features that `features` returns.
@@ -29,10 +30,6 @@ _MOST_SPEECH_S = 10.0
 _LEAST_NORM = 1e-9
 
 
-#: Position of a condition in `Captures.conditions`.
-_POSITIONS = {condition: position for position, condition in enumerate(Condition)}
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Captures:
     """Captures of several voiceprints, as far as the features need them; each array is (num,)."""
@@ -41,8 +38,8 @@ class Captures:
     seconds: NDArray[np.float64]
     #: Noise, 0 to 1.
     noise: NDArray[np.float64]
-    #: Position of each condition in `Condition`.
-    conditions: NDArray[np.int8]
+    #: Whether there is no sound above 4 kHz.
+    narrowband: NDArray[np.bool]
 
     @classmethod
     def of(cls, captures: Sequence[Capture]) -> "Captures":
@@ -50,9 +47,17 @@ class Captures:
         speech_s = np.array([capture.net_speech_s for capture in captures], np.float64)
         return cls(
             seconds=np.log(np.clip(speech_s, _LEAST_SPEECH_S, _MOST_SPEECH_S)),
-            noise=np.array([1 - capture.snr_db / 40 for capture in captures], np.float64),
-            conditions=np.array([_POSITIONS[capture.condition] for capture in captures], np.int8),
+            noise=np.array([1 - capture.snr_db / SNR_RANGE_DB[1] for capture in captures], np.float64),
+            narrowband=np.array([capture.narrowband for capture in captures], np.bool),
         )
+
+    def shares(self) -> NDArray[np.float32]:
+        """Return how much of each condition's mean is in a voice, (num, num_conditions); rows sum to 1."""
+        most, least = (1 - edge / SNR_RANGE_DB[1] for edge in NOISY_TO_CLEAN_DB)
+        noisy = np.clip((self.noise - least) / (most - least), 0.0, 1.0) * ~self.narrowband
+        by_condition = {Condition.NOISY: noisy, Condition.TELEPHONE: self.narrowband}
+        by_condition[Condition.CLEAN] = 1.0 - noisy - self.narrowband
+        return np.stack([by_condition[condition] for condition in Condition], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +68,8 @@ class Calibration:
     model_id: str
     #: Name of the data that it was fitted on.
     data: str
+    #: Time of the fit, ISO 8601, UTC.
+    fitted_at: str
     #: One weight per feature, (NUM_FEATURES,).
     weights: NDArray[np.float64]
     #: Mean vector of each condition, (dimension,).
@@ -80,16 +87,17 @@ class Calibration:
         """
         one.require_same_model(other)
         cosine = self.compensated(one) @ self.compensated(other)
-        return float(features(float(cosine), one.capture, other.capture) @ self.weights)
+        captures = (Captures.of([voiceprint.capture]) for voiceprint in (one, other))
+        return float((features(np.array([cosine]), *captures) @ self.weights)[0])
 
     def compensated(self, voiceprint: Voiceprint) -> NDArray[np.float32]:
         """Return the vector (dimension,) without the effect of its channel, L2 norm 1."""
-        moved = self._projected(voiceprint.vector - self.means[voiceprint.capture.condition])
+        moved = self._projected(voiceprint.vector - self._middles(Captures.of([voiceprint.capture]))[0])
         return moved / max(float(np.linalg.norm(moved)), _LEAST_NORM)
 
     def lengths(self, vectors: NDArray[np.float32], captures: Captures) -> NDArray[np.float32]:
         """Return the norms that compensated vectors have before they are divided by them, (num,)."""
-        moved = self._projected(vectors - self._means()[captures.conditions])
+        moved = self._projected(vectors - self._middles(captures))
         return np.maximum(np.linalg.norm(moved, axis=1), _LEAST_NORM).astype(np.float32)
 
     def llrs(
@@ -100,10 +108,14 @@ class Calibration:
         The vectors need not be compensated: to project the probe once more gives the same product as to project them.
         """
         voice = self._projected(self.compensated(probe))
-        cosines = (vectors @ voice - (self._means() @ voice)[captures.conditions]) / lengths
+        cosines = (vectors @ voice - captures.shares() @ (self._means() @ voice)) / lengths
         context = _context(captures, Captures.of([probe.capture]))
         alone, scaling = self.weights.reshape(2, -1) @ context
         return alone + cosines * scaling
+
+    def _middles(self, captures: Captures) -> NDArray[np.float32]:
+        """Return the mean that each voiceprint is seen from, (num, dimension)."""
+        return captures.shares() @ self._means()
 
     def _means(self) -> NDArray[np.float32]:
         return np.stack([self.means[condition] for condition in Condition])
@@ -113,17 +125,18 @@ class Calibration:
         return np.asarray(vectors - (vectors @ self.nuisance.T) @ self.nuisance, np.float32)
 
 
-def features(cosine: float, one: Capture, other: Capture) -> NDArray[np.float64]:
-    """Return the features whose weighted sum is the log-likelihood ratio, (NUM_FEATURES,)."""
-    context = _context(Captures.of([one]), Captures.of([other]))[:, 0]
-    return np.concatenate([context, cosine * context])
+def features(cosines: NDArray[np.floating], ones: Captures, others: Captures) -> NDArray[np.float64]:
+    """Return the features of each pair whose weighted sum is its log-likelihood ratio, (num, NUM_FEATURES)."""
+    context = _context(ones, others)
+    return np.concatenate([context, cosines * context]).T
 
 
 def _context(ones: Captures, others: Captures) -> NDArray[np.float64]:
     """Return the features without those of the cosine, (NUM_FEATURES / 2, num); one capture counts for all pairs."""
     seconds = np.minimum(ones.seconds, others.seconds)
     noise = np.maximum(ones.noise, others.noise)
-    return np.stack([np.ones_like(seconds), seconds, noise, ones.conditions != others.conditions])
+    apart = np.abs(ones.shares() - others.shares()).sum(axis=1) / 2
+    return np.stack([np.ones_like(seconds), seconds, noise, apart])
 
 
 def probability(llr: float) -> float:

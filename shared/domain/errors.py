@@ -17,6 +17,8 @@
     |-- UnknownNameError        the command line names a client or key that does not exist
     |-- KeyEndedError           the command line wants to replace a key that works no more
     |-- ModelInstallError       a model could not be fetched, checked, converted or loaded
+    |-- CalibrationError        a model could not be calibrated
+    |-- TuningError             thresholds could not be tuned on somebody's conversations
     |-- SealBroken              stored ciphertext cannot be read, since the server secret is another
     `-- SettingsError           the environment does not describe a runnable service
 
@@ -374,6 +376,18 @@ class ModelInstallError(TimbreError):
     """A model could not be fetched, checked, converted or loaded."""
 
     code = "model_install_failed"
+
+
+class CalibrationError(TimbreError):
+    """A model could not be calibrated; it works without confidences."""
+
+    code = "calibration_failed"
+
+
+class TuningError(TimbreError):
+    """Thresholds cannot be tuned on these conversations: the manifest, an RTTM file or a recording is wrong."""
+
+    code = "tuning_failed"
 
 
 class SealBroken(TimbreError):

@@ -1,8 +1,12 @@
 """Cards of the neural networks, as `models/manifest.toml` states them; no network is loaded for them."""
 
+import re
 from dataclasses import dataclass
 
 from shared.domain.calibration import Calibration
+
+#: Names of pyannoteAI's models. In a request they mean the default model, so no model here may have one.
+VENDOR_MODEL = re.compile(r"(precision|community)-\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,16 @@ class ClusteringThresholds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListedCalibration:
+    """Calibration of a model, as clients see it."""
+
+    #: Name of the data that it was fitted on.
+    data: str
+    #: Time of the fit, ISO 8601, UTC.
+    fitted_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListedModel:
     """A model in the list that clients see."""
 
@@ -46,6 +60,8 @@ class ListedModel:
     licence: str
     installed: bool
     calibrated: bool
+    #: None without one, and of a worker of an earlier release.
+    calibration: ListedCalibration | None = None
     #: Whether jobs that name no model use this one.
     default: bool
 
@@ -57,13 +73,13 @@ class ListedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """One entry of the manifest."""
+    """Speaker model: an entry of the manifest, as it is installed."""
 
     #: Short name, as users write it: `titanet_large`.
     handle: str
     #: Changes whenever the vectors change; voiceprints of two revisions are not comparable.
     revision: str
-    #: Which wrapper runs it: `titanet` or `ge2e`.
+    #: Which wrapper runs it: `titanet`, `ge2e`, or `nemo_speaker` or `onnx` for a model of the user's own.
     architecture: str
     #: Length of an embedding.
     dimension: int

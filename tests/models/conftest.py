@@ -9,6 +9,7 @@ from models import registry
 from models.install import main
 from models.vad import SileroVad
 from shared.networks import Embedder
+from tests.support.corpora import UNCALIBRATED
 from tests.support.file_server import FileServer, serving
 from tests.support.speech import Clip, read_clips
 
@@ -49,7 +50,7 @@ def weights_dir(nemo_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A weights folder in which the small TitaNet was installed over HTTP, by the command, as titanet_large."""
     folder = tmp_path_factory.mktemp("weights")
     with serving(nemo_file) as server:
-        assert main(["titanet_large", "--from", server.url("file"), "--weights-dir", str(folder)]) == 0
+        assert main(["titanet_large", "--from", server.url("file"), "--weights-dir", str(folder), *UNCALIBRATED]) == 0
     return folder
 
 

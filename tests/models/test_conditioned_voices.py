@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from models import registry
+from models.calibration.channels import CHANNELS
 from shared.domain.audio import Waveform
+from shared.domain.quality import NOISY_TO_CLEAN_DB
 from shared.domain.verification import OperatingPoint, compare
+from shared.sound.conditioning import condition
 from tests.support.sounds import DATA, read_unconditioned
-from worker.recordings.conditioning import condition
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
 
@@ -74,6 +76,58 @@ def test_what_a_microphone_does_moves_no_voiceprint_and_no_decision(clip, distur
         for point in OperatingPoint:
             near = abs(before.confidence - point.least_confidence) <= 1
             assert near or after.accepted(point) == before.accepted(point)
+
+
+def tone(times_s):
+    return np.sin(2 * np.pi * 425 * times_s)
+
+
+def ring_back(times_s):
+    return tone(times_s) * (times_s % 1.5 < 0.7)
+
+
+def hiss(times_s):
+    return np.random.default_rng(1).standard_normal(len(times_s))
+
+
+def music(times_s):
+    """Notes with overtones up to 7.5 kHz, four a second."""
+    mixed = np.zeros(len(times_s))
+    for start_s, note in enumerate(np.random.default_rng(2).integers(0, 24, 8)):
+        after_s = times_s - start_s / 4
+        for overtone_hz in np.arange(1, 30) * 220 * 2 ** (note / 12):
+            if overtone_hz < 7_500:
+                mixed += (after_s >= 0) * np.sin(2 * np.pi * overtone_hz * after_s) * np.exp(-4 * np.abs(after_s))
+    return mixed
+
+
+def before(voice, sound):
+    return np.concatenate([sound, voice])
+
+
+def after(voice, sound):
+    return np.concatenate([voice, sound])
+
+
+def between(voice, sound):
+    return np.concatenate([voice, sound, voice, sound, voice])
+
+
+@pytest.mark.parametrize("put", [before, after, between])
+@pytest.mark.parametrize("sound", [tone, ring_back, hiss, music])
+@pytest.mark.parametrize("channel", ["clean", "telephone"])
+def test_what_sounds_in_the_pauses_changes_neither_bandwidth_nor_noise(channel, sound, put, vad, ge2e):
+    voice = CHANNELS[channel](read_unconditioned(CLIPS["1688-142285-0008"]))
+    heard = sound(np.arange(2 * RATE) / RATE)
+    heard *= np.sqrt(np.mean(np.square(voice)) / np.mean(np.square(heard)) / 10)
+    plain, disturbed = (
+        make_voiceprint(Waveform(condition([samples[None].astype(np.float32)]), RATE), Nets(vad, ge2e), Steps())
+        for samples in (voice, put(voice, heard))
+    )
+    assert plain.voiceprint.capture.narrowband == (channel == "telephone")
+    assert disturbed.voiceprint.capture.narrowband == plain.voiceprint.capture.narrowband
+    # Above that no score is corrected for noise.
+    assert disturbed.voiceprint.capture.snr_db > NOISY_TO_CLEAN_DB[1]
 
 
 @pytest.mark.parametrize("step_db", [-20, 20])

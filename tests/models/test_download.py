@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.download import fetch
+from models.installation.download import fetch
 from models.registry import sha256_of
 from shared.domain.errors import ModelInstallError
 from tests.support.file_server import FileServer, serving

@@ -24,7 +24,7 @@ class Reference:
     def __init__(self) -> None:
         import torch
 
-        from models.convert_ge2e import wheel_weights
+        from models.installation.convert_ge2e import wheel_weights
 
         state = torch.load(wheel_weights(), map_location="cpu", weights_only=True)["model_state"]
         self.lstm = torch.nn.LSTM(40, 256, 3, batch_first=True)
@@ -62,7 +62,7 @@ def reference() -> Reference:
 @pytest.mark.nemo
 def test_the_bundled_file_can_be_made_again_from_the_wheel_byte_for_byte(tmp_path: Path) -> None:
     out = tmp_path / "ge2e.onnx"
-    subprocess.run([sys.executable, "-m", "models.convert_ge2e", out], check=True)
+    subprocess.run([sys.executable, "-m", "models.installation.convert_ge2e", out], check=True)
     assert out.read_bytes() == BUNDLED.read_bytes()
 
 

@@ -1,5 +1,6 @@
 """Installing a NeMo model: a TitaNet made by NeMo is served, fetched, exported, proved and installed."""
 
+import re
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from models import registry
-from models.download import fetch
 from models.install import install, main
+from models.installation.download import fetch
 from models.registry import Entry, Record, entry, sha256_of
 from shared.domain.audio import Samples, Segment
 from shared.domain.errors import ModelInstallError
 from shared.networks import Embedder
+from tests.support.corpora import UNCALIBRATED, write_corpus
 from tests.support.file_server import FileServer
 from tests.support.nemo_files import changed
 from tests.support.speech import Clip
@@ -39,7 +41,7 @@ def titanet(weights_dir: Path) -> Embedder:
 @pytest.fixture(scope="module")
 def reference(nemo_file: Path) -> Reference:
     """NeMo's own embedding of samples, L2 norm 1."""
-    from models.export import reference_embedding, restore
+    from models.installation.export import reference_embedding, restore
 
     model = restore(nemo_file, entry("titanet_large").card)
     return lambda samples: reference_embedding(model, samples)
@@ -91,7 +93,7 @@ def test_pooling_many_spans_is_pooling_each(titanet: Embedder, clips: list[Clip]
 
 
 def test_the_command_says_what_it_did(nemo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["titanet_small", "--from", str(nemo_file), "--weights-dir", str(tmp_path)]) == 0
+    assert main(["titanet_small", "--from", str(nemo_file), "--weights-dir", str(tmp_path), *UNCALIBRATED]) == 0
     said = capsys.readouterr()
     assert f"Installed titanet_small@1.{sha256_of(nemo_file)[:8]} in {tmp_path / 'titanet_small'}" in said.out
     assert f"sha256 of the .nemo file: {sha256_of(nemo_file)}" in said.out
@@ -99,6 +101,38 @@ def test_the_command_says_what_it_did(nemo_file: Path, tmp_path: Path, capsys: p
     assert "is now the default" in said.out
     for step in ("Fetching", "Loading NeMo", "Restoring", "Exporting"):
         assert f"{step}" in said.err
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speech of few people: enough for a fit, and too little for a network of random weights to be of use."""
+    return write_corpus(tmp_path_factory.mktemp("corpus"), speakers=4)
+
+
+def test_an_installation_ends_with_a_calibration_and_stays_if_that_fails(
+    nemo_file: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["titanet_small", "--from", str(nemo_file), "--weights-dir", str(tmp_path), "--corpus", str(corpus)]
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "Calibrating" in said
+    assert re.search(r"titanet_small is installed, but it was not calibrated: .* cannot tell speakers apart", said)
+    assert "`make calibrate MODEL=titanet_small` tries again" in said
+    listed = registry.listed(tmp_path)[1]
+    assert (listed.installed, listed.calibrated, listed.calibration) == (True, False, None)
+    assert registry.load(registry.default_card(tmp_path), tmp_path).card.calibration is None
+
+
+def test_a_manifest_that_does_not_fit_is_refused_before_anything_is_installed(
+    nemo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["titanet_small", "--from", str(nemo_file), "--weights-dir", str(tmp_path / "weights")]
+    assert main([*command, "--calibrate-on", str(tmp_path / "mine.csv")]) == 1
+    assert (
+        f"titanet_small was not installed. The manifest {tmp_path / 'mine.csv'} cannot be read"
+        in capsys.readouterr().err
+    )
+    assert not (tmp_path / "weights").exists()
 
 
 def test_installing_again_replaces_what_was_there(nemo_file: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def german(ctc_weights: Path) -> NemoCtc:
 @pytest.fixture(scope="module")
 def nemo(ctc_file: Path) -> Any:
     """The same recogniser in NeMo itself."""
-    from models.export_ctc import restore
+    from models.installation.export_ctc import restore
 
     return restore(ctc_file, card())
 
@@ -111,7 +111,7 @@ def test_an_installed_recogniser_is_no_speaker_model(ctc_weights: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.01, 0.0413, 0.7, 2.3337, 7.77, 20.0])
 def test_log_probabilities_are_those_nemo_gives(german: NemoCtc, nemo: Any, clips: list[Clip], seconds: float) -> None:
-    from models.export_ctc import reference_log_probs
+    from models.installation.export_ctc import reference_log_probs
 
     samples = np.concatenate([clip.samples for clip in clips])[: round(seconds * RATE_HZ)]
     np.testing.assert_allclose(german.log_probs(samples), reference_log_probs(nemo, samples), atol=2e-3)

@@ -4,17 +4,20 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from models.calibration.channels import telephone
 from models.vad import SileroVad
 from shared.domain.audio import Samples, Stream
 from shared.domain.diarization import SpeakerHints, Turn
 from shared.domain.results import RecordingDiarization
 from shared.networks import Embedder
+from shared.sound.conditioning import condition
 from tests.support.conversations import RATE_HZ, at, conversation, errors
 from tests.support.speech import Clip
 from worker.recordings.decoder import ProcessDecoder
@@ -130,6 +133,19 @@ def test_a_short_recording_has_as_many_speakers_as_was_asked_for(
     assert found.warning == warning or (warning and found.warning and found.warning.startswith(warning))
 
 
+def test_one_who_calls_in_is_narrowband_and_the_other_in_the_room_is_not(
+    clips: list[Clip], vad: SileroVad, ge2e: Embedder
+) -> None:
+    room, phone = ([clip.samples for clip in clips if clip.speaker == speaker] for speaker in ("1688", "3080"))
+    turns = chain.from_iterable(zip(room, [telephone(samples) for samples in phone], strict=False))
+    pause = np.zeros(RATE_HZ // 2, np.float32)
+    # A level for both: the telephone's is its own.
+    loud = [part / np.sqrt(np.mean(np.square(samples))) / 20 for samples in turns for part in (samples, pause)]
+    samples = condition([np.concatenate(loud)[None]])
+    found = diarize_recording(Stream(iter([samples])), Nets(vad, ge2e), Steps(), SpeakerHints(2, 2), voices=True)
+    assert [voice.capture.narrowband for voice in found.voices.values()] == [False, True]
+
+
 #: Diarizes FILE with the real decoder and voice activity detection, and prints its largest resident memory in bytes.
 MEASURE = """
 import sys
@@ -150,6 +166,7 @@ class Chance:
     def pool(self, frames, spans):
         found = np.random.default_rng(0).standard_normal((len(spans), 256)).astype(np.float32)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
+    pool_windows = pool
 
 decoder = ProcessDecoder()
 with open(sys.argv[1], "rb") as file, decoder.stream(file, 86400.0) as stream:

@@ -10,8 +10,8 @@ from models import registry
 from models.titanet import TitaNet
 from models.vad import SileroVad
 from shared.domain.audio import Waveform
+from shared.sound.level import evened
 from tests.support.speech import Clip
-from worker.voices.level import evened
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.nemo, pytest.mark.filterwarnings("ignore")]
 def test_the_voiceprint_is_nemos_embedding_of_the_dominant_speech(
     weights_dir: Path, nemo_file: Path, vad: SileroVad, clips: list[Clip], voices: int
 ) -> None:
-    from models.export import reference_embedding, restore
+    from models.installation.export import reference_embedding, restore
 
     card = registry.installed_card("titanet_large", weights_dir)
     # Random weights know no voices, so how many there are is decreed.

@@ -9,10 +9,10 @@ import pytest
 from models.registry import entry
 from shared.domain.audio import Segment
 from shared.domain.voiceprints import Voiceprint
+from shared.sound.level import evened
 from tests.support import sounds
 from tests.support.client import Client
 from tests.support.stacks import first_client, running
-from worker.voices.level import evened
 
 pytestmark = [pytest.mark.nemo, pytest.mark.filterwarnings("ignore")]
 
@@ -27,7 +27,7 @@ def client(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_an_installed_titanet_is_the_default_and_its_voiceprint_is_nemos_own(client: Client, nemo_file: Path) -> None:
-    from models.export import reference_embedding, restore
+    from models.installation.export import reference_embedding, restore
 
     output = client.run(client.upload("one", ONE_PERSON.read_bytes()))["output"]
     voiceprint = Voiceprint.decode(output["voiceprint"])

@@ -12,7 +12,8 @@ import torch
 from nemo.collections.asr.models import EncDecCTCModelBPE
 from numpy.typing import NDArray
 
-from models import nemo_file
+from models.installation import nemo_file
+from models.installation.trial_signals import trial_signals
 from models.nemo_ctc import NETWORK_FILE, VOCABULARY_FILE, NemoCtc, Vocabulary
 from shared.domain.audio import Samples
 from shared.domain.errors import ModelInstallError
@@ -56,9 +57,9 @@ def export_checked(model: EncDecCTCModelBPE, card: RecogniserCard, folder: Path)
     _vocabulary(model).write(folder / VOCABULARY_FILE)
     network = _Recogniser(model.encoder, model.decoder)
     free = {0: "batch", 1: "frames"}
-    nemo_file.trace(network, model.cfg.encoder.feat_in, folder / NETWORK_FILE, "features", "log_probs", free)
+    nemo_file.trace(network, model.cfg.encoder.feat_in, folder / NETWORK_FILE, "features", {"log_probs": free})
     exported = NemoCtc(card, folder)
-    references = [(samples, reference_log_probs(model, samples)) for samples in nemo_file.trial_signals()]
+    references = [(samples, reference_log_probs(model, samples)) for samples in trial_signals()]
     errors = [_difference(exported.log_probs(samples), reference) for samples, reference in references]
     # This comparison also refuses NaN.
     if not all(error <= MAX_PARITY_ERROR for error in errors):

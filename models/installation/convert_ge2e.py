@@ -1,7 +1,7 @@
-"""Make `bundled/ge2e.onnx` from the weights inside the Resemblyzer 0.1.4 wheel: `python -m models.convert_ge2e OUT`.
+"""Make `bundled/ge2e.onnx` from the weights inside the Resemblyzer 0.1.4 wheel.
 
-With it anyone can rebuild the file, byte for byte, and check that it holds nothing else. It needs torch, onnx and the
-wheel's files. A worker never imports it.
+With `python -m models.installation.convert_ge2e OUT` anyone can rebuild the file, byte for byte, and check that it
+holds nothing else. It needs torch, onnx and the wheel's files. A worker never imports it.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def _onnx_gates(stacked: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def main() -> None:
     """Write the network to the path given on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m models.convert_ge2e", description="Make ge2e.onnx.")
+    parser = argparse.ArgumentParser(prog="python -m models.installation.convert_ge2e", description="Make ge2e.onnx.")
     parser.add_argument("out", type=Path, metavar="OUT", help="where to write the ONNX file")
     arguments = parser.parse_args()
     model = build(read_weights(wheel_weights()))

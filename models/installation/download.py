@@ -4,11 +4,11 @@ Only installation uses it; a running worker never downloads a model.
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import urllib3
 
+from models.installation.progress import Say
 from models.registry import sha256_of
 from shared.domain.errors import ModelInstallError
 
@@ -19,8 +19,6 @@ _ATTEMPTS = 5
 _REDIRECTS = 3
 _CHUNK_BYTES = 1 << 20
 _MB = 1e6
-
-Say = Callable[[str], None]
 
 
 def fetch(source: str, out: Path, say: Say, sha256: str | None = None) -> str:
@@ -35,7 +33,7 @@ def fetch(source: str, out: Path, say: Say, sha256: str | None = None) -> str:
         The source is missing, refuses, is interrupted too often, or does not have `sha256`.
     """
     part = out.with_name(out.name + ".part")
-    if source.startswith(("http://", "https://")):
+    if is_url(source):
         _download(source, part, say)
     else:
         _copy(Path(source), part)
@@ -52,7 +50,7 @@ def _copy(source: Path, part: Path) -> None:
         shutil.copyfile(source, part)
     except OSError as error:
         _forget(part)
-        raise ModelInstallError(f"The file {source} cannot be read: {error.strerror}.") from error
+        raise ModelInstallError(f"The file {source} cannot be read: {error.strerror or error}.") from error
 
 
 def _checked(part: Path, expected: str | None) -> str:
@@ -63,7 +61,7 @@ def _checked(part: Path, expected: str | None) -> str:
 
 
 def _download(url: str, part: Path, say: Say) -> None:
-    if (tag := _tag(part)) is None or tag[0] != _public(url):
+    if (tag := _tag(part)) is None or tag[0] != public(url):
         _forget(part)
     else:
         say(f"  resuming at {_size(part) / _MB:.1f} MB")
@@ -81,7 +79,7 @@ def _download(url: str, part: Path, say: Say) -> None:
     # urllib3 wraps the cause: a name that does not resolve, a certificate, a refused connection.
     cause = type(getattr(reason, "reason", reason)).__name__
     raise ModelInstallError(
-        f"{_public(url)} cannot be downloaded: {_ATTEMPTS} attempts failed, the last with {cause}."
+        f"{public(url)} cannot be downloaded: {_ATTEMPTS} attempts failed, the last with {cause}."
     ) from reason
 
 
@@ -94,7 +92,7 @@ def _continue(pool: urllib3.PoolManager, url: str, part: Path, say: Say) -> None
     try:
         if response.status not in (200, 206):
             _forget(part)
-            raise ModelInstallError(f"{_public(url)} cannot be downloaded: the server answers {response.status}.")
+            raise ModelInstallError(f"{public(url)} cannot be downloaded: the server answers {response.status}.")
         if response.status == 200:
             _note_tag(part, url, response.headers.get("ETag"))
         _append(response, part, say)
@@ -122,7 +120,7 @@ def _note_tag(part: Path, url: str, tag: str | None) -> None:
     # Weak tags (W/) do not promise the same bytes.
     _tag_file(part).unlink(missing_ok=True)
     if tag and not tag.startswith("W/"):
-        _tag_file(part).write_text(f"{_public(url)}\n{tag}")
+        _tag_file(part).write_text(f"{public(url)}\n{tag}")
 
 
 def _tag(part: Path) -> tuple[str, str] | None:
@@ -142,5 +140,11 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _public(url: str) -> str:
+def is_url(source: str) -> bool:
+    """Tell whether a source is an address rather than a path."""
+    return source.startswith(("http://", "https://"))
+
+
+def public(url: str) -> str:
+    """Return an address without its query, which may hold a signature."""
     return url.partition("?")[0]
