@@ -47,6 +47,8 @@ _SHARED: Mapping[str, tuple[Any, ...]] = {
     "sampleRate": (16000,),
     "minSpeechSeconds": (1.6,),
     "licence": ("Apache-2.0",),
+    "data": ("LibriSpeech train-clean-100 (CC BY 4.0), 86 speakers",),
+    "fittedAt": ("2026-05-04T09:30:00+00:00",),
     "audioSeconds": (6.4,),
     "speechSeconds": (5.1,),
     "netSpeechSeconds": (3.66,),

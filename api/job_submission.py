@@ -116,7 +116,14 @@ def _wrong_model(command: Command) -> Iterator[tuple[str, str]]:
     names = {name for model in served for name in (model.handle, model.model_id)}
     if served and command.model is not None and command.model not in names:
         listed = ", ".join(model.handle for model in served)
-        yield "model", f"Model {command.model} is not served here; leave it out, or take one of: {listed}."
+        message = f"Model {command.model} is not served here; leave it out, or take one of: {listed}."
+        yield "model", message + _how_to_serve(command.model)
+
+
+def _how_to_serve(name: str) -> str:
+    """Return a sentence on a model that is installed, though workers do not use it; empty for any other."""
+    idle = [one for one in services().models.recent() if one.installed and name in (one.handle, one.model_id)]
+    return f" It is installed: workers that are started with TIMBRE_MODEL={idle[0].handle} use it." if idle else ""
 
 
 def _wrong_voiceprints(command: Command) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,14 @@ from shared.adapters.celery_queue import celery_app
 from shared.domain.errors import ModelInstallError
 from shared.settings import Settings
 from worker import tasks
-from worker.bootstrap import make_forgetting, make_model_list, make_service, require_model
+from worker.bootstrap import (
+    damaged_models,
+    make_forgetting,
+    make_model_list,
+    make_service,
+    require_model,
+    segmentation_id,
+)
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
 from worker.pool import SteadyPool
@@ -68,7 +75,9 @@ def _load(**_: Any) -> None:
 @worker_ready.connect
 def _ready(**_: Any) -> None:
     _housekeeping.start()
-    log.info("worker ready", processes=settings.worker_processes)
+    for fault in damaged_models(settings):
+        log.warning("a model is left out", reason=str(fault))
+    log.info("worker ready", processes=settings.worker_processes, segmentation=segmentation_id(settings))
 
 
 @worker_shutdown.connect

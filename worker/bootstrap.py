@@ -1,13 +1,13 @@
-"""Bootstrap: settings become a runner; the only module of the worker that imports `models`."""
+"""Bootstrap: settings become a runner; beside `worker.tuning` the only module of the worker that imports `models`."""
 
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from models import registry
+from models import registry, segmentation
+from models.device import require_device
 from models.recognisers import InstalledRecognisers, require_language
-from models.runtime import require_device
 from models.vad import SileroVad
 from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.adapters.media import open_media, open_recordings, open_sources
@@ -23,6 +23,7 @@ from shared.adapters.sql.enrolments import SqlEnrolments
 from shared.adapters.sql.spaces import SqlSpaces
 from shared.adapters.sql.verifications import SqlVerifications
 from shared.dialects import speak
+from shared.domain.errors import ModelInstallError
 from shared.domain.models import ModelCard
 from shared.identity_service import IdentityService
 from shared.job_service import JobService
@@ -109,20 +110,32 @@ def require_model(settings: Settings) -> None:
     Raises
     ------
     ModelInstallError
-        The model that the settings name is unknown, not installed, or damaged, or the device is not there. Or no speech
-        recogniser of the language that they name is installed.
+        The model that the settings name is unknown, not installed, or damaged, or the device cannot be used. Or no
+        speech recogniser of the language that they name is installed, or the segmentation model is damaged.
     """
     require_device(settings.device)
     require_language(settings.language, settings.weights_dir)
+    segmentation.verify(settings.weights_dir)
     registry.verify(_card(settings), settings.weights_dir)
 
 
+def damaged_models(settings: Settings) -> list[ModelInstallError]:
+    """Return what is wrong with installed models that the worker does not use."""
+    return registry.faults(settings.weights_dir)
+
+
 def make_nets(settings: Settings) -> Nets:
-    """Load the networks: the model that the settings name, or the first one installed."""
+    """Load the networks: the model that the settings name, or the first one installed; and segmentation, if it is."""
     threads = settings.inference_threads
     device = settings.device
     embedder = registry.load(_card(settings), settings.weights_dir, threads=threads, device=device)
-    return Nets(SileroVad(threads=threads), embedder)
+    return Nets(SileroVad(threads=threads), embedder, segmentation.load(settings.weights_dir, threads=threads))
+
+
+def segmentation_id(settings: Settings) -> str | None:
+    """Return the name and revision of the segmentation model; None where none is installed."""
+    layout = segmentation.installed(settings.weights_dir)
+    return layout.segmentation_id if layout else None
 
 
 def _card(settings: Settings) -> ModelCard:

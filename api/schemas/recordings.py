@@ -14,11 +14,11 @@ from shared.dialects.pyannoteai.outputs import MAX_VOICEPRINT_LENGTH
 from shared.domain.addresses import HttpUrl, InvalidAddress
 from shared.domain.commands import Command, CreateVoiceprint, Diarize, Identify, Verify, VerifyIdentity
 from shared.domain.jobs import JobSubmission, Status, Webhook, new_job_id
+from shared.domain.models import VENDOR_MODEL
 from shared.domain.sources import parse_source
 from shared.domain.verification import OperatingPoint
 
 _HANDLE = re.compile(r"[\w.@-]{1,100}\Z", re.ASCII)
-_VENDOR_MODEL = re.compile(r"(precision|community)-\d+")
 _LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
 
 _LONGEST_URL = 4096
@@ -152,7 +152,7 @@ class JobOptions(Request):
     def load_job(self, data: dict[str, Any], original: dict[str, Any], **_: Any) -> Any:
         """Return the submission, with a warning for what was not taken literally."""
         warnings = [_ignored(sorted(set(_unknown(self, original)))), self.warning(data)]
-        if data["model"] and _VENDOR_MODEL.fullmatch(data["model"]):
+        if data["model"] and VENDOR_MODEL.fullmatch(data["model"]):
             warnings.append(f"Model {data['model']} is not served here; the default model is used.")
             data["model"] = None
         submission = JobSubmission(
@@ -302,8 +302,8 @@ class Matching(Request):
         load_default=0.0,
         validate=validate.Range(0, 100),
         metadata={
-            "description": "Least confidence of a match, as `operatingPoint` of `POST /v1/verify` has it: 50 is "
-            "balanced, 90 strict, 99 strictest. A speaker below it keeps a name such as `SPEAKER_00`. "
+            "description": "Least confidence of a match: how likely it is this label and no other, nor anybody else. "
+            "50 is balanced, 90 strict, 99 strictest. A speaker below it keeps a name such as `SPEAKER_00`. "
             "With 0, strangers get a label too; take 50 or more where names matter. "
             "Above 0, a model without calibration fails the job with `not_calibrated`."
         },

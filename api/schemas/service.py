@@ -48,6 +48,13 @@ class Secret(Body):
     secret = fields.String(required=True)
 
 
+class ModelCalibration(Body):
+    """Calibration of a model."""
+
+    data = fields.String(required=True, metadata={"description": "The recordings that it was fitted on."})
+    fittedAt = fields.String(required=True, attribute="fitted_at", metadata={"description": "ISO 8601, UTC."})
+
+
 class Model(Body):
     """Speaker model."""
 
@@ -64,6 +71,9 @@ class Model(Body):
     installed = fields.Boolean(required=True)
     calibrated = fields.Boolean(
         required=True, metadata={"description": "Whether scores can be turned into a confidence."}
+    )
+    calibration = fields.Nested(
+        ModelCalibration, required=True, allow_none=True, metadata={"description": "Null while there is none."}
     )
     default = fields.Boolean(required=True)
 

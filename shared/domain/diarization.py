@@ -1,9 +1,13 @@
-"""Diarization as values: turns, speakers, the dominant speaker."""
+"""Diarization as values: turns, speakers, the dominant speaker, overlapped speech."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.domain.audio import Segment, total_s
+
+#: Speech of one person alone that is enough for a voiceprint, in seconds; with less, overlapped speech is better than
+#: none.
+ENOUGH_ALONE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,13 @@ class SpeakerHints:
 
 @dataclass(frozen=True)
 class Diarization:
-    """The turns of one recording, in order of their start."""
+    """The turns of one recording, in order of their start; where two people speak at once, they overlap."""
 
     turns: Sequence[Turn]
     #: Mean cosine of each speaker's windows to their centroid.
     consistency: Mapping[str, float] = field(default_factory=dict)
+    #: Overlapped speech: where two people or more speak at once, in order and disjoint.
+    overlaps: Sequence[Segment] = ()
 
     @property
     def speakers(self) -> list[str]:
@@ -59,10 +65,18 @@ class Diarization:
         """Each speaker's total speech, in order of first appearance."""
         return [SpeakerTime(speaker, seconds) for speaker, seconds in self.seconds().items()]
 
+    def seconds_alone(self) -> dict[str, float]:
+        """Return each speaker's total speech outside overlap, in seconds."""
+        return {speaker: total_s(outside(self.segments(speaker), self.overlaps)) for speaker in self.speakers}
+
     def dominant_speaker(self) -> str:
-        """Return who speaks longest; ties go to the earliest first turn."""
-        seconds = self.seconds()
+        """Return who speaks longest outside overlap; ties go to the earliest first turn."""
+        seconds = self.seconds_alone()
         return max(self.speakers, key=seconds.__getitem__)
+
+    def voice_segments(self, speaker: str) -> list[Segment]:
+        """Return the speech of `speaker` that a voiceprint is made from."""
+        return clear_speech(self.segments(speaker), self.overlaps)
 
 
 def label(index: int) -> str:
@@ -80,3 +94,22 @@ def merge_turns(turns: Iterable[Turn]) -> list[Turn]:
         else:
             merged.append(turn)
     return merged
+
+
+def outside(segments: Iterable[Segment], gone: Sequence[Segment]) -> list[Segment]:
+    """Return the parts of `segments` that lie in none of the segments `gone`, which are in order and disjoint."""
+    parts: list[Segment] = []
+    for segment in segments:
+        start_s = segment.start_s
+        for cut in gone:
+            if start_s < cut.end_s and cut.start_s < segment.end_s:
+                parts += filter(None, [Segment(start_s, cut.start_s)])
+                start_s = cut.end_s
+        parts += filter(None, [Segment(start_s, segment.end_s)])
+    return parts
+
+
+def clear_speech(segments: Sequence[Segment], overlaps: Sequence[Segment]) -> list[Segment]:
+    """Return the parts of a speaker's `segments` outside overlap, or all of them where too little would be left."""
+    left = outside(segments, overlaps)
+    return left if total_s(left) >= ENOUGH_ALONE_S else list(segments)

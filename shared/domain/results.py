@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from shared.domain.audio import Segment, Track
 from shared.domain.diarization import Diarization, Turn
 from shared.domain.identities import Enrolment, Failure, Heard, Name, Sample, Verification, Verified
+from shared.domain.naming import Likeness, Likenesses
 from shared.domain.quality import Quality
 from shared.domain.speech import Transcript
-from shared.domain.verification import Comparison, Comparisons, OperatingPoint
+from shared.domain.verification import Comparison, OperatingPoint
 from shared.domain.voiceprints import Voiceprint
 
 #: Resolution of a confidence along a recording, in seconds.
@@ -51,8 +52,8 @@ class VoiceprintResult:
 
     @property
     def dominant_segments(self) -> list[Segment]:
-        """Segments in which the dominant speaker talks."""
-        return self.diarization.segments(self.dominant_speaker)
+        """Segments in which the dominant speaker talks, from which the voiceprint was made."""
+        return self.diarization.voice_segments(self.dominant_speaker)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,8 @@ class RecordingDiarization:
     """Diarization of a recording of any length."""
 
     diarization: Diarization
-    #: The turns once more, without overlaps, and the confidence along the recording; None where not asked for.
+    #: The turns without overlaps, one speaker at a time, and the confidence along the recording; None where not asked
+    #: for.
     exclusive: Sequence[Turn] | None
     frame_confidence: FrameConfidence | None
     #: The voiceprint of each speaker; empty unless asked for.
@@ -125,23 +127,23 @@ class NamedTurn:
 
 @dataclass(frozen=True)
 class SpeakerMatch:
-    """Comparison of one speaker with every voiceprint that was given."""
+    """Likeness of one speaker to every label."""
 
     speaker: str
     #: None for a stranger.
     match: str | None
     #: By label.
-    comparisons: Mapping[str, Comparison]
+    likenesses: Mapping[str, Likeness]
 
     @property
     def confidence(self) -> dict[str, int | None]:
         """Confidence of each label, 0 to 100; None where the model is not calibrated."""
-        return {label: comparison.confidence for label, comparison in self.comparisons.items()}
+        return {label: likeness.confidence for label, likeness in self.likenesses.items()}
 
     @property
     def score(self) -> dict[str, float]:
         """Cosine of each label, -1 to 1."""
-        return {label: comparison.score for label, comparison in self.comparisons.items()}
+        return {label: likeness.score for label, likeness in self.likenesses.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,7 +151,7 @@ class Identification(RecordingDiarization):
     """Diarization of a recording, its speakers named by the labels of voiceprints."""
 
     #: By speaker of the recording, then by label.
-    comparisons: Comparisons
+    likenesses: Likenesses
     #: The label of each speaker, None for a stranger.
     matches: Mapping[str, str | None]
     #: Whether scores of the model can be turned into probabilities.
@@ -159,7 +161,7 @@ class Identification(RecordingDiarization):
     def of(
         cls,
         recording: RecordingDiarization,
-        comparisons: Comparisons,
+        likenesses: Likenesses,
         matches: Mapping[str, str | None],
         *,
         calibrated: bool,
@@ -167,7 +169,7 @@ class Identification(RecordingDiarization):
         """Return `recording` with its speakers named."""
         warning = sentences(recording.warning, None if calibrated else _UNCALIBRATED)
         values = vars(recording) | {"warning": warning}
-        return cls(**values, comparisons=comparisons, matches=matches, calibrated=calibrated)
+        return cls(**values, likenesses=likenesses, matches=matches, calibrated=calibrated)
 
     @property
     def named_turns(self) -> list[NamedTurn]:
@@ -176,9 +178,9 @@ class Identification(RecordingDiarization):
 
     @property
     def speaker_matches(self) -> list[SpeakerMatch]:
-        """The speakers in order of first appearance, each with its comparisons."""
+        """The speakers in order of first appearance, each with its likenesses."""
         speakers = self.diarization.speakers
-        return [SpeakerMatch(speaker, self.matches[speaker], self.comparisons[speaker]) for speaker in speakers]
+        return [SpeakerMatch(speaker, self.matches[speaker], self.likenesses[speaker]) for speaker in speakers]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,15 +1,11 @@
 """Search (1:N): candidates for the person behind a voiceprint among all identities of a space, exact.
 
-The false accepts of a fixed threshold grow with the number of people searched. So a confidence here is another than
-that of a verification. It assumes that the person is enrolled with probability 1/2, and all N identities alike::
-
-    p_i = LR_i / (N + sum LR)        nobody = N / (N + sum LR)
-
-LR_i is the likelihood ratio of the best voiceprint of identity i. For N = 1 that is the confidence of a verification.
+Confidences are those of naming one of N (`shared/domain/naming.py`): the more people are searched, the lower they are.
 
 All rows are compared: 100,000 voiceprints of 256 dimensions are 100 MB, multiplied by one vector.
 """
 
+import math
 import sys
 from collections.abc import Iterable, KeysView, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.calibration import Calibration, Captures
+from shared.domain.naming import log_weight, percent
 from shared.domain.voiceprints import Voiceprint
 
 #: Rows of a block: the space for more is taken block by block, so nothing is copied when a gallery grows. A product
@@ -61,10 +58,17 @@ class SearchResult:
     """Candidates, the best first, and the probability that none of the identities it is."""
 
     candidates: Sequence[Candidate]
-    #: Probability that the person is not enrolled, 0 to 1; None if the model is not calibrated.
-    nobody: float | None
+    #: `log_weight` of all identities that were compared; None if the model is not calibrated.
+    weight: float | None
     #: Number of identities that were compared.
     searched: int
+
+    @property
+    def nobody(self) -> float | None:
+        """Return the probability that the person is not enrolled, 0 to 1; None if the model is not calibrated."""
+        if self.weight is None:
+            return None
+        return math.exp(math.log(self.searched) - self.weight) if self.searched else 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +79,7 @@ class _Rows:
     lengths: NDArray[np.float32]
     seconds: NDArray[np.float64]
     noise: NDArray[np.float64]
-    conditions: NDArray[np.int8]
+    narrowband: NDArray[np.bool]
     #: Number of each row's identity.
     numbers: NDArray[np.int32]
 
@@ -87,7 +91,7 @@ class _Rows:
             lengths=np.empty(num, np.float32),
             seconds=np.empty(num, np.float64),
             noise=np.empty(num, np.float64),
-            conditions=np.empty(num, np.int8),
+            narrowband=np.empty(num, np.bool),
             numbers=np.empty(num, np.int32),
         )
 
@@ -108,7 +112,7 @@ class _Rows:
         """Return the log-likelihood ratio of each row and the probe; without calibration the cosine."""
         if calibration is None:
             return self.vectors @ probe.vector
-        captures = Captures(seconds=self.seconds, noise=self.noise, conditions=self.conditions)
+        captures = Captures(seconds=self.seconds, noise=self.noise, narrowband=self.narrowband)
         return calibration.llrs(self.vectors, self.lengths, captures, probe)
 
 
@@ -303,13 +307,11 @@ def search(gallery: Gallery, probe: Voiceprint, *, limit: int, least_confidence:
     searched = gallery.num_identities
     if gallery.calibration is None:
         found = [_candidate(gallery, place, probe) for place in nearest]
-        return SearchResult(candidates=found, nobody=None, searched=searched)
-    # Of an empty gallery it is nobody.
-    strangers = float(np.log(max(searched, 1)))
-    total = _log_sum(np.append(best, strangers))
-    ranked = [_candidate(gallery, place, probe, float(values[place]), total) for place in nearest]
+        return SearchResult(candidates=found, weight=None, searched=searched)
+    weight = log_weight(best, searched)
+    ranked = [_candidate(gallery, place, probe, float(values[place]), weight) for place in nearest]
     sure = [candidate for candidate in ranked if (candidate.confidence or 0) >= least_confidence]
-    return SearchResult(candidates=sure, nobody=float(np.exp(strangers - total)), searched=searched)
+    return SearchResult(candidates=sure, weight=weight, searched=searched)
 
 
 def merged(parts: Sequence[SearchResult], *, limit: int, least_confidence: int) -> SearchResult:
@@ -327,13 +329,12 @@ def merged(parts: Sequence[SearchResult], *, limit: int, least_confidence: int) 
             best[found.identity] = found
     nearest = sorted(best.values(), key=_rank)
     searched = len(best)
-    if all(one.llr is None for one in nearest):
-        nobody = 1.0 if not parts or parts[0].nobody is not None else None
-        return SearchResult(candidates=nearest[:limit], nobody=nobody, searched=searched)
-    total = _log_sum(np.array([*map(_value, nearest), np.log(searched)]))
-    ranked = [replace(one, confidence=int(100 * np.exp(_value(one) - total))) for one in nearest[:limit]]
+    if any(part.weight is None for part in parts):
+        return SearchResult(candidates=nearest[:limit], weight=None, searched=searched)
+    weight = log_weight([_value(one) for one in nearest], searched)
+    ranked = [replace(one, confidence=percent(math.exp(_value(one) - weight))) for one in nearest[:limit]]
     sure = [candidate for candidate in ranked if (candidate.confidence or 0) >= least_confidence]
-    return SearchResult(candidates=sure, nobody=float(np.exp(np.log(searched) - total)), searched=searched)
+    return SearchResult(candidates=sure, weight=weight, searched=searched)
 
 
 def _rank(candidate: Candidate) -> tuple[float, str, str]:
@@ -363,15 +364,9 @@ def _nearest(gallery: Gallery, values: NDArray[np.float64], least: float) -> lis
     return list(first.values())
 
 
-def _log_sum(llrs: NDArray[np.float64]) -> float:
-    """Return the logarithm of the sum of likelihood ratios."""
-    most = llrs.max()
-    return float(most + np.log(np.exp(llrs - most).sum()))
-
-
 def _candidate(
-    gallery: Gallery, place: int, probe: Voiceprint, llr: float | None = None, total: float = 0.0
+    gallery: Gallery, place: int, probe: Voiceprint, llr: float | None = None, weight: float = 0.0
 ) -> Candidate:
     identity, key = gallery.names(place)
-    confidence = None if llr is None else int(100 * np.exp(llr - total))
+    confidence = None if llr is None else percent(math.exp(llr - weight))
     return Candidate(identity=identity, key=key, score=gallery.score(place, probe), llr=llr, confidence=confidence)

@@ -1,7 +1,6 @@
 """Verification: score, confidence, and a decision at a named operating point."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -36,10 +35,6 @@ class Comparison:
         """Return the confidence, 0 to 100; None if the model is not calibrated."""
         return None if self.llr is None else confidence(self.llr)
 
-    def less(self, discount: float) -> "Comparison":
-        """Return the comparison with a log-likelihood ratio that is smaller by `discount`."""
-        return self if self.llr is None or not discount else replace(self, llr=self.llr - discount)
-
     def accepted(self, point: OperatingPoint) -> bool | None:
         """Decide at `point`; None if the model is not calibrated, because its scores have no scale."""
         return None if self.confidence is None else self.confidence >= point.least_confidence
@@ -50,10 +45,6 @@ class Comparison:
         if accepted is None:
             return None
         return "accept" if accepted else "reject"
-
-
-#: Comparisons by speaker of a recording, then by label of the voiceprints given.
-Comparisons = Mapping[str, Mapping[str, Comparison]]
 
 
 def compare(one: Voiceprint, other: Voiceprint, calibration: Calibration | None) -> Comparison:

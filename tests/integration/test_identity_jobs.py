@@ -1,5 +1,6 @@
 """Jobs about identities in a worker, with real SQL, Redis, decoder and networks."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -434,6 +435,24 @@ def test_speakers_of_a_recording_are_named_by_enrolments_and_by_space(shop):
     assert set(identify(shop, space=shop.space.id).matches.values()) == {None}
 
 
+def test_an_identification_by_name_one_of_the_space_and_a_search_agree(shop, nets):
+    for who, names in PEOPLE.items():
+        shop.enrolled(who, names[0])
+    handles = {shop.identity(who).id: who for who in PEOPLE}
+    ids = {who: shop.enrolment(who).id for who in PEOPLE}
+    by_name, by_space = identify(shop, enrolments=ids), identify(shop, space=shop.space.id)
+    galleries = Galleries(shop.stores.enrolments, nets.embedder.card, 2**20)
+    for speaker, voice in by_space.voices.items():
+        found = galleries.search(shop.space.id, voice, limit=50, least_confidence=0)
+        named, spaced = by_name.likenesses[speaker], by_space.likenesses[speaker]
+        assert {who: one.confidence for who, one in named.items()} == {
+            handles[one.identity]: one.confidence for one in found.candidates
+        }
+        assert spaced
+        for who, one in spaced.items():
+            assert one.probability == pytest.approx(named[who].probability, rel=1e-3)
+
+
 def test_galleries_load_only_what_changed(shop, nets):
     for who in ("ann", "bob"):
         shop.enrolled(who, PEOPLE[who][0])
@@ -497,7 +516,9 @@ def test_a_space_that_does_not_fit_into_memory_is_searched_in_parts_with_the_sam
         assert [(c.identity, c.key, c.confidence) for c in one.candidates] == [
             (c.identity, c.key, c.confidence) for c in other.candidates
         ]
-        assert (one.searched, one.nobody) == (other.searched, pytest.approx(other.nobody))
+        assert one.searched == other.searched
+        # The last digits of a product of float32 depend on the number of its rows, and a ratio is 15 times a cosine.
+        assert math.log(one.nobody) == pytest.approx(math.log(other.nobody), abs=1e-5)
     assert (whole.spaces(), parts.spaces()) == ([shop.space.id], [])
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from api.app import create_app
 from api.services import Services
+from models import registry
+from shared.adapters.redis_models import RedisModels
 from shared.domain.errors import RequestError
 from shared.settings import Settings
 
@@ -35,6 +37,21 @@ def test_a_repeated_request_is_answered_as_before_though_it_would_be_refused_tod
     assert post(stricter, api_key, "key", **body).json == first.json
     assert post(stricter, api_key, "another", **body).status_code == 400
     assert post(stricter, api_key, "key", **body, model="ge2e").json["code"] == "idempotency_mismatch"
+
+
+@pytest.mark.parametrize("named", ["my_finetune", "my_finetune@1.12345678"])
+def test_a_model_that_is_installed_and_not_served_is_refused_with_the_setting_that_serves_it(settings, redis, named):
+    services = Services.from_settings(settings)
+    api_key = services.clients.create_key("tester")
+    services.engine.dispose()
+    (served,) = [model for model in registry.listed(settings.data_dir) if model.installed]
+    own = replace(served, handle="my_finetune", version="1.12345678", default=False)
+    RedisModels(redis, ttl_s=60).publish([served, own])
+    answer = post(settings, api_key, "key", url="media://a", model=named)
+    assert (answer.status_code, answer.json["code"]) == (400, "invalid_request")
+    assert f"Model {named} is not served here; leave it out, or take one of: ge2e." in answer.json["message"]
+    assert answer.json["message"].endswith("TIMBRE_MODEL=my_finetune use it.")
+    assert post(settings, api_key, "another", url="media://a", model=served.model_id).status_code == 200
 
 
 def test_an_error_that_is_answered_again_and_again_keeps_no_request_alive(settings):

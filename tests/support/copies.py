@@ -9,8 +9,8 @@ import av.filter
 import numpy as np
 import scipy.signal
 
+from models.calibration.channels import noisy
 from shared.domain.audio import Samples
-from tests.eval.recordings import noisy
 from tests.support.sounds import RATE
 
 #: Reverberation of the room, and its direct sound beside it.

@@ -20,6 +20,7 @@ PICTURES = {"mermaid"}
 _FENCED = re.compile(r"^```(?P<language>\w*)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 _README = "tests/acceptance/test_readme.py::"
+_OWN = "tests/models/test_own_onnx.py::"
 #: (document, name of the block) -> the test that executes the block.
 EXECUTED = {
     ("README.md", "two-commands"): f"{_README}test_the_two_commands_are_demo_and_run",
@@ -42,6 +43,9 @@ EXECUTED = {
     ("api/dialects/README.md", "proxy"): (
         "tests/acceptance/test_voisentry_sockets.py::test_a_user_is_registered_updated_and_verified_over_sockets"
     ),
+    ("models/README.md", "wespeaker"): f"{_OWN}test_the_readmes_descriptors_fit_what_those_toolkits_export",
+    ("models/README.md", "3d-speaker"): f"{_OWN}test_the_readmes_descriptors_fit_what_those_toolkits_export",
+    ("models/README.md", "redimnet"): f"{_OWN}test_the_readmes_descriptors_fit_what_those_toolkits_export",
     ("api/README.md", "s3-to-webhook"): (
         "tests/hostile/test_s3.py::test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook"
     ),

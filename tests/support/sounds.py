@@ -11,11 +11,10 @@ import av
 import numpy as np
 from pydub import AudioSegment
 
-from shared.domain.audio import Samples, Waveform
+from shared.domain.audio import SAMPLE_RATE_HZ, Planar, Samples, Waveform
 from worker.recordings.av_reader import open_sound
-from worker.recordings.decoder_protocol import SAMPLE_RATE_HZ, TRACK, unpack_track
+from worker.recordings.decoder_protocol import TRACK, unpack_track
 from worker.recordings.part import Notes
-from worker.recordings.resampling import Planar
 from worker.recordings.sound import write_sound
 
 DATA = Path(__file__).parents[1] / "data"

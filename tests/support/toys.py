@@ -11,7 +11,7 @@ from shared.domain.calibration import Calibration
 from shared.domain.diarization import Turn
 from shared.domain.errors import LanguageNotInstalled
 from shared.domain.models import ClusteringThresholds, ModelCard, RecogniserCard
-from shared.domain.quality import Capture
+from shared.domain.quality import Capture, Condition
 from shared.domain.voiceprints import Voiceprint
 from worker.voices.chunks import DiarizedChunk, LocalSpeaker
 from worker.voices.clustering import centroids
@@ -47,12 +47,18 @@ class ToyEmbedder:
         """Return the embedding of the voice in the middle of each span."""
         return voices(*(frames[int((s.start_s + s.end_s) / 2)] for s in spans))
 
+    def pool_windows(self, frames: Sequence[int], windows: Sequence[Segment]) -> np.ndarray:
+        """Return the embedding of each window of diarization."""
+        return self.pool(frames, windows)
 
-def toy_calibration(
-    means: Mapping[str, np.ndarray] = MappingProxyType({"clean": ZERO}), nuisance: np.ndarray = NONE
-) -> Calibration:
-    """Return a calibration of the model toy@1 that weighs the cosine alone."""
-    return Calibration(model_id="toy@1", data="toy", weights=_WEIGHTS, means=means, nuisance=nuisance)
+
+def toy_calibration(means: Mapping[str, np.ndarray] = MappingProxyType({}), nuisance: np.ndarray = NONE) -> Calibration:
+    """Return a calibration of the model toy@1 that weighs the cosine alone; means that are left out are zero."""
+    all_means = {condition.value: means.get(condition, ZERO) for condition in Condition}
+    return Calibration(
+        model_id="toy@1", data="toy", fitted_at="2026-01-01T00:00:00+00:00", weights=_WEIGHTS, means=all_means,
+        nuisance=nuisance,
+    )  # fmt: skip
 
 
 def voiceprint(x: float, y: float, capture: Capture = CLEAN, model: str = "toy@1") -> Voiceprint:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from models.registry import default_card
-from shared.domain.calibration import NUM_FEATURES, confidence, features
+from shared.domain.calibration import NUM_FEATURES, Captures, confidence, features
 from shared.domain.errors import InvalidVoiceprint
+from shared.domain.voiceprints import Voiceprint
 from shared.settings import Settings
 from tests.support.toys import CLEAN, ZERO, toy_calibration, voiceprint
 
@@ -38,10 +39,24 @@ def test_each_vector_is_seen_from_the_mean_of_its_condition():
 
 
 def test_features_hold_the_worse_of_both_and_whether_the_channels_differ():
-    found = features(0.5, CLEAN, replace(TELEPHONE, net_speech_s=3.0, snr_db=10.0))
+    worse = Captures.of([replace(TELEPHONE, net_speech_s=3.0, snr_db=10.0)])
+    (found,) = features(np.array([0.5]), Captures.of([CLEAN]), worse)
     assert found.shape == (NUM_FEATURES,)
     assert found[:4] == pytest.approx([1, np.log(3), 0.75, 1])
     assert found[4:] == pytest.approx(0.5 * found[:4])
+
+
+@pytest.mark.parametrize(
+    ("changes", "shares"),
+    [
+        ({"snr_db": 28.0}, [1, 0, 0]),
+        ({"snr_db": 20.0}, [0.5, 0.5, 0]),
+        ({"snr_db": 12.0}, [0, 1, 0]),
+        ({"narrowband": True, "snr_db": 10.0}, [0, 0, 1]),
+    ],
+)
+def test_a_recording_goes_over_from_clean_to_noisy_without_a_jump(changes, shares):
+    assert Captures.of([replace(CLEAN, **changes)]).shares()[0].tolist() == pytest.approx(shares)
 
 
 def test_voiceprints_of_two_models_are_not_compared():
@@ -58,7 +73,20 @@ def test_directions_in_which_channels_move_a_voice_do_not_count():
 @pytest.mark.parametrize("seconds", [1e-9, 0.3, 1.0])
 def test_however_short_the_speech_a_stranger_is_no_match(seconds):
     weights = default_card(Settings().weights_dir).calibration.weights
-    short = replace(CLEAN, net_speech_s=seconds)
-    found = [confidence(features(cosine, short, CLEAN) @ weights) for cosine in (-0.5, 0.0, 0.9)]
+    short, clean = (Captures.of([one] * 3) for one in (replace(CLEAN, net_speech_s=seconds), CLEAN))
+    found = [confidence(llr) for llr in features(np.array([-0.5, 0.0, 0.9]), short, clean) @ weights]
     assert found == sorted(found)
     assert found[1] < 50 < found[2]
+
+
+def test_no_confidence_jumps_with_the_estimated_noise():
+    calibration = default_card(Settings().weights_dir).calibration
+    clean, noisy = (calibration.means[condition] for condition in ("clean", "noisy"))
+    # Two voices that lie between the conditions, so that it matters which of the two is taken from them.
+    voices = np.random.default_rng(0).standard_normal((2, len(clean))).astype(np.float32) * 0.03 + (clean + noisy) / 2
+    one, other = (Voiceprint(calibration.model_id, voice, CLEAN) for voice in voices)
+    heard = [replace(other, capture=replace(CLEAN, snr_db=snr_db)) for snr_db in np.linspace(0.0, 40.0, 4001)]
+    ratios = np.array([calibration.llr(one, voice) for voice in heard])
+    # A hundredth of a decibel from one to the next.
+    assert np.abs(np.diff(ratios)).max() < 0.05
+    assert np.ptp(ratios) > 0.5

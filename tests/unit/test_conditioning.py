@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from shared.sound.conditioning import Conditioner, Mix, Survey, _two_people, active_level_db, condition
 from tests.support.sounds import DATA, read_unconditioned
-from worker.recordings.conditioning import Conditioner, Mix, Survey, _two_people, active_level_db, condition
 
 RATE = 16_000
 TIMES_S = np.arange(60 * RATE) / RATE

@@ -33,6 +33,7 @@ from shared.domain.identities import (
     Verified,
 )
 from shared.domain.jobs import Job, Reply, Status
+from shared.domain.naming import Likeness
 from shared.domain.quality import Capture, Quality
 from shared.domain.results import (
     Candidate,
@@ -148,9 +149,12 @@ FULL = replace(
     exclusive=SURE,
     frame_confidence=FrameConfidence(np.array([99, 0, 100], np.uint8)),
 )
-COMPARISONS = {
-    "SPEAKER_00": {"Ann": Comparison(score=0.123456, llr=-3.0), "Bob": Comparison(score=0.9, llr=4.0)},
-    "SPEAKER_01": {"Ann": Comparison(score=0.2, llr=None), "Bob": Comparison(score=0.3, llr=None)},
+LIKENESSES = {
+    "SPEAKER_00": {
+        "Ann": Likeness(score=0.123456, probability=0.0474),
+        "Bob": Likeness(score=0.9, probability=0.982),
+    },
+    "SPEAKER_01": {"Ann": Likeness(score=0.2, probability=None), "Bob": Likeness(score=0.3, probability=None)},
 }
 TRANSCRIPT = Transcript(
     turns=[SpokenTurn(segment=TURNS[1].segment, speaker=TURNS[1].speaker, text="Good morning, how can I help?")],
@@ -163,10 +167,10 @@ RESULTS = {
     "diarize_transcription": replace(RECORDING, transcript=TRANSCRIPT, warning="Words."),
     "diarize_no_words": replace(RECORDING, transcript=replace(TRANSCRIPT, turns=[])),
     "identify_transcription": Identification.of(
-        replace(RECORDING, transcript=TRANSCRIPT), COMPARISONS, {"SPEAKER_00": "Bob", "SPEAKER_01": None},
+        replace(RECORDING, transcript=TRANSCRIPT), LIKENESSES, {"SPEAKER_00": "Bob", "SPEAKER_01": None},
         calibrated=True,
     ),
-    "identify": Identification.of(FULL, COMPARISONS, {"SPEAKER_00": "Bob", "SPEAKER_01": None}, calibrated=False),
+    "identify": Identification.of(FULL, LIKENESSES, {"SPEAKER_00": "Bob", "SPEAKER_01": None}, calibrated=False),
     "verify": VerificationResult(
         comparison=Comparison(score=0.87654, llr=5.0), operating_point=OperatingPoint.STRICT, voice=VOICE
     ),

@@ -27,7 +27,7 @@ TARGETS = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MU
 MOST_LINES = 200
 MOST_WORDS = 20
 #: Steps that a job's `timings` name.
-STEPS = ("download", "decode", "vad", "encode", "diarize", "embed", "transcribe")
+STEPS = ("download", "decode", "vad", "encode", "overlap", "diarize", "embed", "transcribe")
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +194,10 @@ def test_the_worked_example_of_a_rare_person_follows_from_the_table_of_confidenc
     strangers = 999 * passing / 100
     assert f"999 strangers x {passing} % = {strangers:.1f} strangers pass, beside {right:.1f} right callers" in readme
     assert f"So only {100 * right / (right + strangers):.0f} % of the accepted are right" in readme
-    # None of 1000: up to 3 of 1000 with a certainty of 95 % (the rule of three).
     strict_right = 1 - strict_refused / 100
-    assert f"Then {100 * strict_right / (strict_right + 999 * 0.003):.0f} % of the accepted would be right" in readme
+    strict_strangers = 999 * strict_passing / 100
+    assert f"At 90, 999 strangers x {strict_passing} % = {strict_strangers:.1f} strangers pass" in readme
+    assert f"Then {100 * strict_right / (strict_right + strict_strangers):.0f} % of the accepted are right" in readme
     assert f"One caller at confidence 90 has odds of 9 x 1/999: a chance of {chance(90):.1f} %" in readme
     assert f"At confidence 99 the chance is {chance(99):.0f} %" in readme
 

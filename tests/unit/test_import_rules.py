@@ -18,7 +18,7 @@ PLANTED = {
     "Inside worker, dependencies point inwards": [("worker/egress.py", "import worker.jobs.alive")],
     "The domain knows no framework": [("shared/domain/jobs.py", "import marshmallow")],
     "The API carries no neural network": [("api/rates.py", "import models.runtime")],
-    "Only bootstrap imports the models": [
+    "Only bootstrap and tuning import the models": [
         ("worker/voices/chunks.py", "import models.vad"),
         ("worker/jobs/alive.py", "import models.runtime"),
         ("worker/courier.py", "import models.registry"),

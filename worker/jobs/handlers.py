@@ -1,6 +1,6 @@
 """Handlers: the work of each command, from the recording to a typed result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from shared.domain.commands import (
     Verify,
     VerifyIdentity,
 )
-from shared.domain.diarization import Diarization, SpeakerHints
+from shared.domain.diarization import SpeakerHints, Turn
 from shared.domain.errors import JobFailure, ModelInstallError, ModelNotAvailable, Unavailable, WorkerUnavailable
 from shared.domain.jobs import Claim
 from shared.domain.limits import Limits
@@ -93,12 +93,7 @@ class Handlers:
         recording = self._diarize(claim, command, steps, voices=True)
         people = self.searches.with_space(claim, command, people, recording, steps)
         return identify(
-            recording,
-            people.voiceprints,
-            calibration,
-            exclusive=command.exclusive_matching,
-            threshold=command.threshold,
-            discounts=people.discounts,
+            recording, people, calibration, exclusive=command.exclusive_matching, threshold=command.threshold
         )
 
     def verify(self, claim: Claim, command: Verify, steps: Steps) -> VerificationResult:
@@ -141,15 +136,17 @@ class Handlers:
 
 def _as_asked(found: RecordingDiarization, command: Diarize) -> RecordingDiarization:
     """Return a diarization with what `command` asks for, and nothing besides."""
-    turns = found.diarization.turns
-    if not command.turn_confidence:
-        turns = [replace(turn, confidence=None) for turn in turns]
+    exclusive = found.exclusive if command.exclusive else None
     return replace(
         found,
-        diarization=Diarization(turns),
-        exclusive=turns if command.exclusive else None,
+        diarization=replace(found.diarization, turns=_turns_as_asked(found.diarization.turns, command)),
+        exclusive=exclusive and _turns_as_asked(exclusive, command),
         frame_confidence=found.frame_confidence if command.frame_confidence else None,
     )
+
+
+def _turns_as_asked(turns: Sequence[Turn], command: Diarize) -> Sequence[Turn]:
+    return turns if command.turn_confidence else [replace(turn, confidence=None) for turn in turns]
 
 
 _Handler = Callable[[Claim, Any, Steps], Result]

@@ -1,8 +1,9 @@
 """Handler of searches in a space, and the people of it whom an identification may name."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from shared.domain.commands import Identify, Search
 from shared.domain.errors import IdentityDeleted
@@ -18,6 +19,7 @@ from worker.jobs.galleries import Galleries
 from worker.jobs.sources import SourceReader
 from worker.jobs.stores import IdentityStores, require_served, use_of
 from worker.voices.hearing import hear_voice
+from worker.voices.identification import People
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets
 
@@ -25,15 +27,6 @@ from worker.voices.voiceprint import Nets
 _MOST_LABELS = 50
 #: Least confidence, 0 to 100, at which a person of a space is named: above it no other person, and nobody, is likelier.
 _LEAST_CONFIDENCE = 50
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class People:
-    """Voiceprints by label that an identification may name."""
-
-    voiceprints: Mapping[str, Voiceprint] = field(repr=False)
-    #: Natural logarithm of the number of people among whom a label was found, by label; 0 where it is left out.
-    discounts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +75,7 @@ class SearchHandlers:
         IdentityDeleted, ModelChanged
         """
         if not command.enrolments:
-            return People(voiceprints=command.voiceprints)
+            return People(given=_one_each(command.voiceprints))
         rows = {row.enrolment_id: row for row in self._rows(list(command.enrolments.values()))}
         if set(command.enrolments.values()) - rows.keys():
             raise IdentityDeleted
@@ -90,7 +83,7 @@ class SearchHandlers:
             require_served(row.voiceprint.model_id, self._card)
         self._note(claim, [row.identity for row in rows.values()])
         labelled = {label: rows[enrolment].voiceprint for label, enrolment in command.enrolments.items()}
-        return People(voiceprints={**labelled, **command.voiceprints})
+        return People(given=_one_each({**labelled, **command.voiceprints}))
 
     def with_space(
         self, claim: Claim, command: Identify, people: People, recording: RecordingDiarization, steps: Steps
@@ -100,14 +93,14 @@ class SearchHandlers:
             return people
         space = self.stores.space(command.space)
         with steps("search"):
-            rankings = [self._likely(space.id, voice, command.threshold) for voice in recording.voices.values()]
-            rows = self._rows(_best([one for ranking in rankings for one in ranking.candidates]))
+            rankings = {
+                speaker: self._likely(space.id, voice, command.threshold) for speaker, voice in recording.voices.items()
+            }
+            rows = self._rows(_best([one for ranking in rankings.values() for one in ranking.candidates]))
         self._note(claim, [row.identity for row in rows])
         self._count(claim, space.id, recording.audio_s)
-        searched = max((ranking.searched for ranking in rankings), default=1)
-        found = {row.identity.handle: row.voiceprint for row in rows}
-        discounts = {label: math.log(max(1, searched)) for label in found.keys() - people.voiceprints.keys()}
-        return People(voiceprints={**found, **people.voiceprints}, discounts=discounts)
+        weights = {speaker: found.weight for speaker, found in rankings.items() if found.weight is not None}
+        return replace(people, found=_by_handle(rows), weights=weights)
 
     @property
     def _card(self) -> ModelCard:
@@ -137,6 +130,17 @@ class SearchHandlers:
     def _count(self, claim: Claim, space_id: str, seconds: float) -> None:
         use = use_of(claim, RecordKind.SEARCH, self._card.model_id, claim.job_id, space_id, seconds)
         self.stores.verifications.count(use, claim.job_id)
+
+
+def _one_each(voiceprints: Mapping[str, Voiceprint]) -> dict[str, list[Voiceprint]]:
+    return {label: [voiceprint] for label, voiceprint in voiceprints.items()}
+
+
+def _by_handle(rows: Sequence[GalleryRow]) -> dict[str, list[Voiceprint]]:
+    found: dict[str, list[Voiceprint]] = defaultdict(list)
+    for row in rows:
+        found[row.identity.handle].append(row.voiceprint)
+    return found
 
 
 def _best(found: Sequence[Found]) -> list[str]:

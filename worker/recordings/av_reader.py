@@ -17,11 +17,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.domain.audio import SAMPLE_RATE_HZ, Planar
 from worker.recordings import sniff, wav
 from worker.recordings.clock import GAPLESS, Clock, frame_time, named_s
-from worker.recordings.decoder_protocol import RATES_HZ, SAMPLE_RATE_HZ, Refusal, Refused
+from worker.recordings.decoder_protocol import RATES_HZ, Refusal, Refused
 from worker.recordings.part import Notes, Part, Window
-from worker.recordings.resampling import LAYOUTS, Event, Frame, Planar, resampled
+from worker.recordings.resampling import LAYOUTS, Event, Frame, resampled
 
 _Packet: TypeAlias = "av.Packet[Any]"
 #: libav's names of the containers that are accepted.

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import structlog
 
-from shared.domain.audio import Samples, Stream, Waveform
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples, Stream, Waveform
 from shared.domain.errors import AudioTooLong, JobFailure, NotAudio, WorkerLost
 from shared.domain.jobs import MAX_ATTEMPTS
 from worker.recordings.decoder_protocol import (
@@ -24,7 +24,6 @@ from worker.recordings.decoder_protocol import (
     LEAST_SPEED,
     REPORT,
     REQUEST,
-    SAMPLE_RATE_HZ,
     TRACK,
     Refusal,
     unpack_track,

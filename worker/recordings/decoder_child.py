@@ -16,12 +16,12 @@ import wave
 from contextlib import suppress
 from typing import NoReturn
 
+from shared.domain.audio import SAMPLE_RATE_HZ
 from worker.recordings.decoder_protocol import (
     ISOLATED,
     LEAST_SPEED,
     REPORT,
     REQUEST,
-    SAMPLE_RATE_HZ,
     SHARED,
     Refusal,
     Refused,

@@ -6,7 +6,6 @@ from enum import IntEnum
 
 from shared.domain.audio import Channels, Track
 
-SAMPLE_RATE_HZ = 16_000
 #: Sample rates of files that are accepted.
 RATES_HZ = range(4_000, 192_001)
 #: Request, sent with the open file and the pipe: the longest allowed recording, in seconds.

@@ -5,8 +5,7 @@ import wave
 
 import numpy as np
 
-from shared.domain.audio import Track, Waveform
-from worker.recordings.decoder_protocol import SAMPLE_RATE_HZ
+from shared.domain.audio import SAMPLE_RATE_HZ, Track, Waveform
 
 _FULL_SCALE = 32_768
 

@@ -9,10 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.recordings.decoder_protocol import SAMPLE_RATE_HZ
-
-#: Sound of several channels at 16 kHz: (num_channels, num_samples).
-Planar: TypeAlias = NDArray[np.float32]
+from shared.domain.audio import SAMPLE_RATE_HZ, Planar
 
 #: Layouts by number of channels: the resampler must know one, and as it stays the same, nothing is mixed.
 LAYOUTS = ("", "mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from shared.domain.audio import Channels, Track
+from shared.domain.audio import SAMPLE_RATE_HZ, Channels, Planar, Track
+from shared.sound.conditioning import Conditioner, Mix, Survey
 from worker.recordings.av_reader import Sound, open_sound
-from worker.recordings.conditioning import Conditioner, Mix, Survey
-from worker.recordings.decoder_protocol import SAMPLE_RATE_HZ, pack_track
+from worker.recordings.decoder_protocol import pack_track
 from worker.recordings.part import Notes
-from worker.recordings.resampling import Planar
 
 #: Most sound that is kept in memory, summed over its channels: 60 s of stereo. A longer recording is read twice.
 _KEPT_SAMPLES = 120 * SAMPLE_RATE_HZ

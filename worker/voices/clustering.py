@@ -22,6 +22,7 @@ from shared.domain.audio import Segment, total_s
 from shared.domain.diarization import Diarization, SpeakerHints, Turn, label, merge_turns
 from shared.domain.models import ClusteringThresholds
 from shared.networks import Embedder, Frames
+from worker.voices.overlap import overlapping, runners_up
 
 #: One row of L2 norm 1 per hop, (num_hops, dimension); the product of two rows is their mean cosine.
 Embeddings = NDArray[np.float32]
@@ -42,26 +43,33 @@ _ROUNDING_S = 1e-6
 _REACH = 3
 
 
-def diarize_speech(frames: Frames, speech: Sequence[Segment], embedder: Embedder) -> Diarization:
+def diarize_speech(
+    frames: Frames, speech: Sequence[Segment], embedder: Embedder, overlaps: Sequence[Segment] = ()
+) -> Diarization:
     """Diarize the speech of one recording.
 
     Parameters
     ----------
     frames : features of the recording's speech alone, as `embedder.encode` gives them for the joined segments.
     speech : segments of that speech in the recording, in seconds, in order.
+    overlaps : where two people speak at once.
     """
     thresholds = embedder.card.clustering
     embeddings = embed_hops(frames, total_s(speech), embedder)
     labels = by_appearance(cluster(embeddings, thresholds))
-    return Diarization(without_short_turns(turns(labels, thresholds.hop_s, speech)), _consistency(embeddings, labels))
+    found = without_short_turns(turns(labels, thresholds.hop_s, speech))
+    if overlaps and labels.max() > 0:
+        second = runners_up(embeddings @ centroids(embeddings, labels).T, labels)
+        found = overlapping(found, turns(second, thresholds.hop_s, speech), overlaps)
+    return Diarization(found, _consistency(embeddings, labels), overlaps)
 
 
 def embed_hops(frames: Frames, speech_s: float, embedder: Embedder) -> Embeddings:
     """Return one embedding for each hop of the joined speech, made of the windows of all lengths round it."""
     thresholds = embedder.card.clustering
     scales = [windows(speech_s, length_s, thresholds.hop_s) for length_s in thresholds.windows_s]
-    # All in one call: some networks compute windows that start together in one pass.
-    pooled = embedder.pool(frames, [window for scale in scales for window in scale])
+    # All in one call: networks share work between windows.
+    pooled = embedder.pool_windows(frames, [window for scale in scales for window in scale])
     return np.hstack(np.split(pooled, len(scales))) / np.float32(np.sqrt(len(scales)))
 
 

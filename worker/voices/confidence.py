@@ -14,8 +14,8 @@ from worker.voices.clustering import Embeddings, Labels
 #: Difference of cosines at which the odds of two speakers change by a factor of e. Fitted with ge2e on 45 simulated
 #: conversations of 30 s (LibriSpeech and RAVDESS; clean, noisy, telephone). The mean confidence there is 92.6 %, and
 #: 92.0 % of the hops are right; of hops with a confidence of 54, 71, 86, 95 and 99 %, 62, 77, 86, 94 and 97 % are
-#: right. On eight excerpts of AMI's meetings, which it was not fitted on, it is 79 %, and 81 % are right. TitaNet uses
-#: the same value.
+#: right. On eight excerpts of AMI's meetings, which it was not fitted on, it is 79 %, and 81 % are right. Other models
+#: use the same value; one relative to a voice's own spread was no better, see models/README.md.
 TEMPERATURE = 0.06
 
 #: Probability that each speaker of the recording speaks at each hop, (num_hops, num_speakers); rows sum to 1.

@@ -5,13 +5,13 @@ speakers of all chunks are linked to each other.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.audio import Chunk, Samples, Stream, Track, total_s
-from shared.domain.diarization import Diarization, SpeakerHints, Turn, label
+from shared.domain.diarization import ENOUGH_ALONE_S, Diarization, SpeakerHints, Turn, label
 from shared.domain.quality import Capture
 from shared.domain.results import FrameConfidence, RecordingDiarization, sentences
 from shared.domain.speech import Transcript
@@ -19,11 +19,24 @@ from shared.domain.voiceprints import Voiceprint
 from shared.networks import Recogniser
 from worker.voices.chunks import DiarizedChunk, diarize_chunk
 from worker.voices.clustering import Embeddings, Labels
-from worker.voices.confidence import frame_confidence, probabilities, turn_confidence
+from worker.voices.confidence import Probabilities, frame_confidence, probabilities, turn_confidence
 from worker.voices.linking import directions, link
 from worker.voices.progress import Steps
 from worker.voices.transcription import Transcriber
 from worker.voices.voiceprint import Nets
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Share of a local speaker's voice that linking gave to one speaker of the recording."""
+
+    voice: Voiceprint
+    kept: float
+    is_overlapped: bool
+
+    @property
+    def seconds(self) -> float:
+        return self.kept * self.voice.capture.net_speech_s
 
 
 def diarize_recording(
@@ -42,18 +55,18 @@ def diarize_recording(
     """
     transcriber = Transcriber(recogniser, steps) if recogniser else None
     chunks = []
-    for chunk in _with_progress(_chunks(stream, nets, steps), stream.track, steps):
-        chunks.append(diarize_chunk(chunk, nets.embedder, steps, hints, voices))
+    for chunk in _with_progress(hear_chunks(stream, nets, steps), stream.track, steps):
+        chunks.append(diarize_chunk(chunk, nets, steps, hints, voices))
         if transcriber:
             transcriber.hear(chunk, chunks[-1].turns(chunks[-1].labels))
     with steps("link"):
         labels = link(chunks, nets.embedder.card.clustering, hints)
         speakers = directions(chunks, labels)
-        diarization, frames_sure = _whole(chunks, labels, speakers)
-    transcript = transcriber.transcript(diarization.turns) if transcriber else None
+        diarization, alone, frames_sure = _whole(chunks, labels, speakers)
+    transcript = transcriber.transcript(alone) if transcriber else None
     return RecordingDiarization(
         diarization=diarization,
-        exclusive=None,
+        exclusive=alone,
         frame_confidence=frames_sure,
         voices={label(k): _voiceprint(chunks, labels, k) for k in range(len(speakers))} if voices else {},
         speech_s=sum(total_s(chunk.speech) for chunk in chunks),
@@ -86,7 +99,8 @@ def _with_progress(chunks: Iterator[Chunk], track: Track, steps: Steps) -> Itera
             steps.progress(min(1.0, chunk.segment.end_s / track.duration_s))
 
 
-def _chunks(stream: Stream, nets: Nets, steps: Steps) -> Iterator[Chunk]:
+def hear_chunks(stream: Stream, nets: Nets, steps: Steps) -> Iterator[Chunk]:
+    """Yield the chunks of a recording with their speech; the last one ends with the recording."""
     detector = nets.vad.listen()
     for block in _timed(stream.blocks, steps):
         with steps("vad"):
@@ -106,36 +120,47 @@ def _timed(blocks: Iterator[Samples], steps: Steps) -> Iterator[Samples]:
 
 def _whole(
     chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], speakers: Embeddings
-) -> tuple[Diarization, FrameConfidence]:
-    """Return the diarization, and its confidence along the recording."""
+) -> tuple[Diarization, list[Turn], FrameConfidence]:
+    """Return the diarization, its turns with one speaker at a time, and its confidence along the recording."""
     turns: list[Turn] = []
+    exclusive: list[Turn] = []
     frames_sure = []
     for chunk, own in zip(chunks, labels, strict=True):
         found = probabilities(chunk, speakers)
-        spoken = chunk.turns(own)
-        sure = turn_confidence(chunk, spoken, found)
-        turns += [replace(turn, confidence=each) for turn, each in zip(spoken, sure, strict=True)]
+        alone = chunk.turns(own)
+        turns += _sure(chunk, chunk.overlapping_turns(alone, own, found), found)
+        exclusive += _sure(chunk, alone, found)
         frames_sure.append(frame_confidence(chunk, own, found))
-    return Diarization(turns), FrameConfidence(np.concatenate(frames_sure))
+    overlaps = [overlap for chunk in chunks for overlap in chunk.overlaps]
+    return Diarization(turns, overlaps=overlaps), exclusive, FrameConfidence(np.concatenate(frames_sure))
+
+
+def _sure(chunk: DiarizedChunk, turns: Sequence[Turn], found: Probabilities) -> list[Turn]:
+    sure = turn_confidence(chunk, turns, found)
+    return [replace(turn, confidence=each) for turn, each in zip(turns, sure, strict=True)]
 
 
 def _voiceprint(chunks: Sequence[DiarizedChunk], labels: Sequence[Labels], speaker: int) -> Voiceprint:
     """Return a speaker's voiceprint: the mean of the voiceprints of all chunks, weighted by seconds of speech.
 
     A local speaker counts with the share of their hops that linking gave to `speaker`. The share is squared in the
-    weight, because the rest of a local voiceprint is somebody else's voice.
+    weight, because the rest of a local voiceprint is somebody else's voice. One of overlapped speech counts only where
+    the others hold too little.
     """
-    heard: list[tuple[Voiceprint, float, float]] = []
+    heard: list[_Share] = []
     for chunk, own in zip(chunks, labels, strict=True):
         for k, local in enumerate(chunk.speakers):
             kept = float((own[chunk.labels == k] == speaker).mean())
             if local.voice and kept:
-                heard.append((local.voice, kept * local.seconds, kept * kept * local.seconds))
-    voices, seconds, weights = zip(*heard, strict=True)
-    total: NDArray[np.float32] = np.array(weights, np.float32) @ np.stack([voice.vector for voice in voices])
+                heard.append(_Share(local.voice, kept, local.is_overlapped))
+    alone = [share for share in heard if not share.is_overlapped]
+    chosen = alone if sum(share.seconds for share in alone) >= ENOUGH_ALONE_S else heard
+    captures = [share.voice.capture for share in chosen]
+    weights = [share.kept * share.seconds for share in chosen]
+    total: NDArray[np.float32] = np.array(weights, np.float32) @ np.stack([share.voice.vector for share in chosen])
     capture = Capture(
-        net_speech_s=sum(seconds),
-        snr_db=float(np.average([voice.capture.snr_db for voice in voices], weights=weights)),
-        narrowband=bool(np.average([voice.capture.narrowband for voice in voices], weights=weights) >= 0.5),
+        net_speech_s=sum(share.seconds for share in chosen),
+        snr_db=float(np.average([one.snr_db for one in captures], weights=weights)),
+        narrowband=bool(np.average([one.narrowband for one in captures], weights=weights) >= 0.5),
     )
-    return Voiceprint(voices[0].model_id, total / np.float32(np.linalg.norm(total)), capture)
+    return Voiceprint(chosen[0].voice.model_id, total / np.float32(np.linalg.norm(total)), capture)

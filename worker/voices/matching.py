@@ -1,13 +1,14 @@
-"""Matching: assign the labels of known voiceprints to the speakers of a recording."""
+"""Matching: assign the labels of known people to the speakers of a recording."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from shared.domain.calibration import confidence, probability
-from shared.domain.verification import Comparison, Comparisons
+from shared.domain.naming import Likeness, Likenesses, percent
+
+_LEAST_GAIN = 1e-300
 
 
-def match(comparisons: Comparisons, *, exclusive: bool, threshold: float) -> dict[str, str | None]:
+def match(likenesses: Likenesses, *, exclusive: bool, threshold: float) -> dict[str, str | None]:
     """Return the label of each speaker, None for a stranger.
 
     Parameters
@@ -16,11 +17,11 @@ def match(comparisons: Comparisons, *, exclusive: bool, threshold: float) -> dic
         (Kuhn, "The Hungarian method", 1955).
     threshold : least confidence of a pair, 0 to 100. Without calibration it must be 0, and the cosines decide.
     """
-    speakers = list(comparisons)
-    labels = list(dict.fromkeys(label for row in comparisons.values() for label in row))
+    speakers = list(likenesses)
+    labels = list(dict.fromkeys(label for row in likenesses.values() for label in row))
     if not labels:
         return dict.fromkeys(speakers)
-    gains = np.array([[_gain(comparisons[s][label], threshold) for label in labels] for s in speakers])
+    gains = np.array([[_gain(likenesses[s][label], threshold) for label in labels] for s in speakers])
     rows = np.arange(len(speakers))
     columns = gains.argmax(axis=1)
     if exclusive:
@@ -29,8 +30,9 @@ def match(comparisons: Comparisons, *, exclusive: bool, threshold: float) -> dic
     return {speaker: found.get(speaker) for speaker in speakers}
 
 
-def _gain(comparison: Comparison, threshold: float) -> float:
+def _gain(likeness: Likeness, threshold: float) -> float:
     """Return the gain of a pair: positive, or 0 for a pair below the threshold."""
-    if comparison.llr is None:
-        return comparison.score + 2.0
-    return probability(comparison.llr) if confidence(comparison.llr) >= threshold else 0.0
+    if likeness.probability is None:
+        return likeness.score + 2.0
+    # With threshold 0 the most unlikely label is a label, too.
+    return max(likeness.probability, _LEAST_GAIN) if percent(likeness.probability) >= threshold else 0.0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.audio import Chunk, Segment, Waveform, total_s
-from shared.domain.diarization import Diarization, Turn
+from shared.domain.diarization import Diarization, Turn, outside
 from shared.domain.speech import SpokenTurn, Transcript
 from shared.networks import Recogniser
 from worker.voices.clustering import with_short_turns_joined
@@ -102,10 +102,9 @@ def transcribe_speaker(
 ) -> Transcript:
     """Return the words of one speaker of a short recording, as one turn; the other speakers are silenced."""
     alone = replace(waveform, samples=waveform.samples.copy())
-    for turn in diarization.turns:
-        if turn.speaker != speaker:
-            alone.crop(turn.segment)[:] = 0.0
     own = diarization.segments(speaker)
+    for segment in outside([turn.segment for turn in diarization.turns if turn.speaker != speaker], own):
+        alone.crop(segment)[:] = 0.0
     whole = Segment(own[0].start_s, own[-1].end_s)
     with steps("transcribe"):
         text = recogniser.transcribe(alone.crop(whole))

@@ -1,6 +1,5 @@
 """Voiceprint of a recording's dominant speaker, from a waveform and the neural networks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +8,13 @@ from numpy.typing import NDArray
 from shared.domain.audio import Segment, Track, Waveform, total_s
 from shared.domain.diarization import Diarization
 from shared.domain.errors import NoSpeech, TooLittleSpeech
-from shared.domain.quality import Capture, Quality, is_narrowband, snr_db
+from shared.domain.quality import Capture, Quality, measure
 from shared.domain.results import VoiceprintResult, sentences
 from shared.domain.voiceprints import Voiceprint
-from shared.networks import Embedder, Frames, SpeechDetector
+from shared.networks import Embedder, Frames, OverlapDetector, SpeechDetector
+from shared.sound.level import evened
 from worker.voices.clustering import diarize_speech
-from worker.voices.level import evened
+from worker.voices.overlap import find_overlaps
 from worker.voices.progress import Steps
 
 
@@ -24,6 +24,8 @@ class Nets:
 
     vad: SpeechDetector
     embedder: Embedder
+    #: None where no segmentation model is installed: then one person speaks at a time.
+    segmentation: OverlapDetector | None = None
 
 
 def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintResult:
@@ -43,10 +45,11 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
         raise NoSpeech(sentences(none, waveform.track.warning))
     with steps("encode"):
         frames = nets.embedder.encode(evened(waveform.join(speech)))
+    overlaps = find_overlaps(waveform.samples, nets.segmentation, steps)
     with steps("diarize"):
-        diarization = diarize_speech(frames, speech, nets.embedder)
+        diarization = diarize_speech(frames, speech, nets.embedder, overlaps)
     speaker = diarization.dominant_speaker()
-    capture = measure(waveform, speech, diarization.seconds()[speaker])
+    capture = measure(waveform, speech, diarization.voice_segments(speaker))
     require_speech(capture.net_speech_s, nets.embedder.card.min_speech_s, waveform.track)
     with steps("embed"):
         vector = _embed(waveform, diarization, speaker, frames, nets.embedder)
@@ -63,15 +66,11 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
     )
 
 
-def measure(waveform: Waveform, speech: Sequence[Segment], net_speech_s: float) -> Capture:
-    """Return the capture of a voice that speaks for `net_speech_s` of the recording's `speech`."""
-    return Capture(net_speech_s=net_speech_s, snr_db=snr_db(waveform, speech), narrowband=is_narrowband(waveform))
-
-
 def judge(capture: Capture, diarization: Diarization, speaker: str, clipped: bool) -> Quality:
     """Return the quality of the voiceprint of `speaker`."""
-    seconds = diarization.seconds()
-    total = sum(seconds.values())
+    seconds = diarization.seconds_alone()
+    # Where nobody speaks alone there is no sum to divide by.
+    total = sum(seconds.values()) or 1.0
     next_s = max((s for other, s in seconds.items() if other != speaker), default=0.0)
     return Quality(
         capture=capture,
@@ -98,7 +97,7 @@ def require_speech(net_s: float, least_s: float, track: Track) -> None:
 def _embed(
     waveform: Waveform, diarization: Diarization, speaker: str, frames: Frames, embedder: Embedder
 ) -> NDArray[np.float32]:
-    if len(diarization.speakers) == 1:
-        whole = Segment(0.0, sum(diarization.seconds().values()))
-        return embedder.pool(frames, [whole])[0]
-    return embedder.embed(evened(waveform.join(diarization.segments(speaker))))
+    segments = diarization.voice_segments(speaker)
+    if segments == [turn.segment for turn in diarization.turns]:
+        return embedder.pool(frames, [Segment(0.0, total_s(segments))])[0]
+    return embedder.embed(evened(waveform.join(segments)))

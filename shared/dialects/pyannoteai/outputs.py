@@ -132,13 +132,13 @@ class VoiceprintOutput(Body):
     dominantSpeaker = fields.String(
         required=True,
         attribute="dominant_speaker",
-        metadata={"description": "Whose voice it is: who speaks longest."},
+        metadata={"description": "Whose voice it is: who speaks longest outside overlap."},
     )
     segments = fields.List(
         fields.Nested(Segment),
         required=True,
         attribute="dominant_segments",
-        metadata={"description": "Where that speaker talks."},
+        metadata={"description": "Where that speaker talks: the speech that the voiceprint is made from."},
     )
     speakers = fields.List(fields.Nested(SpeakerTime), required=True, attribute="diarization.speaker_times")
     diarization = fields.List(
@@ -183,7 +183,12 @@ class SpokenTurn(Turn):
 class DiarizationOutput(Body):
     """Diarization: who speaks when."""
 
-    diarization = fields.List(fields.Nested(SureTurn), required=True, attribute="diarization.turns")
+    diarization = fields.List(
+        fields.Nested(SureTurn),
+        required=True,
+        attribute="diarization.turns",
+        metadata={"description": "Who speaks when; turns may overlap where a segmentation model is installed."},
+    )
     exclusiveDiarization = fields.List(
         fields.Nested(SureTurn),
         attribute="exclusive",
@@ -232,7 +237,10 @@ class SpeakerMatch(Body):
         keys=fields.String(),
         values=fields.Integer(allow_none=True),
         required=True,
-        metadata={"description": "Of each label, 0 to 100, rounded down."},
+        metadata={
+            "description": "Of each label, 0 to 100, rounded down: how likely it is this label and no other, nor "
+            "anybody else. So it falls with the number of labels; null where the model is not calibrated."
+        },
     )
     score = fields.Dict(
         keys=fields.String(),
