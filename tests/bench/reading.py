@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 
+from shared.sound.conditioning import Conditioner, Survey
 from tests.support import sounds
 from worker.recordings.av_reader import open_sound
-from worker.recordings.conditioning import Conditioner, Survey
 from worker.recordings.part import Notes
 from worker.recordings.sound import write_sound
 

@@ -19,9 +19,9 @@ import click
 import numpy as np
 
 from models.vad import SileroVad
-from shared.domain.audio import Segment, Waveform
+from shared.domain.audio import SAMPLE_RATE_HZ, Segment, Waveform
 from shared.domain.fingerprints import Fingerprint, find_copy
-from tests.eval.recordings import RATE_HZ, Row, read_manifest
+from tests.eval.recordings import Row, read_manifest
 from tests.support.copies import COPIES
 from tests.support.sounds import read_unconditioned
 from worker.recordings.decoder import ProcessDecoder
@@ -132,9 +132,9 @@ def _false_finds(rows: dict[str, Row], heard: dict[str, Fingerprint]) -> Iterato
 
 
 def _costs(heard: list[Fingerprint]) -> Iterator[str]:
-    noise = np.random.default_rng(0).standard_normal(60 * RATE_HZ).astype(np.float32) / 10
+    noise = np.random.default_rng(0).standard_normal(60 * SAMPLE_RATE_HZ).astype(np.float32) / 10
     start = time.process_time()
-    minute = fingerprint(Waveform(noise, RATE_HZ), [Segment(0.0, 60.0)])
+    minute = fingerprint(Waveform(noise, SAMPLE_RATE_HZ), [Segment(0.0, 60.0)])
     yield f"a minute of sound: {1e3 * (time.process_time() - start):.0f} ms, {len(minute.to_bytes())} bytes"
     words = np.concatenate([one.words for one in heard])
     probe = Fingerprint(words[-_KNOWN_WORDS:])

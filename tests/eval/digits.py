@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.fft import dct
 
 from models.features import HOP, nemo_features
-from shared.domain.audio import Samples
-from tests.eval.recordings import RATE_HZ, Row
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples
+from tests.eval.recordings import Row
 from tests.support.sounds import read_unconditioned
 
 #: Digits of a recording by the end of its name; of number 7 the speakers' differ.
@@ -99,11 +99,11 @@ def read_out(clips: Sequence[Samples], rng: np.random.Generator) -> Samples:
     """Join clips, equally loud, with pauses in which there is a little noise."""
     parts = [_pause(rng)]
     for clip in clips:
-        edge = np.minimum(1.0, np.arange(len(clip)) / (_FADE_S * RATE_HZ))
+        edge = np.minimum(1.0, np.arange(len(clip)) / (_FADE_S * SAMPLE_RATE_HZ))
         even = clip * (_RMS / np.sqrt(np.mean(np.square(clip)))) * edge * edge[::-1]
         parts += [even.astype(np.float32), _pause(rng)]
     return np.concatenate(parts)
 
 
 def _pause(rng: np.random.Generator) -> Samples:
-    return rng.normal(0, 1e-3, round(rng.uniform(*_PAUSES_S) * RATE_HZ)).astype(np.float32)
+    return rng.normal(0, 1e-3, round(rng.uniform(*_PAUSES_S) * SAMPLE_RATE_HZ)).astype(np.float32)

@@ -16,8 +16,9 @@ import click
 import numpy as np
 import soundfile
 
+from shared.domain.audio import SAMPLE_RATE_HZ
 from shared.domain.verification import OperatingPoint
-from tests.eval.recordings import RATE_HZ, Row, read_manifest
+from tests.eval.recordings import Row, read_manifest
 from tests.support.client import Client
 from tests.support.stacks import first_client, running
 
@@ -65,8 +66,8 @@ def choose(rows: Sequence[Row], people: int) -> Iterator[Person]:
 
 
 def _samples(recordings: Sequence[np.ndarray]) -> list[np.ndarray]:
-    least = int(_SAMPLE_S * RATE_HZ)
-    if len(recordings) == 1 and len(recordings[0]) >= _LONG_S * RATE_HZ:
+    least = int(_SAMPLE_S * SAMPLE_RATE_HZ)
+    if len(recordings) == 1 and len(recordings[0]) >= _LONG_S * SAMPLE_RATE_HZ:
         recordings = np.array_split(recordings[0], _SAMPLES + 1)
         least = 0
     return [one for one in recordings if len(one) >= least][: _SAMPLES + 1]
@@ -74,7 +75,7 @@ def _samples(recordings: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _flac(samples: np.ndarray) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, samples, RATE_HZ, format="FLAC")
+    soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC")
     return file.getvalue()
 
 

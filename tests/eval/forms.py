@@ -21,9 +21,10 @@ import numpy as np
 import requests
 import soundfile
 
+from shared.domain.audio import SAMPLE_RATE_HZ
 from shared.local.stack import Stack
 from tests.eval.enrolling import Person, choose
-from tests.eval.recordings import RATE_HZ, read_manifest
+from tests.eval.recordings import read_manifest
 from tests.support.client import Client
 from tests.support.stacks import first_client, running
 
@@ -139,7 +140,7 @@ def _read(file: bytes) -> Sound:
 
 def _file(sound: Sound, container: str) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, sound, RATE_HZ, "PCM_16", format=container)
+    soundfile.write(file, sound, SAMPLE_RATE_HZ, "PCM_16", format=container)
     return file.getvalue()
 
 

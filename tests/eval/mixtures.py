@@ -9,9 +9,9 @@ import numpy as np
 from shared.domain.audio import Segment, Waveform, total_s
 from shared.domain.diarization import Diarization
 from shared.domain.errors import JobFailure
+from shared.sound.level import evened
 from tests.eval.recordings import Heard, Row
 from tests.support.sounds import read_waveform
-from worker.voices.level import evened
 from worker.voices.progress import Steps
 from worker.voices.voiceprint import Nets, make_voiceprint
 
@@ -84,7 +84,7 @@ def _outcome(row: Row, enrolments: dict[str, np.ndarray], nets: Nets) -> Outcome
         result = make_voiceprint(waveform, nets, Steps())
     except JobFailure as failure:
         return replace(nobody, failure=failure.code)
-    used = result.diarization.segments(result.dominant_speaker)
+    used = result.dominant_segments
     return replace(
         nobody,
         right=_nearest(result.voiceprint.vector, among) == dominant if judged else None,

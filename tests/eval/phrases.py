@@ -13,13 +13,14 @@ from pathlib import Path
 import click
 import numpy as np
 
+from models.calibration.channels import through
 from models.recognisers import InstalledRecognisers
-from shared.domain.audio import Samples
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples
 from shared.domain.words import check_words, normalise, word_error_rate
 from shared.networks import Recogniser
 from tests.bench.memory import memory
 from tests.eval.digits import digits, read_out
-from tests.eval.recordings import RATE_HZ, Row, read_manifest, through
+from tests.eval.recordings import Row, read_manifest
 from tests.support.sounds import read_unconditioned
 
 CHANNELS = ("clean", "telephone", "noise 10 dB")
@@ -116,7 +117,7 @@ def acted(rows: Sequence[Row], ear: Ear, every: int) -> Iterator[Trial]:
 def read_aloud(rows: Sequence[Row], ear: Ear, every: int) -> Iterator[Trial]:
     """Yield trials of readers of LibriSpeech, of five words and more; of one of `every` recordings."""
     chosen = [row for row in rows if row.dataset.startswith("ls_")][::every]
-    recordings = {row.file: read_unconditioned(row.path)[: 15 * RATE_HZ] for row in chosen}
+    recordings = {row.file: read_unconditioned(row.path)[: 15 * SAMPLE_RATE_HZ] for row in chosen}
     texts = {name: ear.hear(samples, "clean") for name, samples in recordings.items()}
     texts = {name: text for name, text in texts.items() if len(normalise(text)) >= 5}
     names = list(texts)

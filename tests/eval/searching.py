@@ -21,15 +21,16 @@ import numpy as np
 import soundfile
 
 from models import registry
+from models.calibration.channels import CHANNELS
 from models.vad import SileroVad
-from shared.domain.audio import Samples
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples
 from shared.domain.calibration import Calibration, confidence
 from shared.domain.errors import JobFailure
 from shared.domain.pooling import outliers, pool
 from shared.domain.search import Entry, Gallery, search
 from shared.domain.verification import OperatingPoint
 from shared.domain.voiceprints import Voiceprint
-from tests.eval.recordings import CHANNELS, RATE_HZ, Row, read_manifest
+from tests.eval.recordings import Row, read_manifest
 from tests.support.sounds import read_unconditioned
 from worker.recordings.decoder import ProcessDecoder
 from worker.voices.progress import Steps
@@ -130,7 +131,7 @@ def hear_people(rows: list[Row], nets: Nets) -> list[Person]:
 
 
 def hear(samples: Samples, path: Path, decoder: ProcessDecoder, nets: Nets) -> Voiceprint | None:
-    soundfile.write(path, np.clip(samples, -1, 1), RATE_HZ)
+    soundfile.write(path, np.clip(samples, -1, 1), SAMPLE_RATE_HZ)
     with path.open("rb") as file:
         waveform = decoder.decode(file, MAX_S)
     try:

@@ -10,9 +10,10 @@ import click
 import numpy as np
 
 from models import registry
+from models.calibration.channels import through
 from models.vad import SileroVad
 from shared.dialects.voisentry import confidence, least_llr
-from tests.eval.recordings import Heard, listen, read_manifest, through
+from tests.eval.recordings import Heard, listen, read_manifest
 from tests.eval.verification import read_trials
 from tests.support.sounds import read_unconditioned
 from worker.voices.voiceprint import Nets

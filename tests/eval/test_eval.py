@@ -9,8 +9,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from shared.domain.audio import Segment
 from tests.eval import simulate
 from tests.eval.__main__ import main
+from tests.eval.overlap import Reference
 from tests.eval.recordings import read_manifest
 from tests.support.manifests import COLUMNS, talk
 from tests.support.speech import DATA, Clip, read_clips
@@ -104,3 +106,20 @@ def test_conversations_to_tune_on_are_made_of_people_who_are_not_tested(tmp_path
         turns = [line.split() for line in row.path.with_suffix(".rttm").read_text().splitlines()]
         assert {turn[7] for turn in turns} == set(row.speaker.split(";"))
         assert float(turns[-1][3]) < soundfile.info(row.path).duration
+
+
+def test_the_halves_of_the_speakers_share_nobody() -> None:
+    speakers = {f"ls:{i}" for i in range(7)}
+    first, second = simulate.half_of(speakers, 1), simulate.half_of(speakers, 2)
+    assert first | second == speakers
+    assert not first & second
+    assert (len(first), len(second)) == (4, 3)
+
+
+def test_a_detector_that_is_never_wrong_reads_where_people_overlap(tmp_path: Path) -> None:
+    turns = [(0.0, 4.0, "A"), (3.0, 2.5, "B"), (5.0, 1.0, "C"), (6.0, 1.0, "A")]
+    path = tmp_path / "talk.rttm"
+    path.write_text(
+        "".join(f"SPEAKER talk 1 {start} {length} <NA> <NA> {who} <NA> <NA>\n" for start, length, who in turns)
+    )
+    assert Reference(path).overlaps(read_clips()[0].samples) == [Segment(3.0, 4.0), Segment(5.0, 5.5)]

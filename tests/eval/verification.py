@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from models.calibration.channels import CHANNELS, through
+from models.calibration.listening import first
+from models.calibration.metrics import eer
 from shared.domain.audio import total_s
 from shared.domain.calibration import Calibration
 from tests.eval import metrics
-from tests.eval.recordings import CHANNELS, Heard, Row, first, hear, through
+from tests.eval.recordings import Heard, Row, hear
 from tests.support.sounds import read_unconditioned
 from worker.voices.voiceprint import Nets
 
@@ -37,8 +40,8 @@ class Scored:
             "targets": int(self.same.sum()),
             "nontargets": int((~self.same).sum()),
             "left_out": self.left_out,
-            "eer": metrics.eer(self.scores, self.same),
-            "eer_95": metrics.interval(metrics.eer, self.scores, self.same, self.speakers),
+            "eer": eer(self.scores, self.same),
+            "eer_95": metrics.interval(eer, self.scores, self.same, self.speakers),
             "min_dcf_0.01": metrics.min_dcf(self.scores, self.same),
             "min_dcf_95": metrics.interval(metrics.min_dcf, self.scores, self.same, self.speakers),
         }
