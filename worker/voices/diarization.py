@@ -128,8 +128,9 @@ def _whole(
     for chunk, own in zip(chunks, labels, strict=True):
         found = probabilities(chunk, speakers)
         alone = chunk.turns(own)
-        turns += _sure(chunk, chunk.overlapping_turns(alone, own, found), found)
-        exclusive += _sure(chunk, alone, found)
+        sure = _sure(chunk, alone, found)
+        exclusive += sure
+        turns += _sure(chunk, chunk.overlapping_turns(alone, own, found), found) if chunk.overlaps else sure
         frames_sure.append(frame_confidence(chunk, own, found))
     overlaps = [overlap for chunk in chunks for overlap in chunk.overlaps]
     return Diarization(turns, overlaps=overlaps), exclusive, FrameConfidence(np.concatenate(frames_sure))
