@@ -3,10 +3,10 @@ PYTHON ?= python3
 LOCAL := $(PYTHON) -m shared.local
 BIN := .venv/bin
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-package torch
-LITE = --extra api --extra worker --extra postgres --extra local
+LITE = --extra api --extra worker --extra postgres --extra traces --extra local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run keys models calibrate tune eval bench check test-unit test load soak chaos fuzz fuzz-api lock
+.PHONY: help demo run keys database models calibrate tune eval bench check test-unit test load soak chaos fuzz fuzz-api lock
 
 ##@ Use it
 demo:    ## Start everything, make voiceprints of real recordings, compare them, stop
@@ -15,6 +15,8 @@ run:     ## Run the service in the foreground on 127.0.0.1:8000; Ctrl-C stops it
 	@$(LOCAL) run
 keys:    ## Manage clients, API keys and webhook secrets of make run: make keys ARGS="create NAME"
 	@$(LOCAL) keys $(ARGS)
+database: ## Migrate the database of make run, back it up, restore it: make database ARGS="backup FOLDER"
+	@$(LOCAL) database $(ARGS)
 models:  ## Install and calibrate a model: make models MODEL=titanet_large, or FROM=own.nemo or own.onnx [MODEL=name] [ON=manifest.csv]
 	@$(LOCAL) models $(MODEL) $(if $(FROM),--from "$(FROM)") $(if $(DESCRIPTOR),--descriptor "$(DESCRIPTOR)") \
 		$(if $(ON),--calibrate-on "$(ON)")
@@ -51,8 +53,8 @@ lock:    ## Renew the locked sets of packages from pyproject.toml
 	$(LOCK) pyproject.toml $(LITE) --extra dev --extra reference --extra nemo -o requirements-full.lock
 	$(LOCK) pyproject.toml $(LITE) -c requirements-full.lock -o requirements-lite.lock
 	$(LOCK) pyproject.toml $(LITE) --extra dev -c requirements-full.lock -o requirements-dev.lock
-	$(LOCK) pyproject.toml --extra api --extra postgres -o api/requirements.lock
-	$(LOCK) pyproject.toml --extra worker --extra postgres -o worker/requirements.lock
+	$(LOCK) pyproject.toml --extra api --extra postgres --extra traces -o api/requirements.lock
+	$(LOCK) pyproject.toml --extra worker --extra postgres --extra traces -o worker/requirements.lock
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile

@@ -6,3 +6,6 @@ one form: `{"requestId", "code", "message", "errors"?}`. An address that is not 
 that an address does not have 405 `method_not_allowed`; two slashes in place of one are redirected, with 308,
 except within the key of a recording.
 """
+
+# Imported first: it keeps redis-py from importing OpenTelemetry, wherever that is imported next.
+from shared import adapters  # noqa: F401

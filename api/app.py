@@ -22,15 +22,18 @@ from api import (
     media,
     models,
     recordings,
+    traces,
     verifications,
     webhooks,
 )
+from api.counts import count_refused, count_request
 from api.dialects import enroll, spaces, voisentry
 from api.errors import LengthRequired
 from api.schemas.base import REFERENCE_PATTERN
 from api.services import Services
 from shared import __version__
 from shared.dialects.pyannoteai.outputs import Error
+from shared.telemetry import metrics
 
 #: In the order in which they are described.
 BLUEPRINTS = (
@@ -84,6 +87,7 @@ def create_app(services: Services) -> Flask:
     spaces.register(app, services)
     enroll.register(app, services)
     voisentry.register(app)
+    traces.register(app)
     return app
 
 
@@ -132,6 +136,7 @@ class _TimbreApi(Api):
 def _open_request() -> None:
     g.request_id = str(uuid.uuid4())
     g.started = time.perf_counter()
+    metrics.client_name.set("")
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
@@ -149,6 +154,9 @@ def _close_request(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     # The rule, not the path: an upload's path is its authorization.
     rule = request.url_rule.rule if request.url_rule else None
-    ms = round((time.perf_counter() - g.started) * 1000, 1)
-    log.info("request", method=request.method, rule=rule, status=response.status_code, ms=ms)
+    seconds = time.perf_counter() - g.started
+    log.info("request", method=request.method, rule=rule, status=response.status_code, ms=round(seconds * 1000, 1))
+    count_request(request.method, rule, response.status_code, seconds)
+    if "refused" in g:
+        count_refused(g.refused, rule)
     return response

@@ -33,8 +33,15 @@ def admit(client: Client | None) -> None:
     """Set `g.client`; raises Unauthorized for None."""
     if client is None:
         raise Unauthorized("Send a valid API key: 'Authorization: Bearer sk_...'.")
+    know(client)
+
+
+def know(client: Client) -> None:
+    """Set `g.client`, and what logs and metrics tell of it: its name only where that is asked for."""
     g.client = client
-    structlog.contextvars.bind_contextvars(client_id=client.id)
+    name = {"client": client.name} if services().settings.name_clients else {}
+    structlog.contextvars.bind_contextvars(client_id=client.id, **name)
+    services().name_in_metrics(client)
 
 
 def limit() -> None:

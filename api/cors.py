@@ -10,7 +10,7 @@ from werkzeug.datastructures import HeaderSet
 from shared.settings import Settings
 
 #: Request headers that a page may send, besides those that every page may.
-_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Range")
+_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "Range", "Traceparent")
 #: Response headers that a page may read, besides those that every page may.
 _RESPONSE_HEADERS = (
     "X-Request-Id",

@@ -178,6 +178,7 @@ def register(app: Flask) -> None:
 
 def answer(error: RequestError) -> Response:
     """Return the response for one of our own errors."""
+    g.refused = error.code
     response = _envelope(error, STATUS[type(error)])
     response.headers.update(headers(error))
     if response.status_code == 200:
@@ -229,6 +230,7 @@ def away(error: Exception) -> Unavailable:
 
 def _answer_bug(error: Exception) -> Response:
     log.exception("unhandled error", exc_info=error)
+    g.refused = InternalError.code
     return _envelope(InternalError(), 500)
 
 

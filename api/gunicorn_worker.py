@@ -6,7 +6,9 @@ when its headers and its small body are there; a large body is read by a thread 
 
 import errno
 import json
+import os
 import selectors
+import signal
 import socket
 import time
 import uuid
@@ -23,7 +25,9 @@ from gunicorn.http.errors import ParseException, UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from api.client_sockets import PATIENCE_S, ClientSocket, Pace
+from api.counts import count_refused, count_unread
 from api.errors import STATUS, body_at, headers, unreadable
+from api.presence import attending
 from api.request_gathering import Gathering
 from api.services import Services
 from shared.domain.errors import InternalError, RequestError, Unavailable
@@ -73,9 +77,15 @@ class Worker(ThreadWorker):
         self._uploading = 0
         self._watched: set[_Connection] = set()
         self._looked_at = 0.0
-        super().run()
+        with attending(self._services.settings, "api", self._end_service):
+            super().run()
         self._uploads.shutdown(wait=False)
         self._health.shutdown(wait=False)
+
+    def _end_service(self) -> None:
+        """Tell the master to end, with all its workers."""
+        if super().is_parent_alive():
+            os.kill(self.ppid, signal.SIGTERM)
 
     @property
     def _services(self) -> Services:
@@ -277,6 +287,8 @@ class Worker(ThreadWorker):
         status = HTTPStatus(STATUS[type(known)] if known else 500)
         answer = json.dumps(body_at(path, known or InternalError(), status, request_id, now())).encode()
         log.info("request", request_id=request_id, status=status.value, error=type(error).__name__)
+        count_unread(status.value)
+        count_refused((known or InternalError()).code, None)
         with suppress(OSError):
             client.sendall(_response(status, request_id, answer, headers(known) if known else {}))
 

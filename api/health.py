@@ -1,19 +1,15 @@
 """Probes: the connection test of clients, liveness and readiness for operators."""
 
-from dataclasses import asdict
 from typing import Any
 
 from flask_smorest import Blueprint
-from redis.exceptions import RedisError
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import guarded
 from api.errors import RETRY_AFTER
+from api.readiness import DISK
 from api.schemas.service import ConnectionTest, Liveness, Readiness
 from api.services import services
 from shared import __version__
-from shared.domain.jobs import Backlog
 
 blueprint = guarded("test", "Try address and key.")
 probes = Blueprint("health", __name__, description="Probes for whoever operates the service.")
@@ -39,29 +35,25 @@ def healthz() -> dict[str, str]:
     503,
     schema=Readiness,
     headers={"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
-    example={"status": "unavailable", "redis": False, "database": True},
+    example={
+        "status": "unavailable",
+        "redis": True,
+        "database": True,
+        "media": True,
+        "disk": False,
+        "jobsWaiting": 3,
+        "jobsRunning": 2,
+        "oldestJobSeconds": 4.2,
+        "workers": 1,
+        "couriers": 1,
+        "problems": [{"part": "disk", "message": DISK}],
+    },
 )
 def readyz() -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Say whether jobs can be accepted: 200 when Redis and the database answer, else 503; and how much is waiting."""
-    backlog = _backlog()
-    database = _database_answers()
-    ready = backlog is not None and database
-    parts = {"status": "ok" if ready else "unavailable", "redis": backlog is not None, "database": database}
-    parts |= asdict(backlog) if backlog else {}
-    return (parts, 200, {}) if ready else (parts, 503, RETRY_AFTER)
+    """Say whether requests can be served, by name what is wrong, and how much is waiting.
 
-
-def _backlog() -> Backlog | None:
-    try:
-        return services().jobs.backlog()
-    except RedisError:
-        return None
-
-
-def _database_answers() -> bool:
-    try:
-        with services().engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-    except SQLAlchemyError:
-        return False
-    return True
+    The answer is 503 where Redis, the database, the store of uploads or the disk would fail requests. It is 200 with
+    the status `degraded` where only a worker or a courier is missing: jobs are accepted and kept.
+    """
+    report = services().readiness.report()
+    return (report, 503, RETRY_AFTER) if report["status"] == "unavailable" else (report, 200, {})

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from api.addresses import ServedAddresses
 from api.rates import RateLimits
+from api.readiness import Readiness
 from api.waits import Waits
 from shared.adapters.celery_queue import CeleryQueue, celery_app
 from shared.adapters.media import open_bucket, open_folder, open_recordings
@@ -15,6 +16,7 @@ from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_jobs import open_jobs
 from shared.adapters.redis_models import RedisModels
+from shared.adapters.redis_presence import Seen
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
@@ -23,12 +25,14 @@ from shared.adapters.sql.spaces import SqlSpaces
 from shared.adapters.sql.verifications import SqlVerifications
 from shared.dialects import speak
 from shared.domain.enrolling import pool_parts
+from shared.domain.keys import Client
 from shared.domain.models import ListedModel
 from shared.enrolment_service import EnrolmentService
 from shared.identity_service import IdentityService
 from shared.job_service import JobService
 from shared.ports import MediaAddresses
 from shared.settings import Settings
+from shared.telemetry import metrics
 from shared.verification_service import VerificationService
 
 #: A revoked key is refused after this many seconds at the latest; until then its client is not looked up again.
@@ -52,6 +56,7 @@ class Services:
     clients: SqlClients
     models: RedisModels
     rates: RateLimits
+    readiness: Readiness
     #: Signed addresses of uploads, and those among them that the API serves itself.
     addresses: MediaAddresses
     signed_media: ServedAddresses
@@ -110,9 +115,15 @@ class Services:
                 posts_per_minute=settings.posts_per_minute,
                 reads_per_minute=settings.reads_per_minute,
             ),
+            readiness=Readiness(settings, jobs, engine, Seen(redis)),
             addresses=bucket or signed_media,
             signed_media=signed_media,
         )
+
+    def name_in_metrics(self, client: Client) -> None:
+        """Let metrics of what this thread does name its client, where the settings ask for it."""
+        if self.settings.name_clients:
+            metrics.client_name.set(client.name)
 
     def models_served(self) -> list[ListedModel]:
         """Return the models that workers make voiceprints with, as far as they have said so."""

@@ -1,11 +1,13 @@
 """Sockets: connections as a dialect's conversation sees them, with their caps, their threads and their recording."""
 
 import asyncio
+import contextvars
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -69,7 +71,7 @@ class Threads:
 
     async def short(self, work: Callable[..., Found], *given: Any) -> Found:
         """Return what short work returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._short, work, *given)
+        return await _run_in(self._short, work, *given)
 
     async def wait(self, client_id: str, work: Callable[..., Found], *given: Any) -> Found:
         """Return what work returns that waits for a result; no client takes all threads of such work.
@@ -88,7 +90,13 @@ class Threads:
                     await taken.enter_async_context(self._places)
             except TimeoutError:
                 raise Unavailable("Too many others wait for their results; try again in a few seconds.") from None
-            return await asyncio.get_running_loop().run_in_executor(self._waits, work, *given)
+            return await _run_in(self._waits, work, *given)
+
+
+async def _run_in(threads: ThreadPoolExecutor, work: Callable[..., Found], *given: Any) -> Found:
+    """Return what work returns in a thread, which belongs to the span that is under way here."""
+    in_context = partial(contextvars.copy_context().run, work, *given)
+    return await asyncio.get_running_loop().run_in_executor(threads, in_context)
 
 
 class Recording:
@@ -263,6 +271,9 @@ class Door(Protocol):
 
     def leads(self, path: str) -> bool:
         """Tell whether a path is one of them."""
+
+    def rule(self, path: str) -> str | None:
+        """Return the rule that a path matches, with names for its parts; None where it matches none."""
 
     def admit(self, target: str, authorization: str) -> Guest:
         """Return the client that comes to an address; raises RequestError. It may block."""

@@ -6,10 +6,12 @@
 import asyncio
 import json
 import logging
+import os
 import resource
 import signal
 import socket as sockets
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -25,20 +27,24 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from api.counts import count_refused, count_request
 from api.dialects.spaces.socket import SpacesDoor
 from api.dialects.voisentry.socket import VoisentryDoor
 from api.errors import away
 from api.frames import Cutter
+from api.presence import attending, require_agreement
 from api.services import Services
 from api.sockets import Caps, Door, Guest, Socket, Stopped, Threads
 from shared import logs
 from shared.domain.errors import InternalError, RequestError, SettingsError, TimbreError, TooManyJobs, Unavailable
 from shared.settings import Settings
+from shared.telemetry import exporter, metrics, tracing
 
 #: Bytes that a socket's buffer in the kernel may hold: all that one turn of the loop reads of a client.
 _TURN_BYTES = 1 << 16
 #: Connections beyond the sockets: those whose handshake goes on, and those that are refused.
 _AT_THE_DOOR = 500
+_HEALTH = "/healthz"
 
 log = structlog.get_logger()
 
@@ -47,11 +53,16 @@ class Connection(ServerConnection):
     """Connection with a bound on what it is sent, and on how many there are."""
 
     guest: Guest
+    #: Rule that its path matches, see `Door.rule`.
+    route: str | None = None
+    #: Span of the client that the conversation belongs to, as its header `traceparent`.
+    trace: str
 
     def __init__(self, stream: "Stream", *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self._stream = stream
         self._cutter = Cutter()
+        self.came_at = time.perf_counter()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake, or close where too many connections are open."""
@@ -98,17 +109,33 @@ class Stream:
         """Return a refusal, or None for a client that may go on."""
         assert isinstance(connection, Connection)
         path = unquote(urlsplit(request.path).path)
-        if path == "/healthz":
+        if path == _HEALTH:
+            connection.route = _HEALTH
             return _response(200, {"status": "ok", "sockets": len(self._sockets)}, {})
         door = next(door for door in self._doors if door.leads(path))
+        connection.route = door.rule(path)
         authorization = request.headers.get("Authorization", "")
+        connection.trace = next(iter(request.headers.get_all("traceparent")), "")
         try:
             connection.guest = await self._threads.short(door.admit, request.path, authorization)
             self._require_room()
             self._require_share(connection.guest.client_id)
         except Exception as error:
-            return _response(*door.refusal(_known(error)))
+            return _response(*door.refusal(self._refused(error, connection)))
         return None
+
+    @staticmethod
+    def count(connection: ServerConnection, _request: Request, response: Response) -> None:
+        """Count an answer to a handshake."""
+        assert isinstance(connection, Connection)
+        seconds = time.perf_counter() - connection.came_at
+        count_request("GET", connection.route, response.status_code, seconds)
+
+    def _refused(self, error: Exception, connection: "Connection") -> TimbreError:
+        """Count an error that a client is told; returns it as clients may hear of it."""
+        known = _known(error)
+        count_refused(known.code, connection.route)
+        return known
 
     def _require_room(self) -> None:
         if len(self._sockets) >= self.caps.sockets:
@@ -126,26 +153,30 @@ class Stream:
         assert isinstance(connection, Connection)
         socket = Socket(connection, self.caps, self._threads, self._require_share)
         try:
-            await socket.end(await self._answer(connection.guest, socket))
+            await socket.end(await self._answer(connection, socket))
         except ConnectionClosed:
             log.info("a socket was closed by its client", client_id=socket.client_id)
         finally:
             self._sockets.discard(socket)
+            metrics.put(metrics.SOCKETS_OPEN, len(self._sockets))
 
-    async def _answer(self, guest: Guest, socket: Socket) -> dict[str, Any] | None:
+    async def _answer(self, connection: Connection, socket: Socket) -> dict[str, Any] | None:
+        guest = connection.guest
         try:
             # Others may have come while the handshake went on.
             self._require_room()
             self._sockets.add(socket)
+            metrics.put(metrics.SOCKETS_OPEN, len(self._sockets))
             if self._is_stopping:
                 socket.stop()
-            return await guest.converse(socket)
+            with tracing.span("socket", "server", parent=connection.trace):
+                return await _conversation(guest, socket)
         except ConnectionClosed:
             raise
         except Stopped as stopped:
             return guest.told(stopped)
         except Exception as error:
-            return guest.told(_known(error))
+            return guest.told(self._refused(error, connection))
 
     @asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[Server]:
@@ -155,6 +186,7 @@ class Stream:
             host,
             port,
             process_request=self.admit,
+            process_response=self.count,
             create_connection=partial(Connection, self),  # type: ignore[arg-type]
             # A compressed message could unfold to gigabytes.
             compression=None,
@@ -190,6 +222,13 @@ class Stream:
         async with self.serving(host, port):
             log.info("stream ready")
             await stopped.wait()
+
+
+async def _conversation(guest: Guest, socket: Socket) -> dict[str, Any]:
+    try:
+        return await guest.converse(socket)
+    finally:
+        tracing.note({"client.id": socket.client_id})
 
 
 def _known(error: Exception) -> TimbreError:
@@ -230,10 +269,15 @@ def main() -> None:
     if settings.stream_bind is None:
         raise SettingsError("TIMBRE_STREAM_BIND is not set: the address that the stream listens on, HOST:PORT.")
     host, _, port = settings.stream_bind.rpartition(":")
+    require_agreement(settings, "stream")
     services = Services.from_settings(settings)
     stream = Stream(services, doors(services))
     allow_descriptors(stream.caps)
-    asyncio.run(stream.run(host.strip("[]"), int(port)))
+    exporter.serve(settings.metrics_address(), "stream")
+    tracing.start("timbre-stream")
+    with attending(settings, "stream", lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        asyncio.run(stream.run(host.strip("[]"), int(port)))
+    tracing.stop()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from shared.domain.jobs import (
     MAX_ATTEMPTS,
     Backlog,
     Claim,
+    Ended,
     Ending,
     IdempotencyKey,
     Job,
@@ -43,6 +44,7 @@ from shared.domain.media import MediaPage, job_upload
 from shared.domain.results import Result
 from shared.domain.sources import MediaUrl
 from shared.ports import DeliveryStore, JobStore, MediaStore, Queue
+from shared.telemetry import metrics, tracing
 
 log = structlog.get_logger()
 
@@ -60,6 +62,7 @@ class JobService:
     media: MediaStore
     dialects: Dialects
 
+    @tracing.span("submit job", "producer")
     def submit(self, client_id: str, submission: JobSubmission, job_id: str | None = None) -> Job:
         """Store a job, then ring for a worker; under an idempotency key used before, return the job it made then.
 
@@ -76,7 +79,9 @@ class JobService:
         job_id = job_id or new_job_id()
         job = self.jobs.create(job_id, client_id, submission)
         if job.id == job_id:
+            _count_submitted(submission)
             self.queue.ring()
+        tracing.note({"job.id": job.id, "job.kind": submission.command.kind, "job.lane": submission.command.lane})
         return job
 
     def submit_for_record(
@@ -170,9 +175,12 @@ class JobService:
         except Exception as error:
             # Its text would hold the result.
             log.error("a result could not be rendered", error=type(error).__name__)
-            ending = self._ending(claim.job_id, claim.reply, InternalError())
-        if not self.jobs.finish(claim, ending):
+            outcome = InternalError()
+            ending = self._ending(claim.job_id, claim.reply, outcome)
+        ended = self.jobs.finish(claim, ending)
+        if not ended:
             return None
+        _count_ended(ended, ending.status, outcome)
         recordings = {claim.record.get("url"), *claim.record.get("further", ())}
         for number in range(len(recordings)):
             if MediaUrl(job_upload(claim.job_id, number)).text in recordings:
@@ -276,8 +284,10 @@ class JobService:
     def reap(self) -> None:
         """Take back the jobs of silent workers, end those that nobody can finish, ring for those that wait."""
         found = self.jobs.reap()
+        metrics.count(metrics.LEASES_LOST, found.leases_lost)
         for job in (job for job in found.lost if self.speaks(job.reply.dialect)):
-            self._end(job, WorkerLost(_LOST))
+            if self._end(job, WorkerLost(_LOST)):
+                metrics.count(metrics.LEASES_LOST)
         for job in (job for job in found.late if self.speaks(job.reply.dialect)):
             self._end(job, DeadlineExceeded(_LATE))
         for _ in range(found.rings):
@@ -290,8 +300,12 @@ class JobService:
         except (Unavailable, OSError) as error:
             log.warning("an upload stays until its time is over", job_id=job_id, error=type(error).__name__)
 
-    def _end(self, job: UnfinishedJob, failure: JobFailure) -> bool:
-        return self.jobs.end(job, self._ending(job.job_id, job.reply, failure))
+    def _end(self, job: UnfinishedJob, failure: JobFailure) -> Ended | None:
+        ending = self._ending(job.job_id, job.reply, failure)
+        ended = self.jobs.end(job, ending)
+        if ended:
+            _count_ended(ended, ending.status, failure)
+        return ended
 
     def speaks(self, dialect: str) -> bool:
         """Tell whether this release knows a dialect; records of a newer one may name others."""
@@ -299,6 +313,19 @@ class JobService:
 
     def _ending(self, job_id: str, reply: Reply, outcome: Result | JobFailure) -> Ending:
         return self.dialects[reply.dialect].ending(job_id, reply, outcome)
+
+
+def _count_submitted(submission: JobSubmission) -> None:
+    command = submission.command
+    metrics.count(metrics.JOBS_SUBMITTED, kind=command.kind, lane=command.lane)
+    if client := metrics.client_name.get():
+        metrics.count(metrics.CLIENT_JOBS, client=client, kind=command.kind)
+
+
+def _count_ended(ended: Ended, status: Status, outcome: Result | JobFailure) -> None:
+    code = outcome.code if isinstance(outcome, JobFailure) else metrics.NONE
+    metrics.count(metrics.JOBS_ENDED, kind=ended.kind, lane=ended.lane, status=status, code=code)
+    metrics.observe(metrics.JOB_SECONDS, ended.age_s, kind=ended.kind, lane=ended.lane)
 
 
 def _existing(job: Job | None) -> Job:

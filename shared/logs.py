@@ -7,10 +7,18 @@ from typing import Any
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from shared.telemetry import tracing
+
+
+def _with_trace(_logger: object, _name: str, event: EventDict) -> EventDict:
+    return {**event, **tracing.ids()}
+
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
+    _with_trace,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     # Without the frames' variables, which hold addresses with their signatures, keys and vectors.

@@ -39,6 +39,7 @@ from shared.domain.identities import (
 from shared.domain.jobs import (
     Backlog,
     Claim,
+    Ended,
     Ending,
     IdempotencyKey,
     Job,
@@ -84,14 +85,14 @@ class JobStore(Protocol):
     def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
         """Renew the lease and note step and progress (%); False when the claim was lost and work must stop."""
 
-    def finish(self, claim: Claim, ending: Ending) -> bool:
-        """End a claimed job; False, and nothing written, when the claim was lost."""
+    def finish(self, claim: Claim, ending: Ending) -> Ended | None:
+        """End a claimed job; None, and nothing written, when the claim was lost."""
 
     def release(self, claim: Claim, *, rest_s: float = 0.0, counted: bool = False) -> bool:
         """Hand the job back, for others to take after `rest_s`; False when the claim was lost."""
 
-    def end(self, job: UnfinishedJob, ending: Ending) -> bool:
-        """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
+    def end(self, job: UnfinishedJob, ending: Ending) -> Ended | None:
+        """End a job that its worker does not; None when it had ended, or is not that claim's any more."""
 
     def withdraw(self, client_id: str, job_id: str) -> Withdrawal | None:
         """Take a client's job from everybody, with its webhook and delivery log, to delete it.

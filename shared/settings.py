@@ -7,20 +7,24 @@ import re
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from shared.domain.addresses import AddressRules
 from shared.domain.errors import SettingsError
 from shared.domain.limits import Limits
+from shared.domain.sentinels import Sentinels, names_sentinels
 
 PREFIX = "TIMBRE_"
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _WEB = (r"https?://[^\s/?#]+[^\s?#]*", "an http:// or https:// address")
 _PATTERNS = {
-    f"{PREFIX}REDIS_URL": (r"embedded|(rediss?|unix)://.+", "a redis://, rediss:// or unix:// address"),
+    f"{PREFIX}REDIS_URL": (
+        r"embedded|(rediss?|unix|sentinels?)://.+",
+        "a redis://, rediss://, unix:// or sentinel:// address",
+    ),
     f"{PREFIX}DATABASE_URL": (
         r"(sqlite:///|postgres(ql)?(\+psycopg)?://).+",
         "a postgresql:// address, or sqlite:/// and the path of a file",
@@ -33,6 +37,7 @@ _PATTERNS = {
     f"{PREFIX}S3_PUBLIC_URL": _WEB,
     f"{PREFIX}WEBHOOK_SIGNATURE_ENCODING": (r"hex|base64", "hex or base64"),
     f"{PREFIX}DEVICE": (r"cpu|cuda", "cpu or cuda"),
+    f"{PREFIX}METRICS_BIND": (r"off|.+:\d+", "HOST:PORT, or off"),
     f"{PREFIX}LOG_LEVEL": (r"debug|info|warning|error", "debug, info, warning or error"),
 }
 _ORIGIN = r"\*|[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?"
@@ -41,12 +46,21 @@ _QUERY = r"\?\w+="
 #: `@`, redis-py at `/`, `?` and `#`, and it takes brackets for those of an IPv6 address. A query may have an `@`.
 _CUT_SHORT = {
     f"{PREFIX}DATABASE_URL": rf"postgres[^:]*://[^@]*@((?!{_QUERY})[^@])*@.*",
-    f"{PREFIX}REDIS_URL": rf"rediss?://[^/?#]*((?!{_QUERY})[/?#]((?!{_QUERY})[^@])*|[\[\]][^/?#]*)@.*",
+    f"{PREFIX}REDIS_URL": rf"(rediss?|sentinels?)://[^/?#]*((?!{_QUERY})[/?#]((?!{_QUERY})[^@])*|[\[\]][^/?#]*)@.*",
 }
 #: Settings that may hold a port. The database's is left to its driver, which may take several hosts.
 _WITH_PORT = {
     f"{PREFIX}{name}"
-    for name in ("REDIS_URL", "BIND", "STREAM_BIND", "STREAM_URL", "PUBLIC_URL", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")
+    for name in (
+        "REDIS_URL",
+        "BIND",
+        "STREAM_BIND",
+        "METRICS_BIND",
+        "STREAM_URL",
+        "PUBLIC_URL",
+        "S3_ENDPOINT_URL",
+        "S3_PUBLIC_URL",
+    )
 }
 #: Types of settings that may be unset -> those of their values.
 _REQUIRED: dict[Any, Any] = {str | None: str, int | None: int}
@@ -56,6 +70,12 @@ _LEAST = {f"{PREFIX}LEASE_S": 1}
 _MOST = {f"{PREFIX}MAX_AUDIO_S": 600, f"{PREFIX}MAX_SAMPLE_S": 600, f"{PREFIX}WAIT_SHARE": 1}
 #: Longer times are typing errors, and in milliseconds they soon exceed the integers of Redis.
 _MOST_SECONDS = 10 * 365 * 24 * 3600
+_OTLP = "OTEL_EXPORTER_OTLP_"
+#: What traces are sent by, and how its variables must look.
+_OTEL_PATTERNS = {
+    "ENDPOINT": (r"https?://[^\s/?#]+\S*", "an http:// or https:// address"),
+    "PROTOCOL": (r"http/protobuf", "http/protobuf, the only protocol that traces are sent by"),
+}
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -68,11 +88,22 @@ class Settings:
     """All settings, one field per `TIMBRE_<FIELD>` variable."""
 
     redis_url: str = _setting(
-        "Redis 7 or Valkey 8, or later: `redis://`, `rediss://` or `unix://`.", default="redis://127.0.0.1:6379/0"
+        "Redis 7 or Valkey 8, or later: `redis://`, `rediss://` or `unix://`. By Sentinel: "
+        "`sentinel://HOST:26379,HOST:26379/0?master=NAME`, or `sentinels://` for TLS.",
+        default="redis://127.0.0.1:6379/0",
+        repr=False,
+    )
+    redis_password: str | None = _setting(
+        "Password for Redis, where `TIMBRE_REDIS_URL` has none.", default=None, repr=False
     )
     data_dir: Path = _setting("Folder of uploads, kept recordings, database and secret.", default=Path(".timbre"))
     database_url: str | None = _setting(
-        "SQLAlchemy URL of clients and keys, `postgresql://...` say. Unset: SQLite in the data folder.", default=None
+        "SQLAlchemy URL of clients and keys, `postgresql://...` say. Unset: SQLite in the data folder.",
+        default=None,
+        repr=False,
+    )
+    database_password: str | None = _setting(
+        "Password for the database, where `TIMBRE_DATABASE_URL` has none.", default=None, repr=False
     )
     secret: str | None = _setting(
         "Server secret, 32 characters or more: keys are hashed, upload addresses signed, results and webhook secrets "
@@ -210,6 +241,14 @@ class Settings:
     webhook_signature_encoding: str = _setting("Encoding of `X-Signature`: `hex` or `base64`.", default="hex")
 
     log_level: str = _setting("`debug`, `info`, `warning` or `error`.", default="info")
+    metrics_bind: str = _setting(
+        "Address at which the API serves its metrics to Prometheus. Stream, worker and courier take the three ports "
+        "behind it. Or `off`.",
+        default="127.0.0.1:9470",
+    )
+    name_clients: bool = _setting(
+        "Put the names of clients into logs, and into the metrics that begin with `timbre_client_`.", default=False
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -224,13 +263,24 @@ class Settings:
         known = {PREFIX + f.name.upper(): f for f in fields(cls)}
         values: dict[str, Any] = {}
         for name, text in given.items():
-            if name == f"{PREFIX}SECRET_FILE":
-                values["secret"] = _read_secret(Path(text))
-                continue
-            if name not in known:
+            value_of = name.removesuffix("_FILE")
+            if value_of not in known:
                 raise SettingsError(_unknown(name, list(known)))
-            values[known[name].name] = _parse(name, text, known[name])
-        return cls(**values)._checked()
+            if value_of != name and value_of in given:
+                raise SettingsError(f"{name}: {value_of} is set too; leave one of them unset.")
+            setting = known[value_of]
+            values[setting.name] = _parse(value_of, text if value_of == name else _read_file(name, text), setting)
+        return cls(**values)._with_passwords()._checked()
+
+    def _with_passwords(self) -> "Settings":
+        """Return these settings with the passwords in the addresses that they are for."""
+        return replace(
+            self,
+            redis_url=_with_password(self.redis_url, self.redis_password, "REDIS"),
+            database_url=_with_password(self.database_url, self.database_password, "DATABASE"),
+            redis_password=None,
+            database_password=None,
+        )
 
     def _checked(self) -> "Settings":
         try:
@@ -281,6 +331,10 @@ class Settings:
         """Return the number of long jobs that a worker may run at once."""
         return min(self.worker_processes, self.long_processes or max(1, self.worker_processes - 1))
 
+    def metrics_address(self) -> str | None:
+        """Return HOST:PORT of the API's metrics; None where none are served."""
+        return None if self.metrics_bind == "off" else self.metrics_bind
+
     def source_buckets(self) -> frozenset[str]:
         """Return the buckets that `s3://` addresses may name."""
         return frozenset(_parts(self.s3_source_buckets))
@@ -306,8 +360,7 @@ class Settings:
             return self.secret.encode()
         path = self.data_dir / "secret"
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            _make_secret(path)
+        _make_once(path)
         return _read_secret(path).encode()
 
 
@@ -317,9 +370,18 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _make_secret(path: Path) -> None:
-    """Write a new secret unless another process did; the file appears whole, or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="secret-") as file:
+def kept_name(path: Path) -> str:
+    """Return the random name in a file; where there is none, make one, mode 0600."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_once(path)
+    return path.read_text()[:16]
+
+
+def _make_once(path: Path) -> None:
+    """Write a random text, unless the file is there; it appears whole, or not at all."""
+    if path.exists():
+        return
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}-") as file:
         file.write(secrets.token_urlsafe(48))
         file.flush()
         os.fsync(file.fileno())
@@ -348,10 +410,64 @@ def _unknown(name: str, known: list[str]) -> str:
 
 
 def _read_secret(path: Path) -> str:
+    return _long_enough(_read_file(f"{PREFIX}SECRET_FILE", str(path)), str(path))
+
+
+def _read_file(name: str, path: str) -> str:
+    """Return the value that the file of a setting holds."""
     try:
-        return _long_enough(path.read_text().strip(), str(path))
-    except OSError as error:
-        raise SettingsError(f"{PREFIX}SECRET_FILE: cannot read {path}: {error.strerror}") from error
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{name}: cannot read {path}: {reason}") from error
+
+
+def _with_password(url: Any, password: str | None, which: str) -> Any:
+    """Return an address with a password in it.
+
+    Raises
+    ------
+    SettingsError
+        It has one already, or there is no address to put it into.
+    """
+    if password is None:
+        return url
+    scheme, separator, rest = (url or "").partition("://")
+    authority, slash, path = rest.partition("/")
+    user, _, host = authority.rpartition("@")
+    if not separator or ":" in user or scheme == "sqlite":
+        raise SettingsError(
+            f"{PREFIX}{which}_PASSWORD: {PREFIX}{which}_URL must name a server, and have no password of its own."
+        )
+    return f"{scheme}://{user}:{quote(password, safe='')}@{host}{slash}{path}"
+
+
+def share_metrics_folder(path: str) -> None:
+    """Tell the Prometheus library, and the processes that are forked, in which folder metrics are kept."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = path
+
+
+def wants_traces(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether OpenTelemetry's standard variables ask for traces, by default those of the process.
+
+    Raises
+    ------
+    SettingsError
+        They ask for what Timbre cannot do; the message names the variable.
+    """
+    given = {name: text for name, text in (os.environ if environ is None else environ).items() if text}
+    exporter = given.get("OTEL_TRACES_EXPORTER", "otlp")
+    is_off = exporter == "none" or given.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if is_off or not (f"{_OTLP}ENDPOINT" in given or f"{_OTLP}TRACES_ENDPOINT" in given):
+        return False
+    if exporter != "otlp":
+        raise SettingsError("OTEL_TRACES_EXPORTER must be otlp or none.")
+    for what, (pattern, words) in _OTEL_PATTERNS.items():
+        name = next((name for name in (f"{_OTLP}TRACES_{what}", _OTLP + what) if name in given), "")
+        # An address may hold a password.
+        if name and not re.fullmatch(pattern, given[name]):
+            raise SettingsError(f"{name} must be {words}.")
+    return True
 
 
 def _long_enough(secret: str, where: str) -> str:
@@ -385,9 +501,18 @@ def _well_formed(name: str, text: str) -> str:
             f"{name}: percent-encode its user name and password: @ as %40, / as %2F, ? as %3F, # as %23, "
             "[ as %5B, ] as %5D."
         )
-    if name in _WITH_PORT and not _is_port_real(text):
+    if name == f"{PREFIX}REDIS_URL" and names_sentinels(text):
+        _check_sentinels(name, text)
+    elif name in _WITH_PORT and not _is_port_real(text):
         raise SettingsError(f"{name}: its port must be a number from 1 to 65535.")
     return text
+
+
+def _check_sentinels(name: str, url: str) -> None:
+    try:
+        Sentinels.parse(url)
+    except SettingsError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _is_port_real(address: str) -> bool:

@@ -5,18 +5,32 @@ import threading
 from typing import Any
 
 import structlog
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from shared import logs
 from shared.adapters.celery_queue import celery_app
-from shared.domain.errors import ModelInstallError
+from shared.domain.errors import DatabaseRevisionWrong, ModelInstallError, SettingsError
 from shared.settings import Settings
+from shared.telemetry import exporter, metrics, tracing
 from worker import tasks
 from worker.bootstrap import (
+    await_agreement,
+    await_migrations,
     damaged_models,
+    join,
     make_forgetting,
     make_model_list,
+    make_presence,
     make_service,
+    model_labels,
     require_model,
     segmentation_id,
 )
@@ -25,10 +39,14 @@ from worker.jobs.housekeeping import Housekeeping
 from worker.pool import SteadyPool
 
 settings = Settings.from_env()
+logs.configure(settings.log_level)
 log = structlog.get_logger()
 try:
     require_model(settings)
-except ModelInstallError as error:
+    tracing.require_packages()
+    _publish_models = make_model_list(settings)
+    _presence = make_presence(settings, "worker")
+except (ModelInstallError, SettingsError) as error:
     sys.exit(str(error))
 
 app = celery_app(settings.redis_url)
@@ -44,7 +62,6 @@ app.conf.update(
     worker_send_task_events=False,
 )
 tasks.register(app)
-_publish_models = make_model_list(settings)
 _sign = alive.Sign(settings.data_dir, "worker")
 _stopping = False
 
@@ -59,7 +76,20 @@ _housekeeping = Housekeeping(
     forget=make_forgetting(settings),
     mark_alive=_mark_alive,
     lease_s=settings.lease_s,
+    agree=_presence.mark,
 )
+
+
+@celeryd_init.connect
+def _join(**_: Any) -> None:
+    """Wait for what work needs, before the first process is forked; end where others do not agree."""
+    try:
+        # Three leases: the facts of workers that were killed are kept for two.
+        await_agreement(_publish_models, 3 * settings.lease_s)
+        join(_presence)
+        await_migrations(settings)
+    except (SettingsError, DatabaseRevisionWrong) as error:
+        sys.exit(str(error))
 
 
 @setup_logging.connect
@@ -69,12 +99,21 @@ def _configure_logs(**_: Any) -> None:
 
 @worker_process_init.connect
 def _load(**_: Any) -> None:
+    tracing.start("timbre-worker")
     tasks.load_runner(settings)
+
+
+@worker_process_shutdown.connect
+def _end_child(**_: Any) -> None:
+    tracing.stop()
 
 
 @worker_ready.connect
 def _ready(**_: Any) -> None:
     _housekeeping.start()
+    metrics.put(metrics.WORKER_PROCESSES, settings.worker_processes)
+    metrics.put(metrics.MODEL, 1, **model_labels(settings))
+    exporter.serve(settings.metrics_address(), "worker")
     for fault in damaged_models(settings):
         log.warning("a model is left out", reason=str(fault))
     log.info("worker ready", processes=settings.worker_processes, segmentation=segmentation_id(settings))
@@ -83,6 +122,7 @@ def _ready(**_: Any) -> None:
 @worker_shutdown.connect
 def _ended(**_: Any) -> None:
     _sign.remove()
+    _presence.leave()
 
 
 @worker_shutting_down.connect

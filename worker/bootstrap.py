@@ -1,29 +1,38 @@
 """Bootstrap: settings become a runner; beside `worker.tuning` the only module of the worker that imports `models`."""
 
+import hashlib
 import os
+import secrets
 import socket
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+
+import structlog
+from redis.exceptions import RedisError
 
 from models import registry, segmentation
 from models.device import require_device
 from models.recognisers import InstalledRecognisers, require_language
+from models.recognisers import installed as installed_recognisers
 from models.vad import SileroVad
 from shared.adapters.celery_queue import CeleryQueue, celery_app
-from shared.adapters.media import open_media, open_recordings, open_sources
+from shared.adapters.media import open_check, open_media, open_recordings, open_sources
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_file import RedisFile
 from shared.adapters.redis_jobs import open_jobs
-from shared.adapters.redis_models import RedisModels
+from shared.adapters.redis_models import RedisModels, RedisServed
+from shared.adapters.redis_presence import RedisPresence, open_presence
 from shared.adapters.sealing import Envelope
 from shared.adapters.sql.clients import SqlClients
-from shared.adapters.sql.database import open_migrated
+from shared.adapters.sql.database import open_migrated, require_migrated
 from shared.adapters.sql.enrolments import SqlEnrolments
 from shared.adapters.sql.spaces import SqlSpaces
 from shared.adapters.sql.verifications import SqlVerifications
 from shared.dialects import speak
-from shared.domain.errors import ModelInstallError
+from shared.domain.errors import ModelInstallError, SettingsError
 from shared.domain.models import ModelCard
 from shared.identity_service import IdentityService
 from shared.job_service import JobService
@@ -47,10 +56,48 @@ from worker.recordings.fetch import SourceFetcher
 from worker.voices.voiceprint import Nets
 from worker.webhooks.sender import Deliverer
 
+log = structlog.get_logger()
+
 #: A worker waits for a Redis that restarts, some 15 s, rather than lose what it has done.
 WORKER_RETRIES = 10
 #: Longest recording of a job that accepts plain WAV files only, in seconds: vendors' clients expect the limit.
 _MOST_PLAIN_S = 60.0
+#: Name of this worker, for all its processes: containers may have one host's name, and each of them the process id 1.
+_WORKER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+#: Pause between two looks whether Redis answers, and whether workers that serve other models have ended.
+_LOOK_S = 1.0
+#: Pause between two looks of a process that may be the first one.
+_FIRST_LOOK_S = 0.25
+
+
+def make_presence(settings: Settings, role: str) -> RedisPresence:
+    """Return the presence of this process among those of the service.
+
+    Raises
+    ------
+    SettingsError
+        The credentials of S3 are incomplete.
+    """
+    open_check(settings)
+    return open_presence(settings, role)
+
+
+def join(presence: RedisPresence) -> None:
+    """Note that this process lives, as soon as Redis answers, without which there is no work.
+
+    Raises
+    ------
+    SettingsError
+        The processes that live do not agree with this one.
+    """
+    while True:
+        try:
+            if presence.mark():
+                return
+            time.sleep(_FIRST_LOOK_S)
+        except RedisError as error:
+            log.warning("waiting for Redis (TIMBRE_REDIS_URL)", error=type(error).__name__)
+            time.sleep(_LOOK_S)
 
 
 def make_service(settings: Settings, retries: int = WORKER_RETRIES) -> JobService:
@@ -97,11 +144,63 @@ def make_deliverer(settings: Settings, service: JobService) -> Deliverer:
     )
 
 
-def make_model_list(settings: Settings) -> Callable[[], None]:
-    """Return the step that publishes the list of models to the API."""
-    index = RedisModels(connect(settings.redis_url), ttl_s=2 * settings.lease_s)
+def make_model_list(settings: Settings) -> Callable[[], bool]:
+    """Return the step that publishes the list of models to the API, and tells whether it did.
+
+    It raises SettingsError, and publishes nothing, where workers that live serve other models. Nor does it publish
+    where none was found for a moment only, see `RedisServed.confirm`.
+    """
+    redis = connect(settings.redis_url)
+    ttl_s = 2 * settings.lease_s
+    served = RedisServed(redis, ttl_s=ttl_s)
+    index = RedisModels(redis, ttl_s=ttl_s)
+    facts = facts_served(settings)
     models = registry.listed(settings.weights_dir, settings.model)
-    return lambda: index.publish(models)
+
+    def publish() -> bool:
+        confirmed = served.confirm(facts)
+        if confirmed:
+            index.publish(models)
+        return confirmed
+
+    return publish
+
+
+def facts_served(settings: Settings) -> dict[str, str]:
+    """Return what other workers must have as this one has it, by names that an operator reads."""
+    card = _card(settings)
+    weights = settings.weights_dir
+    is_tuned = card.clustering != registry.untuned(card)
+    return {
+        "model": card.model_id,
+        "calibration": card.calibration.fitted_at if card.calibration else "none",
+        "tuning": hashlib.sha256(repr(card.clustering).encode()).hexdigest()[:8] if is_tuned else "none",
+        "segmentation": segmentation_id(settings) or "none",
+        "recognisers": ", ".join(one.recogniser_id for one in installed_recognisers(weights)),
+    }
+
+
+def await_agreement(publish: Callable[[], bool], within_s: float) -> None:
+    """Publish the models, as soon as no worker lives that serves others; a Redis that is away is asked later.
+
+    Of workers that were killed it is known for some seconds only that they live no more.
+
+    Raises
+    ------
+    SettingsError
+        They still live.
+    """
+    ends_at = time.monotonic() + within_s
+    with suppress(RedisError):
+        while True:
+            try:
+                if publish():
+                    return
+                time.sleep(_FIRST_LOOK_S)
+            except SettingsError:
+                if time.monotonic() > ends_at:
+                    raise
+                time.sleep(_LOOK_S)
 
 
 def require_model(settings: Settings) -> None:
@@ -138,9 +237,20 @@ def segmentation_id(settings: Settings) -> str | None:
     return layout.segmentation_id if layout else None
 
 
+def model_labels(settings: Settings) -> dict[str, str]:
+    """Return what metrics tell of the model that makes the voiceprints."""
+    card = _card(settings)
+    return {"model": card.model_id, "calibrated": "yes" if card.calibration else "no"}
+
+
 def _card(settings: Settings) -> ModelCard:
     weights = settings.weights_dir
     return registry.installed_card(settings.model, weights) if settings.model else registry.default_card(weights)
+
+
+def await_migrations(settings: Settings) -> None:
+    """Wait for the API, or `api.database upgrade`, to migrate the database; raises DatabaseRevisionWrong."""
+    require_migrated(settings.sql_url())
 
 
 def make_stores(settings: Settings) -> IdentityStores:
@@ -206,7 +316,7 @@ def make_runner(
         service=service,
         handle=handlers.handle,
         beat_s=settings.lease_s / 3,
-        worker=f"{socket.gethostname()}:{os.getppid()}",
+        worker=_WORKER,
         most_long=settings.most_long_jobs(),
         takes_turns=settings.most_long_jobs() == settings.worker_processes,
         hand=hand,

@@ -4,6 +4,7 @@
 """
 
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,13 +14,24 @@ from dataclasses import replace
 import structlog
 
 from shared import logs
+from shared.adapters.redis_depths import open_depths
 from shared.domain.delivery import SENDERS, Delivery, Senders
-from shared.domain.errors import SealBroken
+from shared.domain.errors import DatabaseRevisionWrong, SealBroken, SettingsError
 from shared.ports import DeliveryStore
 from shared.settings import Settings
-from worker.bootstrap import make_deliverer, make_forgetting, make_retention, make_service
+from shared.telemetry import exporter, metrics, tracing
+from worker.bootstrap import (
+    await_migrations,
+    join,
+    make_deliverer,
+    make_forgetting,
+    make_presence,
+    make_retention,
+    make_service,
+)
 from worker.jobs import alive
 from worker.jobs.housekeeping import Housekeeping
+from worker.webhooks import traces
 from worker.webhooks.outcomes import Outcomes
 from worker.webhooks.sender import PUT_OFF_S, TIMEOUT_S, Deliverer
 
@@ -108,8 +120,7 @@ class Courier:
         return self._free() != SENDERS or self._outcomes.waiting
 
     def _start(self, delivery: Delivery) -> None:
-        with self._lock:
-            self._under_way[delivery.slow] += 1
+        self._note_under_way(delivery, 1)
         try:
             threading.Thread(target=self._send, args=(delivery,), name="sender", daemon=True).start()
         except RuntimeError:
@@ -120,7 +131,8 @@ class Courier:
 
     def _send(self, delivery: Delivery) -> None:
         try:
-            self._deliverer.deliver(delivery)
+            with traces.delivery(delivery):
+                self._deliverer.deliver(delivery)
         except Exception as error:
             # It could not be: the secrets that sign it are in our database.
             log.warning("a webhook was not sent", job_id=delivery.job_id, error=_named(error))
@@ -128,9 +140,13 @@ class Courier:
             self._land(delivery)
 
     def _land(self, delivery: Delivery) -> None:
-        with self._lock:
-            self._under_way[delivery.slow] -= 1
+        self._note_under_way(delivery, -1)
         self._landed.set()
+
+    def _note_under_way(self, delivery: Delivery, more: int) -> None:
+        with self._lock:
+            self._under_way[delivery.slow] += more
+            metrics.put(metrics.DELIVERIES_UNDER_WAY, self._under_way.total())
 
 
 def _named(error: Exception) -> str:
@@ -142,6 +158,10 @@ def main() -> None:
     """Run a courier until SIGTERM or Ctrl-C."""
     settings = Settings.from_env()
     logs.configure(settings.log_level)
+    tracing.start("timbre-courier")
+    presence = make_presence(settings, "courier")
+    join(presence)
+    await_migrations(settings)
     service = make_service(settings, retries=_RETRIES)
     courier = Courier(service.deliveries, make_deliverer(settings, service))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -154,13 +174,20 @@ def main() -> None:
         lease_s=settings.lease_s,
         # Not in the worker: it forks, and a lock that the database's driver holds in that moment would never open.
         retention=make_retention(settings, service),
+        agree=presence.mark,
     )
     housekeeping.start()
+    exporter.serve(settings.metrics_address(), "courier", [open_depths(settings.redis_url)])
     log.info("courier ready")
     courier.run()
     housekeeping.stop()
+    tracing.stop()
     sign.remove()
+    presence.leave()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (SettingsError, DatabaseRevisionWrong) as error:
+        sys.exit(str(error))

@@ -21,15 +21,35 @@ class Liveness(Body):
     version = fields.String(required=True, metadata={"description": "The service's version, as in the changelog."})
 
 
-class Readiness(Body):
-    """Readiness to accept jobs, and how many there are; Redis alone knows what waits."""
+class Problem(Body):
+    """Problem of a part of the service."""
 
-    status = fields.String(required=True, metadata={"examples": ["ok"]})
+    part = fields.String(
+        required=True,
+        validate=validate.OneOf(("redis", "database", "media", "disk", "workers", "couriers")),
+        metadata={"examples": ["workers"]},
+    )
+    message = fields.String(required=True, metadata={"description": "Tells whoever operates the service what to do."})
+
+
+class Readiness(Body):
+    """Readiness to accept jobs, and how many there are; Redis alone knows what waits, and who works."""
+
+    status = fields.String(
+        required=True,
+        validate=validate.OneOf(("ok", "degraded", "unavailable")),
+        metadata={"examples": ["ok"], "description": "`degraded`: jobs are accepted, and wait."},
+    )
     redis = fields.Boolean(required=True)
     database = fields.Boolean(required=True)
+    media = fields.Boolean(required=True, metadata={"description": "Whether uploads can be stored."})
+    disk = fields.Boolean(required=True, metadata={"description": "Whether the disk has room."})
     jobsWaiting = fields.Integer(attribute="waiting", metadata={"examples": [3]})
     jobsRunning = fields.Integer(attribute="running", metadata={"examples": [2]})
     oldestJobSeconds = Rounded(1, attribute="oldest_s", metadata={"examples": [4.2]})
+    workers = fields.Integer(metadata={"examples": [2], "description": "Seen within the last minute."})
+    couriers = fields.Integer(metadata={"examples": [1], "description": "Seen within the last minute."})
+    problems = fields.List(fields.Nested(Problem), required=True, metadata={"examples": [[]]})
 
 
 class SecretRotation(Request):

@@ -12,8 +12,9 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from redis import Redis
 
-from shared.adapters.redis_client import BROKER_OPTIONS, broker_url
+from shared.adapters.redis_client import broker_settings
 from shared.names import QueueNames, TaskNames
+from shared.telemetry import metrics
 
 #: While so many messages wait, all processes work, and each goes on until no job waits: another would wake nobody.
 MOST_MESSAGES = 64
@@ -38,9 +39,9 @@ class _Amqp(AMQP):
 
 def celery_app(redis_url: str) -> Celery:
     """Return the Celery application, configured so that losing or repeating a message is harmless."""
-    app = Celery("timbre", broker=broker_url(redis_url), amqp=_Amqp, set_as_current=False)
+    app = Celery("timbre", amqp=_Amqp, set_as_current=False)
     app.conf.update(
-        broker_transport_options=BROKER_OPTIONS,
+        **broker_settings(redis_url),
         broker_connection_retry_on_startup=True,
         # Without it a worker would end after 100 tries.
         broker_connection_max_retries=None,
@@ -93,4 +94,8 @@ class CeleryQueue:
 
     def _send(self) -> None:
         if int(self._redis.llen(QueueNames.JOBS)) < MOST_MESSAGES:
-            self._app.send_task(TaskNames.WORK, queue=QueueNames.JOBS, ignore_result=True)
+            try:
+                self._app.send_task(TaskNames.WORK, queue=QueueNames.JOBS, ignore_result=True)
+            except Exception as error:
+                metrics.count(metrics.REDIS_ERRORS, error=type(error).__name__)
+                raise

@@ -117,6 +117,12 @@ class DirMedia:
                         return digest
         return None
 
+    def check(self) -> None:
+        """Raise OSError where no file can be written; of the one that is tried nothing is left, whoever is killed."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._root) as file:
+            file.write(b"x")
+
     def sweep(self) -> int:
         """Remove uploads past their time, and those under way that nobody goes on with; return how many.
 

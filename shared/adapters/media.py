@@ -39,6 +39,15 @@ def open_bucket(settings: Settings) -> "S3Media | None":
     )
 
 
+def open_check(settings: Settings) -> Callable[[], None]:
+    """Return a quick check of the store of uploads, which raises Unavailable or OSError where uploads would fail."""
+    if not settings.s3_bucket:
+        return open_folder(settings).check
+    from shared.adapters.s3 import S3Check, s3_client
+
+    return S3Check(s3_client(settings, patient=False), settings.s3_bucket)
+
+
 def open_sources(settings: Settings) -> "S3Sources | None":
     """Return the reader of `s3://` addresses; None when the settings name no bucket for them."""
     if not settings.source_buckets():

@@ -8,9 +8,9 @@
 `timbre:slow:{client}`           hosts, likewise; their job ids are in `timbre:due:{client}:{host}`
 `timbre:pace:{client}`           hash: hosts, each with `quick` or `slow`, as the last try went, and as the last of all
                                  went under the empty name; kept for a day
-`timbre:delivery:{job}`          hash: client, url, host, dialect, state, try, tries, sent, reason, and for each try
-                                 its line of the log by its number, and `answer:NUMBER`; kept seven days. When the
-                                 result is over, client, state, sent and the lines are left
+`timbre:delivery:{job}`          hash: client, url, host, dialect, trace, state, try, tries, sent, reason, and for each
+                                 try its line of the log by its number, and `answer:NUMBER`; kept seven days. When
+                                 the result is over, client, state, sent and the lines are left
 `timbre:delivery:{job}:body`     the bytes to send; kept as long as the result
 `timbre:delivery:{job}:log`      hash of tries by their number, as an earlier release noted them, in sealed JSON
 `timbre:inflight:{client}`       tries on their way for a client, scored by when to give up on their courier
@@ -84,7 +84,7 @@ class RedisDeliveries:
 
     def _delivery(self, row: list[Any]) -> Delivery | None:
         """Return a webhook that was taken; None where its address or body cannot be read."""
-        job_id, client, url, dialect, body, attempt, sent, reason, slow = row
+        job_id, client, url, dialect, body, attempt, sent, reason, slow, trace = row
         try:
             target = HttpUrl.parse(self._envelope.unseal(url, job_id))
             text = self._envelope.unseal(body, job_id)
@@ -107,6 +107,7 @@ class RedisDeliveries:
             sent=sent,
             reason=reason,
             slow=bool(slow),
+            trace=trace,
         )
 
     def settle(self, delivery: Delivery, entry: LogEntry, then: Next) -> None:

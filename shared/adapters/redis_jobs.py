@@ -1,9 +1,10 @@
 """Job records in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
 
 ==============================  ===================================================================================
-`timbre:job:{id}`               hash: client, command, media (keyed hash of the upload's key), media_key, dialect,
-                                webhook, host, status_only, lane, weight, bytes, bytes_until (ten minutes since 1970),
-                                status, step, progress, attempt, fence, worker, ended_by, created, updated, output;
+`timbre:job:{id}`               hash: form, kind, trace, client, command, media (keyed hash of the upload's key),
+                                media_key, dialect, webhook, host, status_only, lane, weight, bytes, bytes_until (ten
+                                minutes since 1970), status, step, progress, attempt, fence, worker, ended_by,
+                                created, updated, output;
                                 without client and status, but with withdrawn_from, withdrawn_by and withdrawn_until
                                 (ms), what is left of a job while it is being deleted
 `timbre:line:{lane}`            clients with jobs that wait, scored by the round of their next turn
@@ -55,8 +56,11 @@ from shared.domain.errors import IdempotencyMismatch, JobQuotaExceeded, SealBrok
 from shared.domain.jobs import (
     MAX_ATTEMPTS,
     MOST_LOOKED_AT,
+    RECORD_FORM,
+    UNKNOWN_KIND,
     Backlog,
     Claim,
+    Ended,
     Ending,
     IdempotencyKey,
     Job,
@@ -74,6 +78,7 @@ from shared.domain.jobs import (
 )
 from shared.domain.sources import MediaUrl
 from shared.settings import Settings
+from shared.telemetry import tracing
 
 #: Delivery logs are kept this long after the job's end, in seconds.
 LOG_TTL_S = 7 * 24 * 3600
@@ -158,6 +163,9 @@ class RedisJobs:
             submission.weight,
             self._max_bytes,
             self._envelope.seal(media_key, job_id) if media_key else "",
+            RECORD_FORM,
+            submission.command.kind,
+            tracing.traceparent(),
             keys=[_idempotency(client_id, idempotency) if idempotency else ""],
         )
         if answer == "full":
@@ -234,7 +242,7 @@ class RedisJobs:
         found = self._scripts("claim", self._lease_ms, _call(), worker, most_long, *lanes)
         if not found:
             return None
-        job_id, (client_id, sealed, attempt, fence, lane), reply = found
+        job_id, (client_id, sealed, attempt, fence, lane, form, trace), reply, age_ms, waited_ms = found
         return Claim(
             job_id=job_id,
             client_id=client_id,
@@ -243,6 +251,10 @@ class RedisJobs:
             attempt=int(attempt),
             fence=int(fence),
             lane=Lane(lane or Lane.SHORT),
+            form=int(form or 0),
+            age_s=age_ms / 1000,
+            waited_s=waited_ms / 1000,
+            trace=trace or "",
         )
 
     def beat(self, claim: Claim, step: str | None = None, progress: int | None = None) -> bool:
@@ -251,12 +263,12 @@ class RedisJobs:
         noted = [part for name, value in notes.items() if value is not None for part in (name, value)]
         return bool(self._scripts("beat", claim.job_id, claim.fence, self._lease_ms, *noted))
 
-    def finish(self, claim: Claim, ending: Ending) -> bool:
-        """End a claimed job; False, and nothing written, when the claim was lost."""
+    def finish(self, claim: Claim, ending: Ending) -> Ended | None:
+        """End a claimed job; None, and nothing written, when the claim was lost."""
         return self._end(claim.job_id, claim.fence, ending)
 
-    def end(self, job: UnfinishedJob, ending: Ending) -> bool:
-        """End a job that its worker does not; False when it had ended, or is not that claim's any more."""
+    def end(self, job: UnfinishedJob, ending: Ending) -> Ended | None:
+        """End a job that its worker does not; None when it had ended, or is not that claim's any more."""
         return self._end(job.job_id, _ANYBODY if job.fence is None else job.fence, ending)
 
     def release(self, claim: Claim, *, rest_s: float = 0.0, counted: bool = False) -> bool:
@@ -308,13 +320,14 @@ class RedisJobs:
 
     def reap(self) -> Reaped:
         """Requeue jobs whose lease ran out; return those that need an end, and how often to ring."""
-        rings, lost, late = self._scripts("reap", _ms(RING_AFTER_S), MAX_ATTEMPTS, self._deadline_ms)
+        rings, lost, late, leases_lost = self._scripts("reap", _ms(RING_AFTER_S), MAX_ATTEMPTS, self._deadline_ms)
         return Reaped(
             rings=rings,
             lost=[
                 UnfinishedJob(job_id=job_id, fence=int(fence), reply=_reply(*reply)) for job_id, fence, reply in lost
             ],
             late=[UnfinishedJob(job_id=job_id, reply=_reply(*reply)) for job_id, reply in late],
+            leases_lost=leases_lost,
         )
 
     def backlog(self) -> Backlog:
@@ -322,7 +335,7 @@ class RedisJobs:
         waiting, running, oldest_ms = self._scripts("backlog")
         return Backlog(waiting, running, oldest_ms / 1000)
 
-    def _end(self, job_id: str, fence: int | str, ending: Ending) -> bool:
+    def _end(self, job_id: str, fence: int | str, ending: Ending) -> Ended | None:
         body = self._envelope.seal(ending.webhook_body, job_id) if ending.webhook_body else ""
         output = self._envelope.seal(ending.output, job_id)
         record = (
@@ -335,7 +348,11 @@ class RedisJobs:
             _call(),
             CHANNEL,
         )
-        return bool(self._scripts("finish", job_id, fence, *record))
+        found = self._scripts("finish", job_id, fence, *record)
+        if not found:
+            return None
+        (kind, lane), age_ms = found
+        return Ended(kind or UNKNOWN_KIND, Lane(lane or Lane.SHORT), age_ms / 1000)
 
     def _job(self, job_id: str, record: dict[str, str]) -> Job:
         return Job(

@@ -7,6 +7,9 @@ from typing import Any
 from redis import Redis
 
 _LUA = Path(__file__).parent / "lua"
+#: Ms that a process which has not agreed with others waits before it decides what is agreed on. Those that have look
+#: for it every second, and come first when Redis lost it.
+NEWCOMER_MS = 1500
 #: Returns the time in ms, or an empty string for the clock of Redis.
 Clock = Callable[[], int | str]
 

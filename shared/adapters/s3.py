@@ -9,14 +9,23 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import boto3
+import structlog
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    SSLError,
+)
 
 from shared.adapters.scratch import scratch_file
 from shared.domain.errors import (
@@ -24,6 +33,7 @@ from shared.domain.errors import (
     FileTooLarge,
     MediaNotFound,
     MediaQuotaExceeded,
+    SettingsError,
     Unavailable,
     UrlNotAllowed,
 )
@@ -41,21 +51,94 @@ _CHUNK_BYTES = 1 << 16
 _SWEEP_EVERY_S = 600.0
 #: So is one of a client's uploads: what it found holds this long, for the process that looked.
 _COUNT_EVERY_S = 30.0
-_UNKNOWN = ("404", "NoSuchKey", "NotFound", "NoSuchBucket")
+#: Object that a check writes and removes, in no client's place.
+_CHECKED = "timbre-check"
+_UNKNOWN = "NoSuchKey"
+_NO_BUCKET = (
+    "The bucket for recordings does not exist; the service's operator must make it, or correct TIMBRE_S3_BUCKET."
+)
+_NO_CREDENTIALS = (
+    "The service has no AWS credentials; its operator must set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give "
+    "the machine a role."
+)
+_WRONG_CREDENTIALS = (
+    "The object store refuses the service's AWS credentials; its operator must correct AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY."
+)
+_DENIED = (
+    "The object store denies the service access; its operator must give the AWS credentials the rights to list, get, "
+    "put and delete in TIMBRE_S3_BUCKET."
+)
+_UNTRUSTED = "The certificate of the object store is not trusted; the service's operator must set AWS_CA_BUNDLE."
+_SILENT = "The object store does not answer."
+_CREDENTIAL_FAULTS = (
+    "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "InvalidToken", "ExpiredToken",
+    "AuthFailure", "UnrecognizedClientException",
+)  # fmt: skip
+#: Sentences for the codes of S3's errors.
+_SENTENCES = (
+    dict.fromkeys(_CREDENTIAL_FAULTS, _WRONG_CREDENTIALS)
+    | dict.fromkeys(("AccessDenied", "AllAccessDisabled", "403", "Forbidden"), _DENIED)
+    | {"NoSuchBucket": _NO_BUCKET}
+)
+
+log = structlog.get_logger()
 
 
-def s3_client(settings: Settings, url: str | None = None) -> "S3Client":
-    """Return a client that gives up in seconds, for the server that the settings name, or for `url`."""
+def s3_client(settings: Settings, url: str | None = None, *, patient: bool = True) -> "S3Client":
+    """Return a client for the server that the settings name, or for `url`; it gives up in seconds.
+
+    Parameters
+    ----------
+    patient : wait for a slow server, and repeat; else it is given up in 2 s.
+
+    Raises
+    ------
+    SettingsError
+        The credentials that the SDK finds are incomplete.
+    """
     url = url or settings.s3_endpoint_url
     config = Config(
         signature_version="s3v4",
-        connect_timeout=5,
-        read_timeout=10,
-        retries={"max_attempts": 2},
+        connect_timeout=5 if patient else 1,
+        read_timeout=10 if patient else 2,
+        retries={"max_attempts": 2 if patient else 0},
         # Servers of one's own rarely have a name for each bucket.
         s3={"addressing_style": "path" if url else "auto"},
     )
-    return boto3.client("s3", endpoint_url=url, region_name=settings.s3_region, config=config)
+    try:
+        return boto3.client("s3", endpoint_url=url, region_name=settings.s3_region, config=config)
+    except BotoCoreError as error:
+        raise SettingsError(
+            f"TIMBRE_S3_BUCKET: the AWS credentials or their profile are incomplete: {error}."
+        ) from None
+
+
+class S3Check:
+    """Check of a bucket, and of the rights that uploads need.
+
+    All rights are tried until they were there once. From then on a check costs one request.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str) -> None:
+        self._s3 = client
+        self._bucket = bucket
+        self._allowed = False
+
+    def __call__(self) -> None:
+        """Raise Unavailable with a sentence where uploads would fail."""
+        with _answered(""):
+            self._s3.list_objects_v2(Bucket=self._bucket, Prefix=_PREFIX, MaxKeys=1)
+            if not self._allowed:
+                self._try_all()
+        self._allowed = True
+
+    def _try_all(self) -> None:
+        self._s3.put_object(Bucket=self._bucket, Key=_CHECKED, Body=b"")
+        # Another process may have removed it; who lacks the right to get is told so all the same.
+        with suppress(self._s3.exceptions.NoSuchKey):
+            self._s3.get_object(Bucket=self._bucket, Key=_CHECKED)["Body"].close()
+        self._s3.delete_object(Bucket=self._bucket, Key=_CHECKED)
 
 
 class S3Media:
@@ -102,12 +185,13 @@ class S3Media:
         ------
         MediaQuotaExceeded
             The client's uploads have reached the quota: how much will be sent is not known yet.
+        Unavailable
         """
         self._require_room(client_id)
         return self._presigned("put_object", client_id, key)
 
     def get_address(self, client_id: str, key: str) -> str:
-        """Return the address to GET the upload from."""
+        """Return the address to GET the upload from; raises Unavailable."""
         return self._presigned("get_object", client_id, key)
 
     def save(self, client_id: str, key: str, chunks: Iterable[bytes], announced: int = 0) -> None:
@@ -137,12 +221,11 @@ class S3Media:
 
     def contains(self, client_id: str, key: str) -> bool:
         """Tell whether there is such an upload."""
-        try:
-            with _answered(key):
-                self._s3.head_object(Bucket=self._bucket, Key=_name(client_id, key))
-        except MediaNotFound:
-            return False
-        return True
+        # Not by HEAD, whose answer has no body to tell a bucket that is gone from an upload that is.
+        name = _name(client_id, key)
+        with _answered(key):
+            found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=name, MaxKeys=1)
+        return any(o["Key"] == name for o in found.get("Contents", []))
 
     def list(self, client_id: str, after: str, most: int) -> MediaPage:
         """Return a client's uploads behind the cursor `after`, at most `most`."""
@@ -210,7 +293,8 @@ class S3Media:
 
     def _presigned(self, method: str, client_id: str, key: str) -> str:
         where = {"Bucket": self._bucket, "Key": _name(client_id, key)}
-        return self._signer.generate_presigned_url(method, Params=where, ExpiresIn=ADDRESS_LIFE_S)
+        with _answered(key):
+            return self._signer.generate_presigned_url(method, Params=where, ExpiresIn=ADDRESS_LIFE_S)
 
 
 class S3Sources:
@@ -234,11 +318,13 @@ class S3Sources:
         try:
             return _read(self._s3, source.bucket, source.key, self._max_bytes, self._scratch)
         except ClientError as error:
+            if _code(error) in _CREDENTIAL_FAULTS:
+                raise _fault(error) from None
             raise DownloadFailed(
                 f"Bucket {source.bucket} answered with {_code(error)}; check the key and the rights."
             ) from None
-        except BotoCoreError:
-            raise Unavailable(f"Bucket {source.bucket} does not answer.") from None
+        except BotoCoreError as error:
+            raise _fault(error) from None
 
 
 class S3Recordings:
@@ -306,11 +392,32 @@ def _answered(key: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if _code(error) in _UNKNOWN:
+        if _code(error) == _UNKNOWN:
             raise MediaNotFound.of(key) from None
-        raise Unavailable(f"The media store answered with {_code(error)}.") from None
-    except BotoCoreError:
-        raise Unavailable("The media store does not answer.") from None
+        raise _fault(error) from None
+    except BotoCoreError as error:
+        raise _fault(error) from None
+
+
+def _fault(error: ClientError | BotoCoreError) -> Unavailable:
+    """Return what clients are told of an error, which names no bucket and no address; log the error."""
+    if isinstance(error, ClientError):
+        code = _code(error)
+        log.error("the object store refuses", code=code, operation=error.operation_name)
+        return Unavailable(_SENTENCES.get(code, f"The object store answered with {code}."))
+    log.error("the object store cannot be used", error=type(error).__name__)
+    return Unavailable(_said(error))
+
+
+def _said(error: BotoCoreError) -> str:
+    match error:
+        case NoCredentialsError() | CredentialRetrievalError():
+            return _NO_CREDENTIALS
+        case SSLError():
+            return _UNTRUSTED
+        case ConnectionError() | HTTPClientError():
+            return _SILENT
+    return f"The object store cannot be used ({type(error).__name__})."
 
 
 def _code(error: ClientError) -> str:

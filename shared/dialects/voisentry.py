@@ -89,6 +89,8 @@ class Refused(Exception):
     engine_code: str | None = None
     #: Seconds after which to try again; None where that does not help.
     retry_after_s: int | None = None
+    #: Code of the error of Timbre that it tells of; empty where the vendor alone knows it.
+    cause: str = ""
 
     @property
     def code(self) -> str:

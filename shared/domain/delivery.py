@@ -83,6 +83,8 @@ class Delivery:
     reason: str
     #: Whether a sender of the slow lane has it: its receiver has proved slow.
     slow: bool = False
+    #: Trace that the job belongs to, as in `Claim`.
+    trace: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

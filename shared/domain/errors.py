@@ -20,7 +20,9 @@
     |-- CalibrationError        a model could not be calibrated
     |-- TuningError             thresholds could not be tuned on somebody's conversations
     |-- SealBroken              stored ciphertext cannot be read, since the server secret is another
+    |-- BackupRefused           a backup cannot be made there, or not be restored
     `-- SettingsError           the environment does not describe a runnable service
+        `-- DatabaseRevisionWrong   the database has migrations that the release lacks, or lacks its own
 
 Each class has a stable `code`, tells the user what to do in its message, and says whether trying the same thing
 again can help. Messages never hold a URL's query, credentials, audio or vectors.
@@ -399,10 +401,22 @@ class SealBroken(TimbreError):
         super().__init__("What is stored was sealed under another server secret; restore that one (TIMBRE_SECRET).")
 
 
+class BackupRefused(TimbreError):
+    """A backup cannot be made there, or cannot be restored."""
+
+    code = "backup_refused"
+
+
 class SettingsError(TimbreError):
     """A `TIMBRE_*` variable is unknown, malformed or missing."""
 
     code = "settings_invalid"
+
+
+class DatabaseRevisionWrong(SettingsError):
+    """The database has migrations that this release does not know, or lacks some that it needs."""
+
+    code = "database_revision_wrong"
 
 
 def concrete_errors(root: type[TimbreError] = TimbreError) -> Iterator[type[TimbreError]]:

@@ -13,6 +13,11 @@ from shared.domain.commands import Command, Lane
 
 #: A job that took this many workers with it is not tried again.
 MAX_ATTEMPTS = 3
+#: Form in which this release stores jobs. One that an earlier release would misread has the next number; jobs of a
+#: newer form are left to newer workers. Releases before forms wrote 0.
+RECORD_FORM = 1
+#: Kind of a job whose record names none.
+UNKNOWN_KIND = "unknown"
 #: Most jobs that one request for a list looks at: some 25 ms of Redis.
 MOST_LOOKED_AT = 10_000
 #: The text form of a `JobCursor`.
@@ -213,6 +218,30 @@ class Claim:
     #: Fencing token: a write that carries an older one is refused.
     fence: int
     lane: Lane
+    #: Number of the form in which the record is stored, see `RECORD_FORM`.
+    form: int = 0
+    #: Seconds since the job was accepted.
+    age_s: float = 0.0
+    #: Seconds that it waited, since it was accepted or the attempt before ended.
+    waited_s: float = 0.0
+    #: Trace that the job belongs to, in the form of a `traceparent` header; empty where nobody traces.
+    trace: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Kind of its command."""
+        return str(self.record.get("kind", UNKNOWN_KIND))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Job whose end was stored just now, as metrics tell of it."""
+
+    #: Kind of its command; `UNKNOWN_KIND` where a release before metrics accepted it.
+    kind: str
+    lane: Lane
+    #: Seconds from its acceptance to its end.
+    age_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +263,8 @@ class Reaped:
     lost: Sequence[UnfinishedJob]
     #: Jobs past their deadline.
     late: Sequence[UnfinishedJob]
+    #: Leases that ran out.
+    leases_lost: int
 
 
 @dataclass(frozen=True, kw_only=True)

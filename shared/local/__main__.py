@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": ("lite", ["-m", "shared.local.demo"]),
     "run": ("lite", ["-m", "shared.local.run"]),
     "keys": ("lite", ["-m", "api.keys"]),
+    "database": ("lite", ["-m", "api.database"]),
     "models": ("full", ["-m", "models.install"]),
     "calibrate": ("lite", ["-m", "models.calibration"]),
     "tune": ("lite", ["-m", "worker.tuning"]),

@@ -176,7 +176,8 @@ def main() -> None:
     """Start the stack in a temporary folder, demonstrate it, and stop it."""
     raise_on_signals()
     with tempfile.TemporaryDirectory(prefix="timbre-demo-") as folder:
-        settings = Settings(redis_url=EMBEDDED, data_dir=Path(folder), bind=f"127.0.0.1:{free_port()}")
+        bind = f"127.0.0.1:{free_port()}"
+        settings = Settings(redis_url=EMBEDDED, data_dir=Path(folder), bind=bind, metrics_bind="off")
         try:
             print("Starting Redis, the API and a worker ...", flush=True)
             with Stack(settings) as stack:

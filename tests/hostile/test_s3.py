@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
@@ -14,12 +15,14 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from shared.adapters.media import open_media, open_recordings, open_sources
+from shared.adapters.media import open_check, open_media, open_recordings, open_sources
+from shared.adapters.s3 import S3Check, s3_client
 from shared.domain.errors import (
     DownloadFailed,
     FileTooLarge,
     MediaNotFound,
     MediaQuotaExceeded,
+    SettingsError,
     Unavailable,
     UrlNotAllowed,
     WorkerUnavailable,
@@ -200,11 +203,147 @@ def test_uploads_past_their_time_are_swept(settings, media):
     assert not media.contains("a", "old")
 
 
+def actions(media):
+    """Return what reads, lists, removes, finds and addresses uploads."""
+    return [
+        lambda: media.open_upload("a", "k"),
+        lambda: media.list("a", "", 1),
+        lambda: media.remove("a", "k"),
+        lambda: media.contains("a", "k"),
+        lambda: media.save("a", "k", [b"x"]),
+        lambda: media.put_address("a", "k"),
+    ]
+
+
+def assert_said(settings, sentence):
+    """Assert that every use of the bucket, and its check, says what is wrong, and no more than that."""
+    keys = {"sample": b"k" * 32}
+    recordings = open_recordings(settings, keys.get)
+    uses = [
+        *actions(open_media(settings)),
+        open_check(settings),
+        lambda: open_media(settings).sweep(),
+        lambda: recordings.keep("a", "sample", b"x"),
+        lambda: recordings.load("a", "sample"),
+    ]
+    for use in uses:
+        with pytest.raises(Unavailable, match=sentence) as caught:
+            use()
+        assert settings.s3_bucket not in str(caught.value)
+        assert "127.0.0.1" not in str(caught.value)
+
+
+@pytest.fixture
+def users(endpoint):
+    """A server that demands credentials, and those of a user with all rights, and of one who may only read."""
+    iam = boto3.client("iam", endpoint_url=endpoint, region_name="us-east-1")
+    found = {name: user(iam, name, rights) for name, rights in (("all", "s3:*"), ("reads", ["s3:Get*", "s3:List*"]))}
+    requests.post(f"{endpoint}/moto-api/reset-auth", data=b"0", timeout=5)
+    yield found
+    requests.post(f"{endpoint}/moto-api/reset-auth", data=b"inf", timeout=5)
+    for name in found:
+        for key in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]:
+            iam.delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
+        iam.delete_user_policy(UserName=name, PolicyName="rights")
+        iam.delete_user(UserName=name)
+
+
+def user(iam, name, rights):
+    """Make a user with a policy; returns the access key."""
+    iam.create_user(UserName=name)
+    statement = {"Effect": "Allow", "Action": rights, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName=name, PolicyName="rights", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return key["AccessKeyId"], key["SecretAccessKey"]
+
+
+@pytest.fixture
+def identify_as(monkeypatch):
+    """Set the credentials that the SDK finds."""
+
+    def identify_as(key_id, secret):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+
+    return identify_as
+
+
 def test_a_store_that_is_away_is_said_to_be_so(settings):
-    away = open_media(replace(settings, s3_endpoint_url="http://127.0.0.1:9"))
-    for action in (lambda: away.open_upload("a", "k"), lambda: away.list("a", "", 1), lambda: away.remove("a", "k")):
-        with pytest.raises(Unavailable):
-            action()
+    assert_said(replace(settings, s3_endpoint_url="http://127.0.0.1:9"), r"^The object store does not answer\.$")
+
+
+def test_a_store_that_hangs_is_said_to_be_so_within_seconds(settings):
+    over = threading.Event()
+    with origin(lambda *_: over.wait(30)) as store:
+        check = open_check(replace(settings, s3_endpoint_url=f"http://127.0.0.1:{store.port}"))
+        began_at = time.monotonic()
+        with pytest.raises(Unavailable, match="does not answer"):
+            check()
+        assert time.monotonic() - began_at < 4
+        over.set()
+
+
+def test_a_server_that_is_no_object_store_is_not_taken_for_an_empty_one(settings):
+    with origin(says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")) as store:
+        assert_said(replace(settings, s3_endpoint_url=f"http://127.0.0.1:{store.port}"), "answered with 404")
+
+
+def test_a_bucket_that_does_not_exist_is_said_to_be_so(settings):
+    assert_said(replace(settings, s3_bucket="nowhere"), "bucket for recordings does not exist.*TIMBRE_S3_BUCKET")
+
+
+def test_missing_credentials_are_said_to_be_missing(settings, identify_as):
+    identify_as("", "")
+    assert_said(settings, "has no AWS credentials; its operator must set AWS_ACCESS_KEY_ID")
+    with pytest.raises(Unavailable, match="has no AWS credentials"):
+        open_sources(settings).open_object(S3Url("calls", "k"))
+
+
+def test_half_of_the_credentials_end_the_start(settings, identify_as):
+    identify_as("testing", "")
+    with pytest.raises(SettingsError, match="AWS_SECRET_ACCESS_KEY"):
+        open_media(settings)
+
+
+def test_wrong_credentials_and_lacking_rights_are_told_apart(settings, users, identify_as):
+    identify_as(*users["all"])
+    open_check(settings)()
+    refused = "refuses the service's AWS credentials"
+    identify_as(users["all"][0], "wrong")
+    assert_said(settings, refused)
+    identify_as("AKIAUNKNOWN", "wrong")
+    assert_said(settings, refused)
+    with pytest.raises(Unavailable, match=refused):
+        open_sources(settings).open_object(S3Url("calls", "k"))
+    identify_as(*users["reads"])
+    denied = "denies the service access; its operator must give .* list, get, put and delete in TIMBRE_S3_BUCKET"
+    for use in (open_check(settings), lambda: open_media(settings).save("a", "k", [b"x"])):
+        with pytest.raises(Unavailable, match=denied):
+            use()
+
+
+def test_a_check_leaves_nothing_and_later_costs_one_request(settings, s3):
+    with origin(says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")) as store:
+        check = open_check(replace(settings, s3_endpoint_url=f"http://127.0.0.1:{store.port}"))
+        check()
+        check()
+        assert [request.split(b" ")[0] for request in store.requests] == [b"GET", b"PUT", b"GET", b"DELETE", b"GET"]
+    open_check(settings)()
+    names = [o["Key"] for o in s3.list_objects_v2(Bucket="uploads").get("Contents", [])]
+    assert "timbre-check" not in names
+
+
+@pytest.mark.parametrize("action", ["PutObject", "GetObject", "DeleteObject"])
+def test_processes_that_check_a_bucket_at_once_find_nothing_wrong(action, settings, s3):
+    client = s3_client(settings)
+    other = open_check(settings)
+    client.meta.events.register(f"before-call.s3.{action}", lambda **_: other())
+    S3Check(client, "uploads")()
+    names = [o["Key"] for o in s3.list_objects_v2(Bucket="uploads").get("Contents", [])]
+    assert "timbre-check" not in names
 
 
 @pytest.mark.parametrize("url", ["media://k", "s3://calls/k"])

@@ -28,18 +28,28 @@ def postgres_url():
         yield url
 
 
+@pytest.fixture
+def new_url(request, tmp_path):
+    """Make the address of a new database, in SQLite or PostgreSQL."""
+
+    def make(kind):
+        name = f"t{uuid.uuid4().hex}"
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path / name}.db"
+        # A schema of the test's own.
+        server = Settings(database_url=request.getfixturevalue("postgres_url")).sql_url()
+        engine = create_engine(server)
+        with engine.begin() as connection:
+            connection.execute(text(f"CREATE SCHEMA {name}"))
+        engine.dispose()
+        return f"{server}&options=-csearch_path%3D{name}"
+
+    return make
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'timbre.db'}"
-        return
-    # A schema of the test's own.
-    server, name = Settings(database_url=request.getfixturevalue("postgres_url")).sql_url(), f"t{uuid.uuid4().hex}"
-    engine = create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {name}"))
-    engine.dispose()
-    yield f"{server}&options=-csearch_path%3D{name}"
+def url(request, new_url):
+    return new_url(request.param)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import requests
 from redis import Redis
 
 from tests.support.answers import refused
-from tests.support.apis import api, api_process
+from tests.support.apis import another_database, api, api_process
 from tests.support.client import eventually, put
 from tests.support.stacks import LOOPBACK, first_client, running
 
@@ -131,7 +131,7 @@ def test_a_request_that_comes_byte_by_byte_is_read_whole(client):
 
 def test_an_upload_beyond_those_at_once_is_refused_until_one_has_ended(tmp_path, redis_server):
     with (
-        api(tmp_path, redis_server.url, api_uploads=1, **MANY) as client,
+        api(tmp_path, another_database(redis_server), api_uploads=1, **MANY) as client,
         begun_upload(client, tmp_path) as (connection, answers),
     ):
         address = client.address("media://another")
@@ -175,7 +175,7 @@ def tallied(folder):
 
 def test_a_stop_ends_waits_at_once_and_lets_uploads_finish(tmp_path, redis_server):
     with (
-        api_process(tmp_path, redis_server.url, **MANY) as (client, process),
+        api_process(tmp_path, another_database(redis_server), **MANY) as (client, process),
         begun_wait(client, redis_server.url) as waiting,
         begun_upload(client, tmp_path) as (connection, answers),
     ):
@@ -208,13 +208,13 @@ def _ended(job):
 
 def test_a_master_that_is_killed_alone_leaves_its_address_at_once(tmp_path, redis_server):
     with (
-        api_process(tmp_path, redis_server.url, **MANY) as (client, process),
+        api_process(tmp_path, another_database(redis_server), **MANY) as (client, process),
         begun_wait(client, redis_server.url) as waiting,
         begun_upload(client, tmp_path) as (connection, answers),
     ):
         os.kill(process.pid, signal.SIGKILL)
         bind = urlsplit(client.url).netloc
-        with running(tmp_path, bind=bind, redis_url=redis_server.url, worker_processes=1) as stack:
+        with running(tmp_path, bind=bind, redis_url=another_database(redis_server), worker_processes=1) as stack:
             assert requests.get(f"{stack.url}/readyz", timeout=WITHIN_S).status_code == 200
             assert waiting.result().json()["jobId"]
             connection.sendall(FILE[1:])

@@ -57,7 +57,7 @@ def test_a_preflight_needs_no_key_and_names_the_methods_of_its_address(browser, 
     assert set(answer.headers.pop("Access-Control-Allow-Methods").split(", ")) == methods
     assert cors_headers(answer) == {
         "Access-Control-Allow-Origin": ALLOWED,
-        "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer, Range",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Prefer, Range, Traceparent",
         "Access-Control-Max-Age": "600",
         "Access-Control-Expose-Headers": READABLE,
     }

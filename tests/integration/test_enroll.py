@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from http.client import HTTPResponse
 
 import requests
-from redis import Redis
 
 from shared.domain.commands import CreateVoiceprint, Lane, from_record
 from shared.domain.errors import NotAudio
@@ -35,7 +34,7 @@ def uploads(client):
     return client.send("GET", "/v1/media").json()["items"]
 
 
-def test_a_call_whose_api_is_killed_leaves_nothing_beyond_the_life_of_a_result(tmp_path, redis_server):
+def test_a_call_whose_api_is_killed_leaves_nothing_beyond_the_life_of_a_result(tmp_path, redis_server, redis):
     settings = {"redis_url": redis_server.url, "data_dir": tmp_path, "result_ttl_s": RESULT_TTL_S}
     with api_process(tmp_path, redis_server.url, result_ttl_s=RESULT_TTL_S) as (client, process):
 
@@ -60,9 +59,8 @@ def test_a_call_whose_api_is_killed_leaves_nothing_beyond_the_life_of_a_result(t
         assert service.finish(claim, NotAudio("It is no recording.")) is Status.FAILED
         assert uploads(client) == []
         assert client.send("GET", "/v1/usage").json()["items"] == []
-        with Redis.from_url(redis_server.url) as redis:
-            named = [key for key in redis.scan_iter() if job["id"].encode() in key]
-            assert named and all(0 < redis.ttl(key) <= RESULT_TTL_S for key in named)
+        named = [key for key in redis.scan_iter() if job["id"] in key]
+        assert named and all(0 < redis.ttl(key) <= RESULT_TTL_S for key in named)
 
 
 def test_a_call_that_is_refused_stores_nothing(tmp_path, redis_server):

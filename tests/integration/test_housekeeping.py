@@ -1,9 +1,11 @@
 """Housekeeping: a round that fails stops no other one."""
 
+import signal
 import threading
 
 from sqlalchemy.exc import OperationalError
 
+from shared.domain.errors import SettingsError
 from tests.support.client import eventually
 from worker.jobs import housekeeping
 from worker.jobs.housekeeping import Housekeeping
@@ -55,3 +57,21 @@ def test_a_database_that_is_away_or_hangs_keeps_no_dead_worker_s_job_waiting(mon
         keeping.stop()
         retention.hangs.set()
     assert "settling failed" in capsys.readouterr().out
+
+
+def test_a_process_that_learns_that_it_disagrees_with_others_asks_to_be_ended(capsys):
+    def disagree():
+        raise SettingsError("Other processes have another server secret.")
+
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    service = Service()
+    keeping = Housekeeping(service, lambda: None, lambda: None, lease_s=0.15, agree=disagree)
+    try:
+        keeping.start()
+        eventually(lambda: told == [signal.SIGTERM])
+    finally:
+        keeping.stop()
+        signal.signal(signal.SIGTERM, before)
+    assert service.reaped == 0
+    assert "Other processes have another server secret." in capsys.readouterr().out

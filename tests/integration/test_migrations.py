@@ -1,30 +1,16 @@
 """Migrations on databases of earlier releases: forth with their rows, and back again."""
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import event, inspect, select, text
 
-from shared.adapters.sql import database
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database, open_migrated, writing
 from shared.adapters.sql.tables import Base
 from shared.domain.keys import new_key
 from tests.support.lasting import ALL, SECRET, lasting
-
-
-def move(engine, revision):
-    """Bring a database to a revision, up or down."""
-    config = Config()
-    config.set_main_option("script_location", str(database._MIGRATIONS))
-    with writing(engine).connect() as connection:
-        config.attributes["connection"] = connection
-        with connection.begin():
-            here = MigrationContext.configure(connection).get_current_revision() or ""
-            (command.upgrade if here < revision else command.downgrade)(config, revision)
-
+from tests.support.revisions import move
 
 #: Tables and columns that the release before did not have.
 NEW_TABLES = {"left_recordings", "pending_voices", "verified_sounds"}

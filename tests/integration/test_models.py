@@ -6,11 +6,16 @@ import pytest
 
 from api.app import create_app
 from api.services import Services
-from models import registry
+from models import registry, tuned
 from models.registry import Record
-from shared.adapters.redis_models import RedisModels
+from models.tuned import Tuned
+from shared.adapters.redis_client import connect
+from shared.adapters.redis_models import RedisModels, RedisServed
+from shared.domain.errors import SettingsError
 from shared.settings import Settings
 from tests.support.client import eventually
+from tests.support.clock import Clock
+from worker.bootstrap import await_agreement, facts_served
 
 
 @pytest.fixture
@@ -68,3 +73,79 @@ def test_a_silent_worker_is_forgotten(redis, tmp_path):
     assert models.all()
     RedisModels(redis, ttl_s=0.05).publish(registry.listed(tmp_path))
     eventually(lambda: models.all() == [])
+
+
+FACTS = {"model": "ge2e@1", "calibration": "2026-05-04"}
+
+
+def settled(redis, ttl_s=60):
+    """Return the facts of a worker that confirmed them where no other one lives."""
+    served = RedisServed(redis, ttl_s=ttl_s)
+    await_agreement(lambda: served.confirm(FACTS), within_s=0)
+    return served
+
+
+def test_workers_that_confirmed_before_come_first_after_redis_lost_what_they_serve(redis):
+    clock = Clock()
+    healthy, new = (RedisServed(redis, ttl_s=60, clock=clock) for _ in range(2))
+    assert not healthy.confirm(FACTS)
+    clock.pass_s(1.5)
+    assert healthy.confirm(FACTS)
+    redis.flushall()
+    assert not new.confirm(FACTS | {"model": "own@2"})
+    clock.pass_s(1)
+    assert not new.confirm(FACTS | {"model": "own@2"})
+    assert healthy.confirm(FACTS)
+    clock.pass_s(1)
+    with pytest.raises(SettingsError, match="model ge2e@1, here own@2"):
+        new.confirm(FACTS | {"model": "own@2"})
+
+
+def test_a_worker_that_serves_another_model_than_those_that_live_is_told_so(redis):
+    served, other = settled(redis), RedisServed(redis, ttl_s=60)
+    assert other.confirm(FACTS)
+    with pytest.raises(SettingsError, match=r"model ge2e@1, here own@2.*TIMBRE_MODEL.*stop all workers first"):
+        other.confirm(FACTS | {"model": "own@2"})
+    assert served.confirm(FACTS)
+
+
+def test_releases_that_know_more_or_fewer_facts_agree(redis):
+    served = settled(redis)
+    assert served.confirm(FACTS | {"segmentation": "none"})
+    assert served.confirm(FACTS)
+
+
+def test_the_facts_go_with_the_last_worker(redis):
+    settled(redis, ttl_s=0.05)
+    eventually(lambda: not redis.exists("timbre:served"))
+    await_agreement(lambda: RedisServed(redis, ttl_s=60).confirm(FACTS | {"model": "own@2"}), within_s=0)
+
+
+def test_a_worker_waits_for_those_that_were_killed_but_not_for_those_that_live(redis):
+    settled(redis, ttl_s=0.5)
+    served = RedisServed(redis, ttl_s=60)
+    await_agreement(lambda: served.confirm(FACTS | {"model": "own@2"}), within_s=30)
+    with pytest.raises(SettingsError):
+        await_agreement(lambda: served.confirm(FACTS), within_s=0)
+
+
+def test_a_worker_whose_redis_is_away_begins_all_the_same():
+    away = connect("redis://127.0.0.1:1/0", retries=0)
+    await_agreement(lambda: RedisServed(away, ttl_s=60).confirm(FACTS), within_s=0)
+
+
+def test_calibration_tuning_and_recognisers_are_among_the_facts(tmp_path):
+    facts = facts_served(Settings(weights_dir=tmp_path))
+    fitted = registry.default_card(tmp_path).calibration.fitted_at
+    assert facts == {
+        "model": "ge2e@1", "calibration": fitted, "tuning": "none", "segmentation": "none",
+        "recognisers": "moonshine_tiny_en@1",
+    }  # fmt: skip
+    card = registry.default_card(tmp_path)
+    thresholds = {"split_gate": 0.123}
+    tuned.tuned_file(card, tmp_path).parent.mkdir()
+    tuned.write(
+        Tuned(model=card.model_id, data="x", tuned_at="x", der_before=2.0, der_after=1.0, thresholds=thresholds),
+        tuned.tuned_file(card, tmp_path),
+    )
+    assert facts_served(Settings(weights_dir=tmp_path)).items() - facts.items() != set()

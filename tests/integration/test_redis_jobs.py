@@ -7,7 +7,7 @@ from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_jobs import RING_AFTER_S
 from shared.domain.commands import to_record
 from shared.domain.errors import NoSpeech
-from shared.domain.jobs import MAX_ATTEMPTS, Reply, Status, WebhookContent, new_job_id
+from shared.domain.jobs import MAX_ATTEMPTS, RECORD_FORM, Reply, Status, WebhookContent, new_job_id
 from tests.support.records import ENVELOPE, HOOK, LEASE_S, finish, job_service, output, submission
 from worker.jobs.runner import Runner
 
@@ -139,7 +139,11 @@ def test_a_call_whose_reply_was_lost_gets_the_same_answer_again(jobs, job_id):
     assert claims[0] == claims[1]
     assert jobs._scripts("claim", 60_000, "call-2", "worker", 1, "short") is None
     end = ["finish", job_id, 1, "succeeded", "{}", 60_000, "{}", 4, 60_000]
-    assert [jobs._scripts(*end, call, "channel") for call in ("call-3", "call-3", "call-4")] == [1, 1, 0]
+    assert [jobs._scripts(*end, call, "channel") for call in ("call-3", "call-3", "call-4")] == [
+        [["voiceprint", "short"], 0],
+        [["voiceprint", "short"], 0],
+        None,
+    ]
     withdraw = ["withdraw", job_id, "client", "call-5", 60_000, 60_000, "channel", "", ""]
     withdrawals = [jobs._scripts(*withdraw) for _ in range(2)]
     assert withdrawals[0] == withdrawals[1] == ["{}", 0]
@@ -196,6 +200,18 @@ def test_a_job_in_a_dialect_of_a_newer_release_is_left_to_it_and_holds_nothing_u
     clock.pass_s(3600)
     service.reap()
     assert (status(jobs, strange), status(jobs, late)) == (Status.CREATED, Status.FAILED)
+
+
+def test_a_job_in_a_form_of_a_newer_release_is_left_to_it(jobs, redis, clock):
+    strange = jobs.create(new_job_id(), "client", SUBMISSION).id
+    redis.hset(f"timbre:job:{strange}", "form", RECORD_FORM + 1)
+    Runner(service=job_service(jobs), handle=None, beat_s=60.0).run_all()
+    assert status(jobs, strange) is Status.CREATED
+    assert jobs.claim() is None
+    clock.pass_s(5)
+    job_service(jobs).reap()
+    # It was not counted as an attempt.
+    assert jobs.claim().attempt == 1
 
 
 def test_who_may_not_publish_ends_jobs_all_the_same(jobs, job_id, redis):

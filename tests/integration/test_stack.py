@@ -1,6 +1,7 @@
 """What the stack knows before it is started."""
 
 import socket
+import sys
 
 import pytest
 from structlog.testing import capture_logs
@@ -9,8 +10,9 @@ from api.keys import make_first_key
 from shared.adapters.sql.administration import Administration
 from shared.adapters.sql.clients import SqlClients
 from shared.adapters.sql.database import open_database
-from shared.local.stack import Stack, StackError, require_free
+from shared.local.stack import Process, Stack, StackError, require_free
 from shared.settings import Settings
+from tests.support.client import eventually
 
 
 @pytest.fixture
@@ -65,3 +67,17 @@ def test_an_address_is_free_until_somebody_listens_on_it(family, host):
     with taken, pytest.raises(StackError, match="in use"):
         require_free(address)
     require_free(address)
+
+
+def test_a_child_has_the_settings_of_the_stack_and_none_of_the_environment(tmp_path, monkeypatch):
+    """A value and the file that it was read from, side by side, would be refused."""
+    (tmp_path / "secret").write_text("s" * 40)
+    monkeypatch.setenv("TIMBRE_SECRET_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("TIMBRE_REDIS_PASSWORD", "hunter2")
+    monkeypatch.setenv("TIMBRE_REDIS_URL", "redis://cache:6379/0")
+    given = Settings.from_env()
+    show = "from shared.settings import Settings; print(Settings.from_env() == Settings.from_env(), flush=True)"
+    child = Process("child", [sys.executable, "-c", show], tmp_path / "log", given.environment())
+    eventually(lambda: not child.alive)
+    assert (tmp_path / "log").read_text() == "True\n"
+    assert "hunter2" not in repr(given)

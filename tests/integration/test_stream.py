@@ -176,6 +176,9 @@ class Waiting:
     def leads(self, path):
         return path.startswith("/wait/")
 
+    def rule(self, path):
+        return None
+
     def admit(self, target, _authorization):
         return Waiter(target.rpartition("/")[2], self)
 

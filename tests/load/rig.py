@@ -39,6 +39,7 @@ class Rig:
             max_job_bytes=10**15,
             posts_per_minute=10**9,
             reads_per_minute=10**9,
+            metrics_bind="off",
         )
         self.redis: Redis = connect(redis_url)
         open_database(self.settings.sql_url()).dispose()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.local.stack import free_port
+
 
 def _find(program: str) -> str | None:
     # Debian keeps the server's programs off the path.
@@ -19,17 +21,35 @@ def _find(program: str) -> str | None:
 
 
 class PostgresServer:
-    """Server on a private socket, whose programs run as a user that is not root."""
+    """Server whose programs run as a user that is not root.
 
-    def __init__(self, folder: Path, initdb: str, pg_ctl: str, user: str | None) -> None:
+    Parameters
+    ----------
+    password : with it the server listens at a free port of 127.0.0.1 and asks for it; without, on a private socket.
+    """
+
+    def __init__(self, folder: Path, initdb: str, pg_ctl: str, user: str | None, password: str | None = None) -> None:
         self.url = f"postgresql://timbre@/postgres?host={folder}"
         self._folder, self._pg_ctl, self._user = folder, pg_ctl, user
-        self._run(initdb, "-D", f"{folder}/data", "-U", "timbre", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        self._listening = "-c listen_addresses=''"
+        if password:
+            port = free_port()
+            self.url = f"postgresql://timbre@127.0.0.1:{port}/postgres"
+            self._listening = f"-c listen_addresses=127.0.0.1 -c port={port}"
+        login = self._asking_for(password) if password else ["-A", "trust"]
+        self._run(initdb, "-D", f"{folder}/data", "-U", "timbre", "-E", "UTF8", "--locale=C", "-N", *login)
         self.start()
+
+    def _asking_for(self, password: str) -> list[str]:
+        file = self._folder / "password"
+        file.write_text(password)
+        if self._user:
+            shutil.chown(file, self._user)
+        return ["-A", "scram-sha-256", f"--pwfile={file}"]
 
     def start(self) -> None:
         """Start it, again after a stop."""
-        options = f"-c listen_addresses='' -c unix_socket_directories={self._folder} -c fsync=off"
+        options = f"{self._listening} -c unix_socket_directories={self._folder} -c fsync=off"
         self._control("-o", options, "-l", f"{self._folder}/log", "-w", "start")
 
     def stop(self) -> None:
@@ -52,8 +72,8 @@ def postgres() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server likewise; gives the server."""
+def postgres_server(password: str | None = None) -> Iterator[PostgresServer]:
+    """Run a server likewise, or by TCP with a password; gives the server."""
     initdb, pg_ctl = _find("initdb"), _find("pg_ctl")
     if not initdb or not pg_ctl:
         pytest.skip("PostgreSQL is not installed")
@@ -62,7 +82,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     folder = Path(tempfile.mkdtemp(prefix="timbre-pg-"))
     if user:
         shutil.chown(folder, user)
-    server = PostgresServer(folder, initdb, pg_ctl, user)
+    server = PostgresServer(folder, initdb, pg_ctl, user, password)
     try:
         yield server
     finally:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("api", "api/dialects", "models", "shared", "tests")
+FOLDERS = ("api", "api/dialects", "models", "shared", "shared/deploy", "tests")
 #: Path from the root -> text.
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text()
@@ -20,6 +20,9 @@ PICTURES = {"mermaid"}
 _FENCED = re.compile(r"^```(?P<language>\w*)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 _README = "tests/acceptance/test_readme.py::"
+_BACKUPS = "tests/acceptance/test_backups.py::"
+_CONTAINERS = "tests/integration/test_containers.py::"
+_COMPOSE = "tests/unit/test_compose.py::"
 _OWN = "tests/models/test_own_onnx.py::"
 #: (document, name of the block) -> the test that executes the block.
 EXECUTED = {
@@ -43,9 +46,25 @@ EXECUTED = {
     ("api/dialects/README.md", "proxy"): (
         "tests/acceptance/test_voisentry_sockets.py::test_a_user_is_registered_updated_and_verified_over_sockets"
     ),
+    ("shared/README.md", "back-up"): f"{_BACKUPS}test_what_was_backed_up_and_wiped_is_there_again",
+    ("shared/README.md", "restore"): f"{_BACKUPS}test_what_was_backed_up_and_wiped_is_there_again",
+    ("shared/README.md", "move"): f"{_BACKUPS}test_the_small_installation_moves_to_postgresql",
+    ("shared/README.md", "back-up-database"): f"{_CONTAINERS}test_a_small_service_is_restored",
+    ("shared/README.md", "back-up-recordings"): f"{_CONTAINERS}test_a_small_service_is_restored",
+    ("shared/README.md", "restore-small"): f"{_CONTAINERS}test_a_small_service_is_restored",
+    ("shared/README.md", "back-up-store"): f"{_CONTAINERS}test_database_and_store_of_production_are_restored",
+    ("shared/README.md", "restore-production"): f"{_CONTAINERS}test_database_and_store_of_production_are_restored",
+    ("shared/README.md", "keep-secret"): f"{_CONTAINERS}test_a_small_service_becomes_one_for_production",
+    ("shared/README.md", "fill-production"): f"{_CONTAINERS}test_a_small_service_becomes_one_for_production",
+    ("shared/README.md", "publish-metrics"): f"{_COMPOSE}test_metrics_of_another_machine_are_published_and_scraped",
+    ("shared/README.md", "scrape-machines"): f"{_COMPOSE}test_metrics_of_another_machine_are_published_and_scraped",
+    ("shared/README.md", "roll-back"): f"{_BACKUPS}test_the_small_installation_moves_to_postgresql",
     ("models/README.md", "wespeaker"): f"{_OWN}test_the_readmes_descriptors_fit_what_those_toolkits_export",
     ("models/README.md", "3d-speaker"): f"{_OWN}test_the_readmes_descriptors_fit_what_those_toolkits_export",
     ("models/README.md", "redimnet"): f"{_OWN}test_the_readmes_descriptors_fit_what_those_toolkits_export",
+    ("shared/README.md", "several-machines"): (
+        "tests/acceptance/test_machines.py::test_the_documented_settings_are_those_of_these_machines"
+    ),
     ("api/README.md", "s3-to-webhook"): (
         "tests/hostile/test_s3.py::test_the_readmes_lines_lead_from_a_private_bucket_to_a_webhook"
     ),

@@ -21,8 +21,9 @@ _BUGS = ("Traceback", "a bug ended the job", "unhandled error", "internal_error"
 @contextmanager
 def running(folder: Path, **settings: Any) -> Iterator[Stack]:
     """Run a stack of its own in `folder` until the end of the block."""
-    usual = {"bind": f"127.0.0.1:{free_port()}", "redis_url": EMBEDDED, "posts_per_minute": 10**6}
-    with Stack(Settings(data_dir=folder, **usual | {"reads_per_minute": 10**6} | settings)) as stack:
+    usual = {"bind": f"127.0.0.1:{free_port()}", "redis_url": EMBEDDED, "metrics_bind": "off"}
+    unlimited = {"posts_per_minute": 10**6, "reads_per_minute": 10**6}
+    with Stack(Settings(data_dir=folder, **usual | unlimited | settings)) as stack:
         yield stack
 
 
@@ -34,7 +35,12 @@ def logs(stack: Stack, *names: str) -> str:
 
 def bugs(stack: Stack) -> list[str]:
     """Return the lines of a stack's logs that report a bug."""
-    return [line for line in logs(stack).splitlines() if any(sign in line for sign in _BUGS)]
+    return bugs_in(logs(stack))
+
+
+def bugs_in(text: str) -> list[str]:
+    """Return the lines of logs that report a bug."""
+    return [line for line in text.splitlines() if any(sign in line for sign in _BUGS)]
 
 
 def make_client(stack: Stack, name: str) -> Client:

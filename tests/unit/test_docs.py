@@ -8,7 +8,7 @@ from dataclasses import fields
 import click
 import pytest
 
-from api import keys
+from api import database, keys
 from api.app import create_app
 from api.errors import STATUS
 from api.services import Services
@@ -61,8 +61,9 @@ def test_every_setting_is_documented_with_its_meaning_and_default(setting):
 
 
 def test_no_setting_is_documented_that_does_not_exist():
-    known = {f"TIMBRE_{f.name.upper()}" for f in fields(Settings)} | {"TIMBRE_SECRET_FILE"}
-    assert set(re.findall(r"^\| `(TIMBRE_\w+)`", OPERATE, re.MULTILINE)) == known
+    settings = {f"TIMBRE_{f.name.upper()}" for f in fields(Settings)}
+    known = settings | {f"{name}_FILE" for name in settings}
+    assert set(re.findall(r"^\| `(TIMBRE_[\w.]+)`", OPERATE, re.MULTILINE)) == settings | {"TIMBRE_..._FILE"}
     # The port that compose publishes, and the memory of its Redis, are its own.
     named = {name for text in DOCUMENTS.values() for name in re.findall(r"TIMBRE_[A-Z0-9_]+", text)}
     assert named <= known | {"TIMBRE_PORT", "TIMBRE_REDIS_MEMORY"}
@@ -130,8 +131,10 @@ def test_the_steps_of_a_job_are_documented():
     assert all(f"`{step}`" in API for step in STEPS)
 
 
-@pytest.mark.parametrize("command", keys.main.commands.values(), ids=lambda c: c.name)
-def test_every_command_of_api_keys_is_documented(command):
+@pytest.mark.parametrize(
+    "command", [*keys.main.commands.values(), *database.main.commands.values()], ids=lambda c: c.name
+)
+def test_every_command_of_api_keys_and_api_database_is_documented(command):
     arguments = [p.human_readable_name.upper() for p in command.params if isinstance(p, click.Argument)]
     _, meaning = row(OPERATE, f"`{' '.join([command.name, *arguments])}`")
     options = [option for p in command.params if isinstance(p, click.Option) for option in p.opts]

@@ -11,6 +11,7 @@ from redis.connection import parse_url
 from sqlalchemy import make_url
 
 from shared.domain.errors import SettingsError
+from shared.domain.sentinels import Sentinels
 from shared.settings import Settings
 
 
@@ -81,6 +82,15 @@ def test_every_kind_of_value_is_read():
         ("TIMBRE_GRACE_S", "1e300", "at most 315360000"),
         ("TIMBRE_REDIS_URL", "http://x", "redis://"),
         ("TIMBRE_REDIS_URL", "redis://x:y/0", "from 1 to 65535"),
+        ("TIMBRE_REDIS_URL", "sentinel://one,two/0", "master=NAME"),
+        ("TIMBRE_REDIS_URL", "sentinel://one,two/0?master=", "master=NAME"),
+        ("TIMBRE_REDIS_URL", "sentinel://one:26379,/0?master=m", "HOST:PORT"),
+        ("TIMBRE_REDIS_URL", "sentinel://one:26379;two:26379/0?master=m", "HOST:PORT"),
+        ("TIMBRE_REDIS_URL", "sentinel://one:0/0?master=m", "from 1 to 65535"),
+        ("TIMBRE_REDIS_URL", "sentinel://one:99999/0?master=m", "from 1 to 65535"),
+        ("TIMBRE_REDIS_URL", "sentinel://one/first?master=m", "number of a database"),
+        ("TIMBRE_REDIS_URL", "sentinel://one/0?master=m&tls=yes", "its options may be master"),
+        ("TIMBRE_REDIS_URL", "sentinel://one/0?master=m&ssl_ca_certs=/ca.pem", "for sentinels://"),
         ("TIMBRE_DATABASE_URL", "nonsense", "postgresql://"),
         ("TIMBRE_DATABASE_URL", "oracle://x/y", "postgresql://"),
         ("TIMBRE_PUBLIC_URL", "timbre.example.org", "https://"),
@@ -104,6 +114,8 @@ def test_a_wrong_variable_stops_the_start_and_is_named(name, value, says):
     [
         ("TIMBRE_REDIS_URL", "rediss://user:pass@cache:6380/3"),
         ("TIMBRE_REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("TIMBRE_REDIS_URL", "sentinel://one:26379,two,[::1]:26380/3?master=m"),
+        ("TIMBRE_REDIS_URL", "sentinels://:p%40ss@one?master=m&sentinel_password=a@b&ssl_ca_certs=/etc/ca.pem"),
         ("TIMBRE_DATABASE_URL", "postgres://timbre:a#b@db/timbre"),
         ("TIMBRE_DATABASE_URL", "sqlite:////var/lib/timbre.db"),
         ("TIMBRE_BIND", "[::1]:57999"),
@@ -114,6 +126,32 @@ def test_a_wrong_variable_stops_the_start_and_is_named(name, value, says):
 )
 def test_what_is_well_formed_is_taken(name, value):
     assert getattr(Settings.from_env({name: value}), name.removeprefix("TIMBRE_").lower()) == value
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://:topsecret@one",
+        "sentinel://:topsecret@one:x?master=m",
+        "sentinel://:topsecret@one?master=m&x=topsecret",
+        "sentinel://one?sentinel_password=topsecret",
+        "sentinel://:top@secret@one?master=m",
+    ],
+)
+def test_a_wrong_address_of_sentinels_is_not_shown_either(url):
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"TIMBRE_REDIS_URL": url})
+    assert "secret" not in str(caught.value)
+
+
+def test_the_password_of_redis_goes_into_an_address_of_sentinels_and_not_to_them():
+    url = "sentinel://one:26379,two:26380/2?master=m&sentinel_password=theirs"
+    settings = Settings.from_env({"TIMBRE_REDIS_URL": url, "TIMBRE_REDIS_PASSWORD": "p@ss/word"})
+    found = Sentinels.parse(settings.redis_url)
+    assert (found.hosts, found.master, found.password) == ((("one", 26379), ("two", 26380)), "m", "theirs")
+    given = parse_url(found.primary_url)
+    assert (given["password"], given["db"]) == ("p@ss/word", 2)
+    assert "p@ss" not in repr(found)
 
 
 def test_a_wrong_address_is_not_shown_since_it_may_hold_a_password():
@@ -224,3 +262,8 @@ def test_the_bucket_of_uploads_cannot_be_one_that_every_client_may_read():
     with pytest.raises(SettingsError, match="clients' own"):
         Settings.from_env({"TIMBRE_S3_BUCKET": "uploads", "TIMBRE_S3_SOURCE_BUCKETS": "calls, uploads"})
     assert Settings.from_env({"TIMBRE_S3_BUCKET": "uploads", "TIMBRE_S3_SOURCE_BUCKETS": "calls"})
+
+
+def test_the_password_of_a_database_that_is_a_file_is_refused():
+    with pytest.raises(SettingsError, match="must name a server"):
+        Settings.from_env({"TIMBRE_DATABASE_URL": "sqlite:////x.db", "TIMBRE_DATABASE_PASSWORD": "p"})

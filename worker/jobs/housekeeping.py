@@ -1,11 +1,13 @@
 """Housekeeping: take back the jobs of dead workers, remove old uploads, results and records."""
 
+import os
+import signal
 import threading
-import time
 from collections.abc import Callable
 
 import structlog
 
+from shared.domain.errors import SettingsError, Unavailable
 from shared.job_service import JobService
 from shared.retention import Retention
 
@@ -31,18 +33,21 @@ class Housekeeping:
         mark_alive: Callable[[], None],
         lease_s: float,
         retention: Retention | None = None,
+        agree: Callable[[], object] = lambda: None,
     ) -> None:
         self._service = service
         self._forget = forget
         self._mark_alive = mark_alive
         self._retention = retention
+        self._agree = agree
         self._every_s = min(_ROUND_S, lease_s / 3)
-        self._swept_at = float("-inf")
         self._stopped = threading.Event()
 
     def start(self) -> None:
         """Begin, in threads that end with the process."""
         self._repeat("housekeeping", self.round, self._every_s)
+        # An object store that is away takes half a minute to say so.
+        self._repeat("sweep of uploads", self._service.sweep_media, _SWEEP_S)
         if self._retention is not None:
             # A database that is away must not keep the jobs of dead workers waiting.
             self._repeat("settling", self._retention.settle, _SETTLE_S)
@@ -53,23 +58,27 @@ class Housekeeping:
         """End after the rounds in hand."""
         self._stopped.set()
 
-    def _repeat(self, name: str, do: Callable[[], None], every_s: float) -> None:
+    def _repeat(self, name: str, do: Callable[[], object], every_s: float) -> None:
         threading.Thread(target=self._loop, args=[name, do, every_s], name=name, daemon=True).start()
 
-    def _loop(self, name: str, do: Callable[[], None], every_s: float) -> None:
+    def _loop(self, name: str, do: Callable[[], object], every_s: float) -> None:
         while True:
             try:
                 do()
+            except SettingsError as error:
+                log.critical("this process ends: it disagrees with others", reason=str(error))
+                self.stop()
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Unavailable as error:
+                log.error(f"{name} failed", reason=str(error))
             except Exception as error:
                 log.warning(f"{name} failed", error=type(error).__name__)
             if self._stopped.wait(every_s):
                 return
 
     def round(self) -> None:
-        """Do everything that is due once."""
+        """Do everything that is due once; a process that disagrees with the others does nothing (SettingsError)."""
+        self._agree()
         self._service.reap()
         self._mark_alive()
         self._forget()
-        if time.monotonic() - self._swept_at >= _SWEEP_S:
-            self._service.sweep_media()
-            self._swept_at = time.monotonic()

@@ -10,9 +10,11 @@ from sqlalchemy.exc import OperationalError
 
 from shared.domain.commands import Command, Lane, from_record
 from shared.domain.errors import InternalError, JobFailure, SealBroken, WorkerUnavailable
-from shared.domain.jobs import MAX_ATTEMPTS, Claim, Status
+from shared.domain.jobs import MAX_ATTEMPTS, RECORD_FORM, Claim, Status
 from shared.domain.results import Result
 from shared.job_service import JobService
+from shared.telemetry import metrics, tracing
+from worker.jobs import traces
 from worker.jobs.heartbeat import Hand, LeaseLostError
 from worker.voices.progress import Steps
 
@@ -63,7 +65,9 @@ class Runner:
                 return
             if claim is None:
                 return
+            metrics.put(metrics.JOBS_IN_HAND, 1)
             self._run(claim)
+            metrics.put(metrics.JOBS_IN_HAND, 0)
             last = claim.lane
 
     def _next(self, last: Lane | None) -> Claim | None:
@@ -72,25 +76,33 @@ class Runner:
         return self.service.jobs.claim(lanes, self.worker, self.most_long)
 
     def _run(self, claim: Claim) -> None:
-        if not self.service.speaks(claim.reply.dialect):
-            log.warning("job left to a newer release", job_id=claim.job_id, dialect=claim.reply.dialect)
-            self._hand_back(claim, rest_s=_LEFT_S)
+        if claim.form > RECORD_FORM or not self.service.speaks(claim.reply.dialect):
+            dialect = claim.reply.dialect
+            log.warning("job left to a newer release", job_id=claim.job_id, dialect=dialect, form=claim.form)
+            self._hand_back(claim, "newer_release", rest_s=_LEFT_S)
             return
-        with structlog.contextvars.bound_contextvars(job_id=claim.job_id, attempt=claim.attempt):
+        if claim.fence == 1:
+            metrics.observe(metrics.JOB_WAIT_SECONDS, claim.age_s, lane=claim.lane)
+        steps = self._steps(claim)
+        known = {"job_id": claim.job_id, "client_id": claim.client_id, "attempt": claim.attempt}
+        with structlog.contextvars.bound_contextvars(**known), traces.attempt(claim):
             try:
-                outcome = self._outcome(claim)
+                outcome = self._outcome(claim, steps)
             except LeaseLostError:
                 _log_lost()
             except OperationalError as error:
                 # Not counted as an attempt: no job causes it, and a database that restarts is soon back.
                 log.warning("the database is away; job handed back", error=type(error.orig).__name__)
-                self._hand_back(claim, rest_s=_LEFT_S)
+                tracing.note(error="database_away")
+                self._hand_back(claim, "database_away", rest_s=_LEFT_S)
             else:
-                self._settle(claim, outcome)
+                self._settle(claim, outcome, steps)
+        # Here no interrupt breaks in.
+        metrics.count(metrics.AUDIO_SECONDS, steps.audio_s, kind=claim.kind)
 
-    def _outcome(self, claim: Claim) -> Result | JobFailure:
+    def _outcome(self, claim: Claim, steps: Steps) -> Result | JobFailure:
         try:
-            return self.hand.work(lambda: self._work(claim), lambda: self._keeps(claim), self.beat_s)
+            return self.hand.work(lambda: self._work(claim, steps), lambda: self._keeps(claim), self.beat_s)
         except JobFailure as failure:
             return failure
         except OperationalError:
@@ -103,21 +115,25 @@ class Runner:
             log.exception("a bug ended the job")
             return InternalError()
 
-    def _work(self, claim: Claim) -> Result:
+    def _steps(self, claim: Claim) -> Steps:
         def announce(step: str | None, progress: int | None) -> None:
             if not self._renews(claim, step, progress):
                 raise LeaseLostError
 
-        return self.handle(claim, from_record(claim.record), Steps(announce))
+        return Steps(announce, tracing.span)
+
+    def _work(self, claim: Claim, steps: Steps) -> Result:
+        return self.handle(claim, from_record(claim.record), steps)
 
     def _keeps(self, claim: Claim) -> bool:
         """Renew the lease, or hand the job back."""
-        return not self._hand_back(claim) if self.handing_back() else self._renews(claim)
+        return not self._hand_back(claim, "stopping") if self.handing_back() else self._renews(claim)
 
-    def _hand_back(self, claim: Claim, rest_s: float = 0.0) -> bool:
+    def _hand_back(self, claim: Claim, reason: str, rest_s: float = 0.0) -> bool:
         """Release the claim, its attempt not counted; False while the store is away."""
         try:
-            self.service.jobs.release(claim, rest_s=rest_s)
+            if self.service.jobs.release(claim, rest_s=rest_s):
+                metrics.count(metrics.JOBS_HANDED_BACK, reason=reason)
         except Exception as error:
             log.warning("job not handed back yet", error=type(error).__name__)
             return False
@@ -131,11 +147,11 @@ class Runner:
             log.warning("heartbeat failed", error=type(error).__name__)
             return True
 
-    def _settle(self, claim: Claim, outcome: Result | JobFailure) -> None:
+    def _settle(self, claim: Claim, outcome: Result | JobFailure, steps: Steps) -> None:
         """End the job, or hand it back; a store that refuses writes is tried for about a lease."""
         for _ in range(_MOST_WRITES):
             try:
-                return self._write(claim, outcome)
+                return self._write(claim, outcome, steps)
             except Exception as error:
                 log.warning("the end of a job cannot be written", error=type(error).__name__)
                 if self.handing_back():
@@ -144,7 +160,7 @@ class Runner:
         # Nobody renews the lease any more.
         log.error("the end of a job was not written; the job runs again when its lease is over")
 
-    def _write(self, claim: Claim, outcome: Result | JobFailure) -> None:
+    def _write(self, claim: Claim, outcome: Result | JobFailure, steps: Steps) -> None:
         if isinstance(outcome, JobFailure) and outcome.passing and claim.attempt < MAX_ATTEMPTS:
             said = "job handed back"
             status = Status.CREATED if self.service.jobs.release(claim, rest_s=_PASSING_S, counted=True) else None
@@ -153,11 +169,22 @@ class Runner:
             status = self.service.finish(claim, outcome)
         if status is None:
             _log_lost()
+            return
+        log.info(said, status=status.value, **_details(outcome))
+        tracing.note({"job.status": status}, error=outcome.code if isinstance(outcome, JobFailure) else None)
+        if isinstance(outcome, JobFailure) and status is Status.CREATED:
+            metrics.count(metrics.JOBS_HANDED_BACK, reason=outcome.code)
         else:
-            log.info(said, status=status.value, **_details(outcome))
+            _observe_steps(claim, steps)
+
+
+def _observe_steps(claim: Claim, steps: Steps) -> None:
+    for step, seconds in steps.seconds.items():
+        metrics.observe(metrics.STEP_SECONDS, seconds, kind=claim.kind, step=step)
 
 
 def _log_lost() -> None:
+    tracing.note(error="lease_lost")
     log.warning("lease lost: the job was canceled, deleted or given to another worker")
 
 

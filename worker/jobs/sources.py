@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from shared.domain.audio import Stream, Waveform
+from shared.domain.audio import SAMPLE_RATE_HZ, Samples, Stream, Waveform
 from shared.domain.limits import Limits
 from shared.domain.sources import Source
 from worker.ports import Decoder, Fetcher
@@ -26,7 +26,9 @@ class SourceReader:
         with file, steps("decode"):
             if limits.plain_wav:
                 require_plain_wav(file, limits.max_audio_s)
-            return self.decoder.decode(file, limits.max_audio_s)
+            waveform = self.decoder.decode(file, limits.max_audio_s)
+        steps.audio_s += waveform.duration_s
+        return waveform
 
     @contextmanager
     def stream(self, client_id: str, source: Source, limits: Limits, steps: Steps) -> Iterator[Stream]:
@@ -34,4 +36,10 @@ class SourceReader:
         with steps("download"):
             file = self.fetcher.fetch(client_id, source, limits)
         with file, self.decoder.stream(file, limits.max_audio_s) as stream:
-            yield stream
+            yield replace(stream, blocks=_counted(stream.blocks, steps))
+
+
+def _counted(blocks: Iterator[Samples], steps: Steps) -> Iterator[Samples]:
+    for block in blocks:
+        steps.audio_s += len(block) / SAMPLE_RATE_HZ
+        yield block

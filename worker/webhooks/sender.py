@@ -10,6 +10,7 @@ import structlog
 from shared.dialects import Dialects
 from shared.domain.delivery import Delivery, LogEntry, Outcome, Reason, follow_up
 from shared.ports import DeliveryOutcomes
+from shared.telemetry import metrics
 from worker.egress import (
     POST_REDIRECTS,
     AddressRefused,
@@ -21,6 +22,7 @@ from worker.egress import (
     EgressTimeout,
     TooManyRedirects,
 )
+from worker.webhooks import traces
 
 log = structlog.get_logger()
 
@@ -70,16 +72,25 @@ class Deliverer:
         at = datetime.now(UTC)
         started = time.perf_counter()
         outcome = self._outcome(delivery, secrets) if secrets else Outcome(reason=Reason.REVOKED)
+        seconds = time.perf_counter() - started
         then = follow_up(outcome, delivery.attempt, self.dialects[delivery.dialect].delays_s)
         entry = LogEntry(
             attempt=delivery.attempt,
             at=at,
-            duration_ms=round((time.perf_counter() - started) * 1000),
+            duration_ms=round(seconds * 1000),
             status=outcome.status,
             reason=outcome.reason,
             answer=outcome.answer,
         )
         self.deliveries.settle(delivery, entry, then)
+        metrics.count(
+            metrics.DELIVERIES,
+            state=then.state,
+            reason=outcome.reason or metrics.NONE,
+            attempt=str(delivery.attempt),
+        )
+        metrics.observe(metrics.DELIVERY_SECONDS, seconds)
+        traces.settled(entry, then)
         log.info(
             "webhook", job_id=delivery.job_id, attempt=delivery.attempt, reason=outcome.reason, state=then.state.value
         )

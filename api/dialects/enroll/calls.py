@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from api import auth
 from api.dialects.enroll.requests import Call, Fields, read_call, read_key, read_ref
-from api.errors import RETRY_AFTER, Unauthorized
+from api.errors import RETRY_AFTER, InvalidRequest, Unauthorized
 from api.large_bodies import LongString, NotBase64, decoded, decoded_bytes, discard, parsed, spooled
 from api.request_gathering import LARGE_BYTES
 from api.services import services
@@ -30,7 +30,7 @@ from shared.dialects.enroll import (
     from_vector,
 )
 from shared.domain.commands import Command, CreateVoiceprint, Verify
-from shared.domain.errors import NotFound, Unavailable
+from shared.domain.errors import InternalError, NotFound, Unavailable
 from shared.domain.identities import RecordKind, Use
 from shared.domain.jobs import Job, JobSubmission, Status, new_job_id
 from shared.domain.media import job_upload
@@ -42,6 +42,8 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 _ARRIVES_S = 30.0
 #: Seconds that a call waits for its job.
 _WAIT_S = 25.0
+#: Codes of Timbre for refusals that are not the request's fault.
+_CAUSES = {Code.TOO_MANY: Unavailable.code, Code.INTERNAL: InternalError.code}
 _ASSUMED = (
     "The vector came without its last four numbers: it was taken for one of the model that is served, of 3 s of speech "
     "at 15 dB. Send all of its numbers."
@@ -87,6 +89,7 @@ def verify_voice() -> Response:
 
 @blueprint.errorhandler(Refusal)
 def _answer_refusal(refusal: Refusal) -> Response:
+    g.refused = _CAUSES.get(refusal.code, InvalidRequest.code)
     response = jsonify(answer(refusal.code, str(refusal), {"ref": g.get("ref", "")}))
     if refusal.code in (Code.TOO_MANY, Code.INTERNAL):
         response.headers.update(RETRY_AFTER)

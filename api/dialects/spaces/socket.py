@@ -29,6 +29,7 @@ RECORDING_S = 300.0
 #: Seconds that a client waits for the result; then it is told that the verification goes on.
 _VERIFY_S = 60.0
 _PATH = re.compile(r"(?:/audiointel/(?:us|eu))?/v1/spaces/([^/]+)/([^/]+)/verify/(identity|authenticity)")
+_RULE = "/v1/spaces/<owner>/<space>/verify/<kind>"
 _CLOSE = "close"
 
 
@@ -48,6 +49,10 @@ class SpacesDoor:
     def leads(self, _path: str) -> bool:
         """Tell that every path is one of this API, be there something or not."""
         return True
+
+    def rule(self, path: str) -> str | None:
+        """Return the rule that a path matches."""
+        return _RULE if _PATH.fullmatch(path) else None
 
     def admit(self, target: str, authorization: str) -> "SpacesGuest":
         """Return the client of an API key or token; raises Unauthorized, RateLimited, NotFound."""
@@ -122,6 +127,7 @@ class SpacesGuest:
         return self.services.verifications.comparable(identity, reference(opening["voiceprint"]))
 
     def _verified(self, enrolment: Enrolment, recording: Recording) -> dict[str, Any]:
+        self.services.name_in_metrics(self.client)
         new_id = new_job_id()
         key = job_upload(new_id)
         new = NewVerification(id=new_id, enrolment_id=enrolment.id, mode=VerificationMode.WEBSOCKET)

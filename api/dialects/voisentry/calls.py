@@ -385,9 +385,12 @@ def refusing() -> Iterator[None]:
 def refusal(error: RequestError) -> Refused:
     """Return the refusal for an error of the services or of the API."""
     if isinstance(error, _BUSY):
-        return _busy(str(error))
-    status = STATUS.get(type(error), 400)
-    return voisentry.refused(status if status in _KEPT else 400, str(error))
+        found = _busy(str(error))
+    else:
+        status = STATUS.get(type(error), 400)
+        found = voisentry.refused(status if status in _KEPT else 400, str(error))
+    found.cause = error.code
+    return found
 
 
 def _busy(text: str) -> Refused:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
 from flask import Response, g, jsonify, request
 
+from api.auth import know
+from api.counts import code_of
 from api.dialects.voisentry.calls import Call, Outcome, drop_uploads, perform
 from api.dialects.voisentry.receiving import Given, store_files
 from api.errors import asked_at
@@ -24,9 +25,8 @@ def admit(key: str) -> None:
     space = services().identities.store.space(client.space_id) if client and client.space_id else None
     if client is None or space is None:
         raise Refused(401, _UNKNOWN_KEY, SocketCode.DISABLED)
-    g.client = client
+    know(client)
     g.space = space
-    structlog.contextvars.bind_contextvars(client_id=client.id)
 
 
 def group() -> Space:
@@ -60,6 +60,7 @@ def perform_given(call: Call, given: Sequence[Given]) -> tuple[Outcome, list[tup
 
 def answer_refused(refused: Refused) -> Response:
     """Return the response for a refusal, in the form of its path."""
+    g.refused = refused.cause or code_of(refused.status)
     response = jsonify(voisentry.refusal_at(request.path, refused, asked_at(), now()))
     response.status_code = refused.status
     if refused.status == 401:

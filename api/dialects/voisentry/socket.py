@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from api.counts import code_of, count_refused
 from api.dialects.voisentry import tickets
 from api.dialects.voisentry.calls import WAIT_S, Call, check, perform, refusal, refusing
 from api.errors import RequestTimeout, RequestTooLarge
@@ -23,6 +24,7 @@ MAX_BYTES = 12 * 1024 * 1024
 CALL_S = 120.0
 _RESULT_S = 50.0
 _PATH = re.compile(r"/wss/(register|update|verify)")
+_RULE = "/wss/<operation>"
 _SENT = "audio_sent"
 _STOPPED = "The service is about to be stopped; try again in a few seconds."
 
@@ -42,6 +44,10 @@ class VoisentryDoor:
     def leads(self, path: str) -> bool:
         """Tell whether a path is one of a socket."""
         return path.startswith("/wss/")
+
+    def rule(self, path: str) -> str | None:
+        """Return the rule that a path matches."""
+        return _RULE if _PATH.fullmatch(path) else None
 
     def admit(self, target: str, _authorization: str) -> "VoisentryGuest":
         """Return the client of a ticket, of which nobody knows yet if it is good.
@@ -89,6 +95,7 @@ class VoisentryGuest:
             socket.claim(call.client.id)
             return await self._answer(call, socket)
         except Refused as refused:
+            count_refused(refused.cause or code_of(refused.status), _RULE)
             return self._rejected(refused)
 
     def _redeemed(self) -> Call:
@@ -108,6 +115,7 @@ class VoisentryGuest:
 
     def _event(self, call: Call, recording: Recording) -> dict[str, Any]:
         """Return the event of a call whose recording is whole."""
+        self.services.name_in_metrics(call.client)
         if not recording.size:
             raise Refused(400, NO_SOURCES, SocketCode.AUDIO)
         jobs = self.services.jobs

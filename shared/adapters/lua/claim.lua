@@ -1,6 +1,7 @@
 -- Lease the job whose turn it is. ARGV: lease_ms, call, worker, most long jobs of this worker at once, lanes in the order
 -- in which they are looked at. Asking again with the same `call`, after a lost reply, gives the same.
--- Returns {id, {client, command, attempt, fence, lane}, reply}, or nothing when no job may be taken.
+-- Returns {id, {client, command, attempt, fence, lane, form, trace}, reply, age in ms, ms that it waited since it was
+-- accepted or handed back}, or nothing when no job may be taken.
 local lease_ms, call, worker, most_long = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
 -- The next job of the first client in line, which takes its next turn behind the others. A release of before turns
@@ -48,17 +49,19 @@ local function lease(id, lane)
   redis.call('SET', 'timbre:claim:' .. call, id, 'PX', lease_ms)
 end
 
-local function claimed(id)
-  return {id, redis.call('HMGET', job_key(id), 'client', 'command', 'attempt', 'fence', 'lane'), reply(id)}
+local function claimed(id, waiting_since)
+  local record = redis.call('HMGET', job_key(id), 'client', 'command', 'attempt', 'fence', 'lane', 'form', 'trace')
+  return {id, record, reply(id), now - redis.call('HGET', job_key(id), 'created'), now - waiting_since}
 end
 
 local before = redis.call('GET', 'timbre:claim:' .. call)
-if before and redis.call('HGET', job_key(before), 'status') == 'running' then return claimed(before) end
+if before and redis.call('HGET', job_key(before), 'status') == 'running' then return claimed(before, now) end
 for i = 5, #ARGV do
   local id = room_in(ARGV[i]) and next_of(ARGV[i])
   if id then
+    local waiting_since = redis.call('HGET', job_key(id), 'updated')
     lease(id, ARGV[i])
-    return claimed(id)
+    return claimed(id, waiting_since)
   end
 end
 return false

@@ -17,6 +17,8 @@ local DUE, SLOW = 'timbre:due', 'timbre:slow'
 local LEAVING, FORGETTING = 'timbre:leaving', 'timbre:forgetting'
 -- When a courier last looked for webhooks, and until when none is taken for dead.
 local COURIERS = 'timbre:couriers'
+-- Since when processes found no agreement, and the ms for which that is known.
+local UNDECIDED, DECIDING_MS = 'timbre:undecided', 10 * 1000
 
 local function job_key(id) return 'timbre:job:' .. id end
 local function delivery_key(id) return 'timbre:delivery:' .. id end
@@ -31,6 +33,18 @@ local function line_key(lane) return 'timbre:line:' .. lane end
 local function round_key(lane) return 'timbre:round:' .. lane end
 local function queue_key(lane, client) return 'timbre:queue:' .. lane .. ':' .. client end
 local function long_key(worker) return 'timbre:long:' .. worker end
+
+-- Whether a process that found no agreement may make one. Redis may have lost it, and those that keep it look again every
+-- second: they come first. So a newcomer waits, from the first time that any process found none.
+local function may_decide(wait_ms)
+  local since = tonumber(redis.call('GET', UNDECIDED))
+  -- What is older may be from before Redis was away.
+  if not since or since > now or now - since > DECIDING_MS then
+    since = now
+    redis.call('SET', UNDECIDED, now, 'PX', DECIDING_MS)
+  end
+  return now - since >= wait_ms
+end
 
 -- Whether `fence` is that of the running claim; '*' stands for whoever has the job, or nobody yet.
 local function holds(id, fence)

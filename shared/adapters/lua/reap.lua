@@ -1,8 +1,9 @@
 -- Find jobs that need somebody. ARGV: ring_after_ms, most attempts, deadline_ms.
--- Returns {how often to ring, {id, fence, reply} of each job to end as lost, {id, reply} of each past its deadline}.
+-- Returns {how often to ring, {id, fence, reply} of each job to end as lost, {id, reply} of each past its deadline, how
+-- many leases ran out and were taken back}.
 -- A lease that ran out makes its job wait again; when its attempts are used up it stays until somebody ends it.
 -- Every job that waits again is rung for, and once in a while the others, whose message may have been lost.
-local MOST, rings, lost, late = 1000, 0, {}, {}
+local MOST, rings, leases_lost, lost, late = 1000, 0, 0, {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', RUNNING, '-inf', now)) do
   local found = redis.call('HMGET', job_key(id), 'attempt', 'fence')
   if not found[1] then
@@ -11,7 +12,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', RUNNING, '-inf', now)) do
     table.insert(lost, {id, found[2], reply(id)})
   else
     requeue(id, now)
-    rings = rings + 1
+    rings, leases_lost = rings + 1, leases_lost + 1
   end
 end
 
@@ -34,4 +35,4 @@ if rings > 0 then redis.call('SET', 'timbre:rung', now) end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now - ARGV[3], 'LIMIT', 0, MOST)) do
   table.insert(late, {id, reply(id)})
 end
-return {rings, lost, late}
+return {rings, lost, late, leases_lost}

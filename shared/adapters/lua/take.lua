@@ -4,7 +4,7 @@
 -- A try is spent before it is made, so that no number is ever sent under two meanings; if its courier dies, the webhook
 -- is due again after send_ms, with the next number. A client or host that has enough on its way is looked at again when
 -- a try lands, or after a second, and keeps nobody else waiting: few can be full, since each holds senders.
--- Returns {id, client, url, dialect, body, try, sent, reason, 1 for the slow lane} for each.
+-- Returns {id, client, url, dialect, body, try, sent, reason, 1 for the slow lane, trace} for each.
 local PER_HOST, SEND_MS, SLOW_MS, FIRST_TRIES, LOG_LENGTH, SILENCE_MS, PATIENCE_MS = unpack(ARGV, 8)
 PER_HOST, SILENCE_MS = tonumber(PER_HOST), tonumber(SILENCE_MS)
 local taken = {}
@@ -52,7 +52,7 @@ end
 
 local function spend(lane, id, client, host)
   local delivery = delivery_key(id)
-  local found = redis.call('HMGET', delivery, 'url', 'reason', 'try', 'tries', 'dialect', 'state', 'sent')
+  local found = redis.call('HMGET', delivery, 'url', 'reason', 'try', 'tries', 'dialect', 'state', 'sent', 'trace')
   if now < patience_ends and found[7] and is_unsettled(delivery, found[7]) then
     return schedule(id, client, host, patience_ends)
   end
@@ -72,7 +72,7 @@ local function spend(lane, id, client, host)
     redis.call('PEXPIRE', key, SEND_MS)
   end
   schedule(id, client, host, now + SEND_MS)
-  table.insert(taken, {id, client, found[1], found[5] or '', body, try, sent, found[2], lane == SLOW and 1 or 0})
+  table.insert(taken, {id, client, found[1], found[5] or '', body, try, sent, found[2], lane == SLOW and 1 or 0, found[8] or ''})
 end
 
 local function take_from(lane, client, host, most)

@@ -10,7 +10,7 @@ import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -179,12 +179,17 @@ def _heard_values(heard: Heard) -> dict[str, Any]:
 
 
 def _heard(values: dict[str, Any]) -> Heard:
-    voiceprint = Voiceprint.decode(values.pop("voiceprint"))
-    found = values.pop("quality")
-    quality = Quality(capture=voiceprint.capture, **found) if found else None
-    given = values.pop("channels")
+    voiceprint = Voiceprint.decode(values["voiceprint"])
+    found = values["quality"]
+    quality = Quality(**_known(Quality, found) | {"capture": voiceprint.capture}) if found else None
+    given = values["channels"]
     channels = Channels(number=given["number"], used=tuple(given["used"])) if given else None
-    return Heard(voiceprint=voiceprint, quality=quality, channels=channels, **values)
+    return Heard(**_known(Heard, values) | {"voiceprint": voiceprint, "quality": quality, "channels": channels})
+
+
+def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of the fields that a class has; a newer release may have written others too."""
+    return {one.name: values[one.name] for one in fields(kind) if one.name in values}
 
 
 def trace_to_bytes(trace: Trace) -> bytes:
@@ -246,7 +251,9 @@ def verified_from_bytes(raw: bytes) -> Verified:
         added_sample=values["added_sample"],
         # Release 0.1 knew neither.
         least_llr=values.get("least_llr"),
-        unheard={int(number): Failure(**failure) for number, failure in values.get("unheard", {}).items()},
+        unheard={
+            int(number): Failure(**_known(Failure, failure)) for number, failure in values.get("unheard", {}).items()
+        },
     )
 
 

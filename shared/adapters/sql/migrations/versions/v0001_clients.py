@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
+#: Completes the sentence that a downgrade loses these things.
+loses = "all clients and API keys"
 
 
 def upgrade() -> None:

@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+#: Completes the sentence that a downgrade loses these things.
+loses = "all webhook secrets"
 
 
 def upgrade() -> None:

@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+#: Completes the sentence that a downgrade loses these things.
+loses = "the ends of keys and clients, so that revoked ones work again"
 
 
 def upgrade() -> None:

@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
+#: Completes the sentence that a downgrade loses these things.
+loses = "the weights of clients"
 
 
 def upgrade() -> None:

@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0005"
 down_revision = "0004"
+#: Completes the sentence that a downgrade loses these things.
+loses = "all spaces with their identities, samples, enrolments and verifications, the usage and the audit log"
 
 _TABLES = (
     "audit_log",

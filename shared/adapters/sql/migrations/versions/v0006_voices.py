@@ -5,6 +5,11 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0005"
+#: Completes the sentence that a downgrade loses these things.
+loses = (
+    "keys of user groups, waiting jobs that enrol voices, counts of decisions, and the hashes by which copies of sound "
+    "are found"
+)
 
 
 def upgrade() -> None:
