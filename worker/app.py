@@ -89,6 +89,7 @@ def _join(**_: Any) -> None:
         join(_presence)
         await_migrations(settings)
     except (SettingsError, DatabaseRevisionWrong) as error:
+        _presence.leave()
         sys.exit(str(error))
 
 

@@ -161,7 +161,11 @@ def main() -> None:
     tracing.start("timbre-courier")
     presence = make_presence(settings, "courier")
     join(presence)
-    await_migrations(settings)
+    try:
+        await_migrations(settings)
+    except DatabaseRevisionWrong:
+        presence.leave()
+        raise
     service = make_service(settings, retries=_RETRIES)
     courier = Courier(service.deliveries, make_deliverer(settings, service))
     for number in (signal.SIGTERM, signal.SIGINT):
