@@ -33,7 +33,6 @@ def make_first_key(settings: Settings) -> None:
 def keep_first_key(data_dir: Path, key: str) -> None:
     """Write the first key to its file; an older file is renamed first."""
     file = data_dir / FIRST_KEY_FILE
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if file.exists():
         names = (file.with_name(f"{FIRST_KEY_FILE}.{number}") for number in itertools.count(1))
         aside = next(name for name in names if not name.exists())

@@ -1,5 +1,7 @@
 """Names that several processes must share."""
 
+import os
+import secrets
 import socket
 from pathlib import Path
 
@@ -16,6 +18,12 @@ class TaskNames:
     WORK = "work"
     #: A release without turns sends each job by name.
     RUN_JOB = "run_job"
+
+
+def process_name() -> str:
+    """Return a new name for this process."""
+    # Containers may have one host's name, and each of them the process id 1.
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def alive_file(data_dir: Path, role: str, pid: int) -> Path:

@@ -1,9 +1,6 @@
 """Bootstrap: settings become a runner; beside `worker.tuning` the only module of the worker that imports `models`."""
 
 import hashlib
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +33,7 @@ from shared.domain.errors import ModelInstallError, SettingsError
 from shared.domain.models import ModelCard
 from shared.identity_service import IdentityService
 from shared.job_service import JobService
+from shared.names import process_name
 from shared.ports import MediaStore
 from shared.retention import Retention
 from shared.settings import Settings
@@ -62,8 +60,8 @@ log = structlog.get_logger()
 WORKER_RETRIES = 10
 #: Longest recording of a job that accepts plain WAV files only, in seconds: vendors' clients expect the limit.
 _MOST_PLAIN_S = 60.0
-#: Name of this worker, for all its processes: containers may have one host's name, and each of them the process id 1.
-_WORKER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+#: Name of this worker, for all its processes.
+_WORKER = process_name()
 #: Pause between two looks whether Redis answers, and whether workers that serve other models have ended.
 _LOOK_S = 1.0
 #: Pause between two looks of a process that may be the first one.

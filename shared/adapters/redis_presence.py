@@ -1,15 +1,15 @@
 """Presence of the service's processes in Redis, and their agreement on what they must have in common."""
 
-import os
-import socket
 import threading
 import time
-import uuid
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import make_url
@@ -18,9 +18,9 @@ from shared.adapters.redis_client import SCRAPE_TRY_S, connect
 from shared.adapters.redis_scripts import NEWCOMER_MS, Clock, Scripts, redis_clock
 from shared.adapters.sealing import Tagger
 from shared.domain.errors import SettingsError
+from shared.names import process_name
 from shared.settings import Settings, kept_name
 from shared.telemetry.exporter import ROLES
-from shared.telemetry.seen import SeenCollector
 
 #: Seconds for which a process that was silent since counts as alive, and holds the others to the agreement.
 SEEN_S = 60.0
@@ -48,7 +48,7 @@ class RedisPresence:
     def __init__(self, redis: Redis, role: str, terms: dict[str, str], clock: Clock = redis_clock) -> None:
         self._redis = redis
         self._scripts = Scripts(redis, clock)
-        self._process = f"{role}/{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._process = f"{role}/{process_name()}"
         self._terms = terms
         self._marked_at = float("-inf")
         self._agreed = False
@@ -93,8 +93,8 @@ class RedisPresence:
         self._redis.close()
 
 
-class Seen:
-    """Counts of processes that were alive within the last minute."""
+class Seen(Collector):
+    """Counts of processes that were alive within the last minute, also as a metric."""
 
     def __init__(self, redis: Redis, clock: Clock = redis_clock) -> None:
         self._scripts = Scripts(redis, clock)
@@ -103,15 +103,28 @@ class Seen:
         """Return how many processes of each role were."""
         return Counter(process.partition("/")[0] for process in self._scripts("seen", _LIFE_MS))
 
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric, unless Redis is away."""
+        found = GaugeMetricFamily(
+            "timbre_processes_seen", "Processes that were alive within the last 60 s.", labels=["role"]
+        )
+        try:
+            seen = self.count()
+        except RedisError:
+            return
+        for role in ROLES:
+            found.add_metric([role], seen[role])
+        yield found
+
 
 def open_presence(settings: Settings, role: str) -> RedisPresence:
     """Return the presence of this process on a connection of its own."""
     return RedisPresence(connect(settings.redis_url), role, agreed(settings))
 
 
-def open_seen(url: str) -> SeenCollector:
+def open_seen(url: str) -> Seen:
     """Return the collector of how many processes live, for the Redis at an address."""
-    return SeenCollector(Seen(connect(url, retries=0, try_s=SCRAPE_TRY_S)).count, ROLES, (RedisError,))
+    return Seen(connect(url, retries=0, try_s=SCRAPE_TRY_S))
 
 
 def agreed(settings: Settings) -> dict[str, str]:

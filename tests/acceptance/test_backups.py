@@ -19,10 +19,10 @@ from shared.dialects.signatures import vendor_signature
 from shared.local.stack import Stack
 from shared.settings import Settings
 from tests.support.client import Client, Json
+from tests.support.jobs import upload
 from tests.support.postgres import postgres
 from tests.support.readme import ROOT, block
 from tests.support.receiver import receiving, wait_for
-from tests.support.sounds import DATA
 from tests.support.stacks import LOOPBACK, bugs, first_client, running
 
 ANN = ("1688-142285-0005.flac", "1688-142285-0008.flac")
@@ -58,10 +58,6 @@ def work(client: Client, path: str, **body: Any) -> Json:
     assert job["status"] == "succeeded", job
     output: Json = job["output"]
     return output
-
-
-def upload(client: Client, name: str) -> str:
-    return client.upload(name, (DATA / name).read_bytes())
 
 
 def remember(stack: Stack) -> Kept:

@@ -16,6 +16,7 @@ import soundfile
 from shared.domain.voiceprints import Voiceprint
 from tests.support.answers import failure, fields, refused
 from tests.support.client import Client, Json, eventually
+from tests.support.jobs import done, ok, upload
 from tests.support.receiver import receiving
 from tests.support.sounds import DATA
 from tests.support.stacks import LOOPBACK, first_client, running
@@ -31,30 +32,12 @@ VERIFY_FIELDS = {
 }  # fmt: skip
 
 
-def upload(client: Client, name: str) -> str:
-    return client.upload(name, (DATA / name).read_bytes())
-
-
 def wav_of(name: str, start_s: float, end_s: float) -> bytes:
     """Return a part of a recording as a wav file."""
     samples, rate_hz = soundfile.read(DATA / name)
     file = io.BytesIO()
     soundfile.write(file, samples[int(start_s * rate_hz) : int(end_s * rate_hz)], rate_hz, format="WAV")
     return file.getvalue()
-
-
-def ok(answer: requests.Response, status: int = 200) -> Json:
-    assert answer.status_code == status, answer.text
-    found: Json = answer.json()
-    return found
-
-
-def done(client: Client, accepted: Json) -> Json:
-    """Return the output of a job that must succeed."""
-    job = client.wait(accepted["jobId"], 60)
-    assert job["status"] == "succeeded", job
-    output: Json = job["output"]
-    return output
 
 
 def enrol(client: Client, identity: str, file: str, **fields: object) -> Json:

@@ -14,7 +14,8 @@ import requests
 from websockets.sync.client import connect
 
 from shared.local.stack import Process
-from tests.support.client import Client, Json, eventually, voiceprint
+from tests.support.client import Client, eventually, voiceprint
+from tests.support.jobs import done, ok, upload
 from tests.support.machines import Machine, Servers, finished, servers, stop
 from tests.support.readme import block
 from tests.support.receiver import receiving, wait_for
@@ -92,24 +93,6 @@ def client(fleet: Fleet) -> Client:
 def host() -> Iterator[AudioHost]:
     with audio_host() as host:
         yield host
-
-
-def ok(answer: requests.Response, status: int = 200) -> Json:
-    assert answer.status_code == status, answer.text
-    found: Json = answer.json()
-    return found
-
-
-def done(client: Client, accepted: Json) -> Json:
-    """Return the output of a job that must succeed."""
-    job = client.wait(accepted["jobId"], 60)
-    assert job["status"] == "succeeded", job
-    output: Json = job["output"]
-    return output
-
-
-def upload(client: Client, name: str) -> str:
-    return client.upload(name, (DATA / name).read_bytes())
 
 
 def test_the_documented_settings_are_those_of_these_machines(fleet: Fleet) -> None:

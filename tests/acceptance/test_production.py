@@ -16,6 +16,7 @@ from tests.chaos.orders import Work
 from tests.chaos.receivers import Mailbox, await_webhooks, receiver
 from tests.chaos.submissions import Order, Submissions
 from tests.support.client import Client, Json, eventually, voiceprint
+from tests.support.jobs import upload
 from tests.support.ledger import Ledger, keep
 from tests.support.machines import (
     DATABASE_PASSWORD,
@@ -29,7 +30,6 @@ from tests.support.machines import (
 from tests.support.object_store import KEY
 from tests.support.receiver import receiving, wait_for
 from tests.support.servers import audio_host
-from tests.support.sounds import DATA
 from tests.support.stacks import bugs_in
 
 ANN = ("1688-142285-0005.flac", "1688-142285-0008.flac")
@@ -83,10 +83,6 @@ def started(shared: Servers, first: Machine, second: Machine) -> Production:
     for process in (worker, courier, stream):
         first.until_ready(process)
     return Production(shared, first, second)
-
-
-def upload(client: Client, name: str) -> str:
-    return client.upload(name, (DATA / name).read_bytes())
 
 
 def done(client: Client, path: str, **body: object) -> Json:

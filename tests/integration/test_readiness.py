@@ -19,7 +19,6 @@ from shared.adapters.redis_jobs import open_jobs
 from shared.adapters.redis_presence import RedisPresence, Seen, agreed
 from shared.local.stack import RedisServer
 from shared.settings import Settings
-from shared.telemetry.seen import SeenCollector
 from tests.support.apis import another_database, api
 from tests.support.client import eventually
 from tests.support.clock import Clock
@@ -114,13 +113,14 @@ def test_processes_that_were_killed_are_forgotten_after_a_minute(redis):
     assert seen.count() == {"courier": 1}
 
 
-def test_who_was_seen_is_a_metric_and_none_while_redis_is_away():
-    def away():
-        raise ConnectionError
-
-    (metric,) = SeenCollector(lambda: {"worker": 2}, ["worker", "courier"], (ConnectionError,)).collect()
-    assert {sample.labels["role"]: sample.value for sample in metric.samples} == {"worker": 2, "courier": 0}
-    assert list(SeenCollector(away, ["worker"], (ConnectionError,)).collect()) == []
+def test_who_was_seen_is_a_metric_and_none_while_redis_is_away(redis):
+    clock = Clock()
+    redis.zadd("timbre:seen", {f"worker/host:{number}:x": clock() for number in range(2)})
+    (metric,) = Seen(redis, clock).collect()
+    found = {sample.labels["role"]: sample.value for sample in metric.samples}
+    assert found == {"api": 0, "stream": 0, "worker": 2, "courier": 0}
+    with connect("redis://127.0.0.1:1/0", retries=0) as away:
+        assert list(Seen(away).collect()) == []
 
 
 def test_a_redis_that_hangs_is_told_of_before_a_probe_gives_up(client, server):

@@ -50,8 +50,9 @@ local function lease(id, lane)
 end
 
 local function claimed(id, waiting_since)
-  local record = redis.call('HMGET', job_key(id), 'client', 'command', 'attempt', 'fence', 'lane', 'form', 'trace')
-  return {id, record, reply(id), now - redis.call('HGET', job_key(id), 'created'), now - waiting_since}
+  local record = redis.call('HMGET', job_key(id), 'client', 'command', 'attempt', 'fence', 'lane', 'form', 'trace', 'created')
+  local created = table.remove(record)
+  return {id, record, reply(id), now - created, now - waiting_since}
 end
 
 local before = redis.call('GET', 'timbre:claim:' .. call)
