@@ -21,6 +21,7 @@ from models.ge2e import Ge2e
 from models.onnx_embedder import NETWORK_FILE, OnnxEmbedder, Wiring
 from models.titanet import TitaNet
 from models.tuned import with_tuned
+from shared.domain.calibration import Calibration
 from shared.domain.errors import ModelInstallError
 from shared.domain.models import ClusteringThresholds, ListedCalibration, ListedModel, ModelCard
 from shared.networks import Embedder
@@ -174,6 +175,11 @@ def listed(weights_dir: Path = WEIGHTS_DIR, chosen: str | None = None) -> list[L
     default = chosen or next(iter(there))
     known = {handle: one.card for handle, one in manifest().items()}
     return [_listed(card, card.handle in there, card.handle == default) for card in (known | there).values()]
+
+
+def calibrations(weights_dir: Path = WEIGHTS_DIR) -> list[Calibration]:
+    """Return the calibrations of the models that are installed."""
+    return [card.calibration for card in installed(weights_dir) if card.calibration]
 
 
 def _listed(card: ModelCard, is_installed: bool, is_default: bool) -> ListedModel:

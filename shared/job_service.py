@@ -17,8 +17,10 @@ from shared.domain.errors import (
     InternalError,
     JobEnded,
     JobFailure,
+    JobNotEnded,
     MediaNotFound,
     NotFound,
+    NoTurns,
     RequestError,
     Unavailable,
     WorkerLost,
@@ -43,6 +45,7 @@ from shared.domain.jobs import (
 from shared.domain.media import MediaPage, job_upload
 from shared.domain.results import Result
 from shared.domain.sources import MediaUrl
+from shared.domain.turns import TurnExport
 from shared.ports import DeliveryStore, JobStore, MediaStore, Queue
 from shared.telemetry import metrics, tracing
 
@@ -143,6 +146,23 @@ class JobService:
             There is none, or it is another client's; the two look the same from outside.
         """
         return _existing(self.jobs.find(client_id, job_id))
+
+    def turns(self, client_id: str, job_id: str) -> TurnExport:
+        """Return the turns that a client's job found.
+
+        Raises
+        ------
+        NotFound, JobNotEnded, NoTurns
+        """
+        job = self.find(client_id, job_id)
+        if not job.status.terminal:
+            raise JobNotEnded(f"The job is {job.status}; ask for its turns once it has succeeded.")
+        if job.status is not Status.SUCCEEDED:
+            raise NoTurns(f"The job ended as {job.status}, so it has no turns; its output says why.")
+        found = self.dialects[job.reply.dialect].turns(job.output or "{}") if self.speaks(job.reply.dialect) else None
+        if found is None:
+            raise NoTurns("The job tells nobody apart; voiceprint, diarize and identify have turns.")
+        return found
 
     def wait(self, client_id: str, job_id: str, seconds: float) -> Job:
         """Return a client's job once it has ended, or as it stands after so many seconds.

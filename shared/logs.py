@@ -26,13 +26,14 @@ _SHARED: list[Processor] = [
 ]
 
 
-#: Passwords and queries of addresses, API keys and webhook secrets. No event of this service holds any; a library's
-#: message or a traceback may.
+#: Passwords and queries of addresses, API keys, browser tokens and webhook secrets. No event of this service holds
+#: any; a library's message or a traceback may.
 _SECRETS = re.compile(
     r"""
       (?<=://)[^\s"'\\/?\#@]+@                    # user and password
     | (?<=[^\s"'])\?[^\s"'\\]*=[^\s"'\\]*       # a query
     | (?:sk_|gk_|whsec_)[A-Za-z0-9+/=]{8,}        # API keys and webhook secrets
+    | bt_[A-Za-z0-9_.\-]{8,}                       # browser tokens
     | (?<=Bearer\ )[^\s"'\\]+
     | (?<=Basic\ )[^\s"'\\]+
     """,

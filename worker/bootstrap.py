@@ -143,7 +143,7 @@ def make_deliverer(settings: Settings, service: JobService) -> Deliverer:
 
 
 def make_model_list(settings: Settings) -> Callable[[], bool]:
-    """Return the step that publishes the list of models to the API, and tells whether it did.
+    """Return the step that publishes the models and their calibrations to the API, and tells whether it did.
 
     It raises SettingsError, and publishes nothing, where workers that live serve other models. Nor does it publish
     where none was found for a moment only, see `RedisServed.confirm`.
@@ -154,11 +154,12 @@ def make_model_list(settings: Settings) -> Callable[[], bool]:
     index = RedisModels(redis, ttl_s=ttl_s)
     facts = facts_served(settings)
     models = registry.listed(settings.weights_dir, settings.model)
+    calibrations = registry.calibrations(settings.weights_dir)
 
     def publish() -> bool:
         confirmed = served.confirm(facts)
         if confirmed:
-            index.publish(models)
+            index.publish(models, calibrations)
         return confirmed
 
     return publish

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
-from shared.domain.audio import Stream, Waveform
+from shared.domain.audio import ChannelStream, Stream, Waveform
 from shared.domain.limits import Limits
 from shared.domain.sources import Source
 
@@ -18,8 +18,11 @@ class Fetcher(Protocol):
 class Decoder(Protocol):
     """Decodes files to sound."""
 
-    def decode(self, file: BinaryIO, max_s: float) -> Waveform:
-        """Return mono 16 kHz sound; raises a JobFailure."""
+    def decode(self, file: BinaryIO, max_s: float, channel: int | None = None) -> Waveform:
+        """Return mono 16 kHz sound, of one channel or of all; raises a JobFailure."""
 
-    def stream(self, file: BinaryIO, max_s: float) -> AbstractContextManager[Stream]:
+    def stream(self, file: BinaryIO, max_s: float, channel: int | None = None) -> AbstractContextManager[Stream]:
         """Open mono 16 kHz sound, decoded as it is taken; raises a JobFailure, and so do the blocks."""
+
+    def stream_each(self, file: BinaryIO, max_s: float) -> AbstractContextManager[ChannelStream]:
+        """Open the channels' sound apart, at 16 kHz; raises a JobFailure, and so do the blocks."""

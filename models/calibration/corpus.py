@@ -114,7 +114,7 @@ def read_samples(path: Path) -> Samples:
     survey = Survey()
     survey.add(planar)
     (mix,) = survey.mixes().values()
-    return mix.weights @ planar
+    return (mix.weights @ planar)[0]
 
 
 def _decoded(container: av.container.InputContainer) -> list[Planar]:

@@ -1,17 +1,12 @@
-"""Calibration files: JSON beside a model's weights, vectors in single precision as base64."""
+"""Calibration files: JSON beside a model's weights."""
 
-import base64
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from shared.domain.calibration import NUM_FEATURES, Calibration
+from shared.domain.calibration import Calibration
 from shared.domain.errors import ModelInstallError
-from shared.domain.quality import Condition
+from shared.domain.stored_calibrations import NOT_A_CALIBRATION, calibration_of, stored
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -42,20 +37,9 @@ class Fitted:
 def write(fitted: Fitted, weights_sha256: str, path: Path) -> None:
     """Store a calibration of the model with these weights; the file appears in one rename."""
     calibration = fitted.calibration
-    text = json.dumps(
-        {
-            "model": calibration.model_id,
-            "weights_sha256": weights_sha256,
-            "data": calibration.data,
-            "fitted_at": calibration.fitted_at,
-            "held_out": asdict(fitted.held_out),
-            "weights": [round(weight, 4) for weight in calibration.weights.tolist()],
-            "means": {condition: _text(mean) for condition, mean in calibration.means.items()},
-            "nuisance": [_text(row) for row in calibration.nuisance],
-        },
-        indent=1,
-    )
-    write_whole(path, text)
+    facts = {"weights_sha256": weights_sha256, "held_out": asdict(fitted.held_out)}
+    rounded = {"weights": [round(weight, 4) for weight in calibration.weights.tolist()]}
+    write_whole(path, json.dumps(facts | stored(calibration) | rounded, indent=1))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -77,38 +61,10 @@ def read(path: Path, model_id: str, weights_sha256: str | None) -> Calibration |
     if not path.exists():
         return None
     try:
-        stored = json.loads(path.read_text())
-        its = (stored["model"], stored["weights_sha256"]) == (model_id, weights_sha256)
-        return _calibration(stored) if its else None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
+        found = json.loads(path.read_text())
+        its = (found["model"], found["weights_sha256"]) == (model_id, weights_sha256)
+        return calibration_of(found) if its else None
+    except (*NOT_A_CALIBRATION, RecursionError, OSError) as error:
         raise ModelInstallError(
             f"The calibration {path} is damaged: delete it, and calibrate the model again."
         ) from error
-
-
-def _calibration(stored: dict[str, Any]) -> Calibration:
-    means = {condition.value: _vector(stored["means"][condition.value]) for condition in Condition}
-    dimension = len(means[Condition.CLEAN.value])
-    calibration = Calibration(
-        model_id=stored["model"],
-        data=stored["data"],
-        fitted_at=stored["fitted_at"],
-        weights=np.array(stored["weights"], np.float64),
-        means=means,
-        nuisance=np.array([_vector(text) for text in stored["nuisance"]], np.float32).reshape(-1, dimension),
-    )
-    arrays: list[NDArray[Any]] = [calibration.weights, calibration.nuisance, *means.values()]
-    sizes = {len(mean) for mean in means.values()}
-    if calibration.weights.shape != (NUM_FEATURES,) or sizes != {dimension}:
-        raise ValueError("vectors of another length")
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError("not a finite number")
-    return calibration
-
-
-def _text(vector: NDArray[np.floating]) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-
-
-def _vector(text: str) -> NDArray[np.float32]:
-    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)

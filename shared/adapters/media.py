@@ -39,6 +39,15 @@ def open_bucket(settings: Settings) -> "S3Media | None":
     )
 
 
+def upload_origin(settings: Settings) -> str | None:
+    """Return the origin of the bucket's presigned addresses; None where uploads lie in the folder."""
+    if not settings.s3_bucket:
+        return None
+    from shared.adapters.s3 import presigned_origin
+
+    return presigned_origin(settings, settings.s3_bucket)
+
+
 def open_check(settings: Settings) -> Callable[[], None]:
     """Return a quick check of the store of uploads, which raises Unavailable or OSError where uploads would fail."""
     if not settings.s3_bucket:

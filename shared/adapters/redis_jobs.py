@@ -1,10 +1,10 @@
 """Job records in Redis: one hash per job, a few sorted sets, and one Lua script per change of state.
 
 ==============================  ===================================================================================
-`timbre:job:{id}`               hash: form, kind, trace, client, command, media (keyed hash of the upload's key),
+`timbre:job:{id}`               hash: form, kind, trace, name, client, command, media (keyed hash of the upload's key),
                                 media_key, dialect, webhook, host, status_only, lane, weight, bytes, bytes_until (ten
                                 minutes since 1970), status, step, progress, attempt, fence, worker, ended_by,
-                                created, updated, output;
+                                created, updated, audio_s, output;
                                 without client and status, but with withdrawn_from, withdrawn_by and withdrawn_until
                                 (ms), what is left of a job while it is being deleted
 `timbre:line:{lane}`            clients with jobs that wait, scored by the round of their next turn
@@ -32,7 +32,7 @@ behind everybody who is in line, once.
 
 Repeated doorbells and workers that come back from the dead cannot harm a record: the write that ends a job carries the
 claim's fencing token and loses if it is stale. The script that ends a job also puts its webhook in the outbox, see
-`redis_deliveries.py`. Command, media_key, webhook and output are sealed (`sealing.py`), since they hold signed
+`redis_deliveries.py`. Command, media_key, name, webhook and output are sealed (`sealing.py`), since they hold signed
 addresses, names and voices, and Redis writes everything to its disk. Scripts build keys from ids, which needs one
 Redis, not a cluster.
 """
@@ -51,12 +51,11 @@ from shared.adapters.redis_endings import CHANNEL, RedisEndings
 from shared.adapters.redis_scripts import Clock, Scripts, redis_clock
 from shared.adapters.sealing import Envelope
 from shared.dialects import FIRST_DIALECT
-from shared.domain.commands import Lane, to_record
+from shared.domain.commands import Lane, record_form, to_record
 from shared.domain.errors import IdempotencyMismatch, JobQuotaExceeded, SealBroken, TooManyJobs
 from shared.domain.jobs import (
     MAX_ATTEMPTS,
     MOST_LOOKED_AT,
-    RECORD_FORM,
     UNKNOWN_KIND,
     Backlog,
     Claim,
@@ -65,6 +64,7 @@ from shared.domain.jobs import (
     IdempotencyKey,
     Job,
     JobCursor,
+    JobFacts,
     JobPage,
     JobSubmission,
     JobSummary,
@@ -144,11 +144,13 @@ class RedisJobs:
         idempotency = submission.idempotency_key
         source = submission.command.source
         media_key = source.key if isinstance(source, MediaUrl) else ""
+        name = submission.command.source_name
+        record = to_record(submission.command)
         answer, *found = self._scripts(
             "create",
             job_id,
             client_id,
-            self._envelope.seal(json.dumps(to_record(submission.command)), job_id),
+            self._envelope.seal(json.dumps(record), job_id),
             self._envelope.tag(media_key, client_id) if media_key else "",
             self._envelope.seal(webhook.url.text, job_id) if webhook else "",
             webhook.url.receiver if webhook else "",
@@ -163,9 +165,10 @@ class RedisJobs:
             submission.weight,
             self._max_bytes,
             self._envelope.seal(media_key, job_id) if media_key else "",
-            RECORD_FORM,
+            record_form(record),
             submission.command.kind,
             tracing.traceparent(),
+            self._envelope.seal(name, job_id) if name else "",
             keys=[_idempotency(client_id, idempotency) if idempotency else ""],
         )
         if answer == "full":
@@ -231,7 +234,10 @@ class RedisJobs:
             place, skip, rows = self._scripts(
                 "list", client_id, status or "", *place, skip, most - len(found), _LOOKED_AT_IN_A_SCRIPT
             )
-            found += [JobSummary(job_id, Status(state), _time(created)) for job_id, state, created in rows]
+            found += [
+                JobSummary(job_id, Status(state), _time(created), self._facts(job_id, *facts))
+                for job_id, state, created, *facts in rows
+            ]
         jobs = found[: which.take]
         if len(found) == most:
             return JobPage(jobs, JobCursor.of(jobs[-1]))
@@ -347,6 +353,7 @@ class RedisJobs:
             _ms(LOG_TTL_S),
             _call(),
             CHANNEL,
+            "" if ending.audio_s is None else f"{ending.audio_s:.3f}",
         )
         found = self._scripts("finish", job_id, fence, *record)
         if not found:
@@ -365,6 +372,14 @@ class RedisJobs:
             step=record.get("step"),
             progress=int(record["progress"]) if "progress" in record else None,
             output=self._envelope.unseal(record["output"], job_id) if "output" in record else None,
+            facts=self._facts(job_id, *map(record.get, ("kind", "name", "audio_s"))),
+        )
+
+    def _facts(self, job_id: str, kind: str | None, name: str | None, audio_s: str | None) -> JobFacts:
+        return JobFacts(
+            kind=kind,
+            name=self._unsealed(name, job_id) if name else None,
+            audio_s=float(audio_s) if audio_s else None,
         )
 
 

@@ -13,9 +13,11 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
 
 import boto3
 import structlog
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -85,12 +87,13 @@ _SENTENCES = (
 log = structlog.get_logger()
 
 
-def s3_client(settings: Settings, url: str | None = None, *, patient: bool = True) -> "S3Client":
+def s3_client(settings: Settings, url: str | None = None, *, patient: bool = True, signed: bool = True) -> "S3Client":
     """Return a client for the server that the settings name, or for `url`; it gives up in seconds.
 
     Parameters
     ----------
     patient : wait for a slow server, and repeat; else it is given up in 2 s.
+    signed : with credentials.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def s3_client(settings: Settings, url: str | None = None, *, patient: bool = Tru
     """
     url = url or settings.s3_endpoint_url
     config = Config(
-        signature_version="s3v4",
+        signature_version="s3v4" if signed else UNSIGNED,
         connect_timeout=5 if patient else 1,
         read_timeout=10 if patient else 2,
         retries={"max_attempts": 2 if patient else 0},
@@ -112,6 +115,13 @@ def s3_client(settings: Settings, url: str | None = None, *, patient: bool = Tru
         raise SettingsError(
             f"TIMBRE_S3_BUCKET: the AWS credentials or their profile are incomplete: {error}."
         ) from None
+
+
+def presigned_origin(settings: Settings, bucket: str) -> str:
+    """Return the origin of the presigned addresses of a bucket, which needs no credentials."""
+    signer = s3_client(settings, settings.s3_public_url, signed=False)
+    address = urlsplit(signer.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": _CHECKED}))
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
 
 
 class S3Check:

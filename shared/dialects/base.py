@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from shared.domain.delivery import Delivery
 from shared.domain.errors import Canceled, JobFailure, TimbreError
 from shared.domain.jobs import Ending, Reply, Status, WebhookContent
-from shared.domain.results import Result
+from shared.domain.results import Result, audio_seconds
+from shared.domain.turns import TurnExport
 
 
 class Dialect(ABC):
@@ -32,6 +33,10 @@ class Dialect(ABC):
         """Return code and message of an output that `failure` rendered."""
 
     @abstractmethod
+    def turns(self, output: str) -> TurnExport | None:
+        """Return the turns in an output that `output` rendered; None where it holds none."""
+
+    @abstractmethod
     def webhook_body(self, job_id: str, status: Status, output: str | None) -> str:
         """Render what a webhook carries, as JSON text; `output` is None where only the status was asked for."""
 
@@ -51,7 +56,13 @@ class Dialect(ABC):
         if reply.webhook is not WebhookContent.NOTHING:
             told = output if reply.webhook is WebhookContent.RESULT else None
             body = self.webhook_body(job_id, status, told)
-        return Ending(status=status, output=output, webhook_body=body, webhook_tries=len(self.delays_s))
+        return Ending(
+            status=status,
+            output=output,
+            webhook_body=body,
+            webhook_tries=len(self.delays_s),
+            audio_s=None if isinstance(outcome, JobFailure) else audio_seconds(outcome),
+        )
 
 
 def _status(outcome: Result | JobFailure) -> Status:

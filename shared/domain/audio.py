@@ -1,6 +1,6 @@
 """Sound as values: tracks, waveforms, segments, streams and chunks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,8 @@ class Track:
     #: Sample rate of the file's sound, where it begins; 0 where it is not known.
     sample_rate_hz: int = 0
     channels: Channels = Channels()
+    #: Channels in which there is more than silence or noise.
+    voices: tuple[int, ...] = ()
     #: Whether its channels hold different people.
     two_people: bool = False
     #: Whether the recording was too loud for the device that recorded it.
@@ -79,7 +81,13 @@ class Track:
         if self.clock_broken:
             yield "The times in the file are broken; those of the result count the sound that was heard."
         if self.two_people:
-            yield "The channels hold different people; they were mixed. Send one channel for the voice of one person."
+            yield (
+                "The channels hold different people; they were mixed. For the voice of one person send one channel, or "
+                'name it by `channel`; to diarize, `channel: "each"` takes each channel for one speaker.'
+            )
+        if self.voices and self.channels.used and not set(self.voices) & set(self.channels.used):
+            silent = named(self.channels.used)
+            yield f"Nothing but silence or noise is on {silent}; there is sound on {named(self.voices)}."
 
     def _lost(self) -> str:
         # A damaged header may name any length.
@@ -121,6 +129,15 @@ class Stream:
     track: Track = Track()
 
 
+@dataclass(frozen=True, eq=False)
+class ChannelStream:
+    """Sound at 16 kHz in blocks, the channels of a recording apart."""
+
+    #: Arrays of shape (num_channels, num_samples), end to end.
+    blocks: Iterator[Planar]
+    track: Track = Track()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Chunk:
     """A chunk of a long recording, cut at a pause."""
@@ -147,6 +164,23 @@ class Chunk:
     def inside(self, segments: Iterable[Segment]) -> list[Segment]:
         """Return `segments` of the recording with times from the start of the chunk."""
         return [Segment(s.start_s - self.start_s, s.end_s - self.start_s) for s in segments]
+
+
+def united(segments: Iterable[Segment]) -> list[Segment]:
+    """Return segments in order, those that overlap or touch as one."""
+    found: list[Segment] = []
+    for segment in sorted(segments):
+        if found and segment.start_s <= found[-1].end_s:
+            found[-1] = Segment(found[-1].start_s, max(found[-1].end_s, segment.end_s))
+        else:
+            found.append(segment)
+    return found
+
+
+def named(channels: Sequence[int]) -> str:
+    """Return channels as a text: `channel 0`, `channels 0 and 1`."""
+    *others, last = map(str, channels)
+    return f"channels {', '.join(others)} and {last}" if others else f"channel {last}"
 
 
 def total_s(segments: Iterable[Segment]) -> float:

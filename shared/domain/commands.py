@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from shared.domain.addresses import InvalidAddress
+from shared.domain.audio import Segment
 from shared.domain.errors import UrlNotAllowed
-from shared.domain.sources import Source, stored_source
+from shared.domain.sources import Source, source_name, stored_source
 from shared.domain.speech import ContentRequest, PhraseRule
 from shared.domain.verification import OperatingPoint
 from shared.domain.voiceprints import Voiceprint
@@ -25,15 +26,27 @@ class Command:
     """Work on a recording, or on what was heard before."""
 
     kind: ClassVar[str]
-    lane: ClassVar[Lane] = Lane.SHORT
+    usual_lane: ClassVar[Lane] = Lane.SHORT
     source: Source | None = None
     #: Handle of the model to use; None: whichever the worker runs.
     model: str | None = None
+    #: Channel that is heard, from 0, the left one; None: all as one.
+    channel: int | None = None
 
     @property
     def sources(self) -> Sequence[Source]:
         """Recordings that it is about."""
         return (self.source,) if self.source else ()
+
+    @property
+    def lane(self) -> Lane:
+        """Lane in which it waits."""
+        return self.usual_lane
+
+    @property
+    def source_name(self) -> str | None:
+        """Name of the recording, or of the first of several, to show to people."""
+        return source_name(self.sources[0]) if self.sources else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +58,20 @@ class RecordingCommand(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class CreateVoiceprint(RecordingCommand):
-    """Make the voiceprint of a recording's dominant speaker."""
+    """Make the voiceprint of a recording's dominant speaker, of another one, or of who speaks in some segments."""
 
     kind = "voiceprint"
     #: What is asked of the words of the recording; None: nothing.
     content: ContentRequest | None = None
+    #: Label of the speaker, as another such job gives it; None: the dominant one.
+    speaker: str | None = None
+    #: Segments of a recording, perhaps a long one, in which one person speaks; in order and disjoint.
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def lane(self) -> Lane:
+        """Lane in which it waits: that of long recordings where segments are picked from one."""
+        return Lane.LONG if self.segments else self.usual_lane
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +79,12 @@ class Diarize(RecordingCommand):
     """Diarize a recording, long or short: who speaks when."""
 
     kind = "diarize"
-    lane = Lane.LONG
+    usual_lane = Lane.LONG
     #: How many speakers there are at least and at most, as far as the client knows.
     min_speakers: int | None = None
     max_speakers: int | None = None
+    #: Whether each channel is a speaker of its own.
+    each_channel: bool = False
     #: Whether the result says how sure each turn is, how sure each 20 ms is, and once more without overlaps.
     turn_confidence: bool = False
     frame_confidence: bool = False
@@ -202,6 +226,7 @@ _KINDS: dict[str, type[Command]] = {
 _READERS: dict[str, Callable[[Any], Any]] = {
     "source": _stored_source,
     "further": lambda texts: tuple(_stored_source(text) for text in texts),
+    "segments": lambda pairs: tuple(Segment(*pair) for pair in pairs),
     "content": lambda values: values and ContentRequest(**{**values, "rule": PhraseRule(values["rule"])}),
     "voiceprint": Voiceprint.decode,
     "voiceprints": lambda texts: {label: Voiceprint.decode(text) for label, text in texts.items()},
@@ -210,20 +235,33 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 _WRITERS: dict[str, Callable[[Any], Any]] = {
     "source": lambda source: source and source.text,
     "further": lambda sources: [source.text for source in sources],
+    "segments": lambda segments: [[segment.start_s, segment.end_s] for segment in segments],
     "content": lambda content: content and asdict(content),
     "voiceprint": Voiceprint.encode,
     "voiceprints": lambda voiceprints: {label: one.encode() for label, one in voiceprints.items()},
 }
 #: Fields that the release before does not know; it can do the jobs in which they ask for nothing.
-_NEW = frozenset({"content", "transcription"})
+_NEW = frozenset({"channel", "content", "each_channel", "segments", "speaker", "transcription"})
+#: Fields that make a record one of form 2: workers that do form 1 do not know them.
+_SECOND_FORM = frozenset({"channel", "each_channel", "segments", "speaker"})
 
 
 def to_record(command: Command) -> dict[str, Any]:
     """Return `command` as plain JSON values, for the job record."""
     values = {f.name: getattr(command, f.name) for f in fields(command)}
-    values = {name: value for name, value in values.items() if value or name not in _NEW}
+    values = {name: value for name, value in values.items() if _asks(value) or name not in _NEW}
     record = {name: _WRITERS[name](value) if name in _WRITERS else value for name, value in values.items()}
     return {"kind": command.kind, "url": record.pop("source"), **record}
+
+
+def _asks(value: object) -> bool:
+    """Tell whether a field asks for anything: channel 0 does."""
+    return bool(value) or type(value) is int
+
+
+def record_form(record: Mapping[str, Any]) -> int:
+    """Return the form of a record, see `RECORD_FORM`: the oldest whose workers can do its job."""
+    return 2 if _SECOND_FORM & record.keys() else 1
 
 
 def from_record(record: Mapping[str, Any]) -> Command:

@@ -26,6 +26,8 @@ class SpeakerTime:
 
     speaker: str
     seconds: float
+    #: Channel that is the speaker's; None where no channel is a speaker's own.
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Diarization:
     consistency: Mapping[str, float] = field(default_factory=dict)
     #: Overlapped speech: where two people or more speak at once, in order and disjoint.
     overlaps: Sequence[Segment] = ()
+    #: By speaker, where each channel is a speaker's own.
+    channels: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def speakers(self) -> list[str]:
@@ -63,7 +67,9 @@ class Diarization:
     @property
     def speaker_times(self) -> list[SpeakerTime]:
         """Each speaker's total speech, in order of first appearance."""
-        return [SpeakerTime(speaker, seconds) for speaker, seconds in self.seconds().items()]
+        return [
+            SpeakerTime(speaker, seconds, self.channels.get(speaker)) for speaker, seconds in self.seconds().items()
+        ]
 
     def seconds_alone(self) -> dict[str, float]:
         """Return each speaker's total speech outside overlap, in seconds."""

@@ -3,7 +3,7 @@
     TimbreError
     |-- JobFailure              ends a job as `failed`; its sentence and code stand in the job's output
     |   |-- DownloadFailed, DownloadTimeout, UrlNotAllowed, MediaNotFound, FileTooLarge
-    |   |-- NotAudio, AudioTooLong, NoSpeech, TooLittleSpeech
+    |   |-- NotAudio, AudioTooLong, ChannelNotFound, NoSpeech, TooLittleSpeech, SpeakerNotFound, SegmentsOutside
     |   |-- ModelNotAvailable, InvalidVoiceprint, NotCalibrated
     |   |-- SampleRefused, IdentityTaken, IdentityDeleted, ModelChanged, RecordingGone
     |   |-- LanguageNotInstalled, WrongPhrase
@@ -11,7 +11,7 @@
     |   `-- WorkerLost, WorkerUnavailable, InternalError
     |-- RequestError            refuses what a client asks for; api/errors.py adds those that only HTTP knows
     |   |-- NotFound, JobEnded, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded, MediaQuotaExceeded
-    |   |-- NoWebhook, DeliveryPending, ResultGone, SecretRotating
+    |   |-- JobNotEnded, NoTurns, NoWebhook, DeliveryPending, ResultGone, SecretRotating
     |   |-- HandleTaken, WrongState, TooFewSamples, SampleUnfit, NotEnrolled, EnrolAgain, ConsentRequired
     |   `-- Unavailable
     |-- UnknownNameError        the command line names a client or key that does not exist
@@ -98,6 +98,21 @@ class AudioTooLong(JobFailure):
     code = "audio_too_long"
 
 
+class ChannelNotFound(JobFailure):
+    """The recording lacks the channel that the job asks for."""
+
+    code = "channel_not_found"
+
+    @classmethod
+    def of(cls, num_channels: int) -> "ChannelNotFound":
+        """Return the error for a recording of so many channels."""
+        if num_channels == 1:
+            return cls("The recording has one channel; leave `channel` out, or send 0.")
+        return cls(
+            f"The recording has {num_channels} channels; `channel` must be a number from 0 to {num_channels - 1}."
+        )
+
+
 class NoSpeech(JobFailure):
     """The recording has no speech."""
 
@@ -105,13 +120,25 @@ class NoSpeech(JobFailure):
 
 
 class TooLittleSpeech(JobFailure):
-    """The dominant speaker says too little for a voiceprint."""
+    """The speaker says too little for a voiceprint."""
 
     code = "too_little_speech"
 
     def __init__(self, message: str | None, net_speech_s: float) -> None:
         super().__init__(message)
         self.net_speech_s = net_speech_s
+
+
+class SpeakerNotFound(JobFailure):
+    """The recording has no speaker of the label that was asked for."""
+
+    code = "speaker_not_found"
+
+
+class SegmentsOutside(JobFailure):
+    """A segment that was asked for ends behind the recording."""
+
+    code = "segments_outside"
 
 
 class ModelNotAvailable(JobFailure):
@@ -244,6 +271,19 @@ class JobEnded(RequestError):
     """The job has ended already, so there is nothing to cancel."""
 
     code = "job_ended"
+
+
+class JobNotEnded(RequestError):
+    """The job has not ended, so it has no turns yet."""
+
+    code = "job_not_ended"
+    retryable = True
+
+
+class NoTurns(RequestError):
+    """The job has no turns: it did not succeed, or is of a kind that gives none."""
+
+    code = "no_turns"
 
 
 class IdempotencyMismatch(RequestError):

@@ -13,9 +13,9 @@ from shared.domain.commands import Command, Lane
 
 #: A job that took this many workers with it is not tried again.
 MAX_ATTEMPTS = 3
-#: Form in which this release stores jobs. One that an earlier release would misread has the next number; jobs of a
-#: newer form are left to newer workers. Releases before forms wrote 0.
-RECORD_FORM = 1
+#: Newest form of stored jobs that this release does. What an earlier release would misread has the next number, see
+#: `record_form`; jobs of a newer form are left to newer workers. Releases before forms wrote 0.
+RECORD_FORM = 2
 #: Kind of a job whose record names none.
 UNKNOWN_KIND = "unknown"
 #: Most jobs that one request for a list looks at: some 25 ms of Redis.
@@ -108,6 +108,20 @@ class Ending:
     webhook_body: str = field(repr=False)
     #: Most tries to deliver it.
     webhook_tries: int
+    #: Length of the recording, in seconds; None where there was none, or no result.
+    audio_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFacts:
+    """Facts by which a person knows a job again; records of the release before have none of them."""
+
+    #: Kind of its command.
+    kind: str | None = None
+    #: Name of its recording.
+    name: str | None = field(default=None, repr=False)
+    #: Length of the recording, in seconds, once the job has succeeded.
+    audio_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +140,7 @@ class Job:
     progress: int | None = None
     #: JSON text of the result or the error, as its dialect rendered it; None until the job ends.
     output: str | None = field(default=None, repr=False)
+    facts: JobFacts = JobFacts()
 
 
 @dataclass(frozen=True)
@@ -135,6 +150,7 @@ class JobSummary:
     id: str
     status: Status
     created_at: datetime
+    facts: JobFacts = JobFacts()
 
 
 @dataclass(frozen=True)

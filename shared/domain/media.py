@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.domain.sources import MediaUrl
+from shared.domain.sources import SERVICE_UPLOADS, MediaUrl
 
 #: Lifetime of a signed address, in seconds.
 ADDRESS_LIFE_S = 3600
-#: Beginning of the keys of uploads that the service makes itself.
-_FOR_JOBS = ".audios/"
 
 
 def job_upload(job_id: str, number: int = 0) -> str:
@@ -19,7 +17,7 @@ def job_upload(job_id: str, number: int = 0) -> str:
     ----------
     number : of the upload, where a job has several, from 0.
     """
-    return f"{_FOR_JOBS}{job_id}-{number}" if number else _FOR_JOBS + job_id
+    return f"{SERVICE_UPLOADS}{job_id}-{number}" if number else SERVICE_UPLOADS + job_id
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,12 @@ _UNCALIBRATED = "The model is not calibrated: its scores mean nothing but an ord
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceprintResult:
-    """Voiceprint of a recording's dominant speaker, and its provenance."""
+    """Voiceprint of a speaker of a recording, and its provenance."""
 
     voiceprint: Voiceprint
     diarization: Diarization
-    #: Label of the speaker whose voice it is.
-    dominant_speaker: str
+    #: Label of the speaker whose voice it is: the dominant one, unless another was asked for.
+    speaker: str
     quality: Quality
     #: Whether scores of the model's voiceprints can be turned into probabilities.
     calibrated: bool
@@ -51,9 +51,14 @@ class VoiceprintResult:
         return sentences(self.quality.warning, self.track.warning)
 
     @property
-    def dominant_segments(self) -> list[Segment]:
-        """Segments in which the dominant speaker talks, from which the voiceprint was made."""
-        return self.diarization.voice_segments(self.dominant_speaker)
+    def dominant_speaker(self) -> str:
+        """Label of who speaks longest outside overlap."""
+        return self.diarization.dominant_speaker()
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Segments in which the speaker talks, from which the voiceprint was made."""
+        return self.diarization.voice_segments(self.speaker)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,11 @@ class VerificationResult:
     def timings_s(self) -> Mapping[str, float]:
         """Wall seconds per step, in the order they ran."""
         return self.voice.timings_s
+
+    @property
+    def audio_s(self) -> float:
+        """Length of the recording, in seconds."""
+        return self.voice.audio_s
 
 
 @dataclass(frozen=True)
@@ -200,6 +210,11 @@ class SampleResult:
         heard = self.sample.heard.warning if self.sample.heard else None
         return sentences(heard, self.enrolment.warning if self.enrolment else None)
 
+    @property
+    def audio_s(self) -> float | None:
+        """Length of the recording, in seconds."""
+        return self.sample.heard.audio_s if self.sample.heard else None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EnrolmentResult:
@@ -261,6 +276,11 @@ class IdentityVerificationResult:
         replay = _REPLAYED if self.verified.replay else None
         return sentences(self.verified.heard.warning, replay, None if self.calibrated else _UNCALIBRATED)
 
+    @property
+    def audio_s(self) -> float:
+        """Length of the recording, in seconds."""
+        return self.verified.heard.audio_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -294,6 +314,11 @@ class SearchResult:
         skipped = _SKIPPED.format(self.num_skipped) if self.num_skipped else None
         return sentences(self.heard.warning, skipped, None if self.calibrated else _UNCALIBRATED)
 
+    @property
+    def audio_s(self) -> float:
+        """Length of the recording, in seconds."""
+        return self.heard.audio_s
+
 
 #: The result of each kind of job.
 Result = (
@@ -307,6 +332,11 @@ Result = (
     | IdentityVerificationResult
     | SearchResult
 )
+
+
+def audio_seconds(result: Result) -> float | None:
+    """Return the length of a result's one recording; None where it is of none, or of several."""
+    return None if isinstance(result, EnrolmentResult | VoiceEnrolmentResult) else result.audio_s
 
 
 def sentences(*found: str | None) -> str | None:

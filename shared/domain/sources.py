@@ -2,9 +2,22 @@
 
 import re
 from dataclasses import dataclass
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
 
 from shared.domain.addresses import HttpUrl, InvalidAddress
+from shared.domain.text import one_line
 
+#: Beginning of the keys of uploads that the service makes itself.
+SERVICE_UPLOADS = ".audios/"
+#: Most characters of a source's name.
+MAX_NAME_LENGTH = 200
+#: Path of an address of this service, whose last segment is its signature.
+_SIGNED_PATH = re.compile(r"/v1/media/(upload|download)/[^/]*$")
+#: Query or fragment whose sign was escaped, so that it counts as path.
+_ESCAPED_QUERY = re.compile(r"%(3f|23).*", re.IGNORECASE)
+#: Parameters of a segment (RFC 3986, 3.3), which may hold what a query does.
+_PARAMETERS = re.compile(r"(;|%3b).*", re.IGNORECASE)
 _MEDIA_SCHEME = "media://"
 _S3_SCHEME = "s3://"
 #: Keys of uploads, in the dialect of regular expressions that JSON Schema and Python share. HTTP clients take segments
@@ -58,6 +71,22 @@ class S3Url:
 
 
 Source = HttpUrl | MediaUrl | S3Url
+
+
+def source_name(source: Source) -> str | None:
+    """Return a source's name for people, its path's last segment; None without one, or for a signature."""
+    if isinstance(source, MediaUrl):
+        return None if source.key.startswith(SERVICE_UPLOADS) else _last_segment(source.key)
+    if isinstance(source, S3Url):
+        return _last_segment(source.key)
+    path = _ESCAPED_QUERY.sub("", urlsplit(source.text).path)
+    if _SIGNED_PATH.search(normpath(unquote(path))):
+        return None
+    return _last_segment(unquote(_PARAMETERS.sub("", path.rpartition("/")[2])))
+
+
+def _last_segment(path: str) -> str | None:
+    return one_line(path.rpartition("/")[2])[:MAX_NAME_LENGTH] or None
 
 
 def stored_source(text: str) -> Source:

@@ -84,10 +84,14 @@ class Voiceprint:
         net_speech_s, snr_db, narrowband = _CAPTURE.unpack(body[-_CAPTURE.size :])
         if len(vector) != dimension or not abs(np.linalg.norm(vector) - 1) < _NORM_TOLERANCE:
             raise ValueError("the vector is not what its head says")
+        model_id = body[_HEAD.size : at].decode("ascii")
+        # Messages repeat it.
+        if not model_id.isprintable():
+            raise ValueError("no model is called that")
         if not (0 < net_speech_s < math.inf and SNR_RANGE_DB[0] <= snr_db <= SNR_RANGE_DB[1]):
             raise ValueError("no speech sounds like that")
         capture = Capture(net_speech_s=net_speech_s, snr_db=snr_db, narrowband=narrowband)
-        return cls(body[_HEAD.size : at].decode("ascii"), vector, capture)
+        return cls(model_id, vector, capture)
 
     def require_same_model(self, other: "Voiceprint") -> None:
         """Refuse a voiceprint of another model: its vectors are not comparable.

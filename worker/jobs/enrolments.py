@@ -102,7 +102,7 @@ class EnrolmentHandlers:
 
     def _hear(self, claim: Claim, command: AddSample, sample: Sample, steps: Steps) -> None:
         """Hear a sample, keep its recording where the space does, and store what was heard."""
-        waveform = self.reader.waveform(claim.client_id, command.source, self.limits, steps)
+        waveform = self.reader.waveform(claim.client_id, command.source, self.limits, steps, command.channel)
         hearing = self._fit(waveform, steps) if command.checked else hear(waveform, self.nets, steps)
         kept_until = end_of_keeping(self.stores.space(sample.space_id))
         with steps("store"):

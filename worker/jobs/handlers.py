@@ -29,7 +29,9 @@ from worker.jobs.sources import SourceReader
 from worker.jobs.stores import IdentityStores
 from worker.jobs.verifications import VerificationHandlers
 from worker.jobs.voices import VoiceHandlers
+from worker.voices.channels import diarize_channels
 from worker.voices.diarization import diarize_recording
+from worker.voices.excerpt import make_voiceprint_of_segments, read_excerpt
 from worker.voices.identification import identify, require_calibration
 from worker.voices.phrases import require_phrase
 from worker.voices.progress import Steps
@@ -76,11 +78,17 @@ class Handlers:
             raise WorkerUnavailable(f"{error} Try again later.") from None
 
     def make_voiceprint(self, claim: Claim, command: CreateVoiceprint, steps: Steps) -> VoiceprintResult:
-        """Make the voiceprint of the dominant speaker."""
-        return self._hear(claim, command, steps)
+        """Make the voiceprint of the dominant speaker, of another one, or of who speaks in some segments."""
+        if not command.segments:
+            return self._hear(claim, command, steps, command.speaker)
+        with self.reader.stream(claim.client_id, command.source, self.diarize_limits, steps, command.channel) as stream:
+            excerpt = read_excerpt(stream, command.segments, steps)
+        return make_voiceprint_of_segments(excerpt, command.segments, self.nets, steps)
 
     def diarize(self, claim: Claim, command: Diarize, steps: Steps) -> RecordingDiarization:
         """Diarize a recording."""
+        if command.each_channel:
+            return self._diarize_each(claim, command, steps)
         return self._diarize(claim, command, steps, voices=False)
 
     def identify(self, claim: Claim, command: Identify, steps: Steps) -> RecordingDiarization:
@@ -103,15 +111,17 @@ class Handlers:
         voice = self._hear(claim, command, steps)
         return verify(voice, command.voiceprint, command.operating_point, self.nets.embedder.card.calibration)
 
-    def _hear(self, claim: Claim, command: CreateVoiceprint | Verify, steps: Steps) -> VoiceprintResult:
-        """Hear the dominant speaker, and judge what they say if the command asks for it."""
+    def _hear(
+        self, claim: Claim, command: CreateVoiceprint | Verify, steps: Steps, speaker: str | None = None
+    ) -> VoiceprintResult:
+        """Hear the dominant speaker, or another one, and judge what they say if the command asks for it."""
         content = command.content
         recogniser = self.recognisers.find(content.language) if content else None
-        waveform = self.reader.waveform(claim.client_id, command.source, self.voiceprint_limits, steps)
-        voice = make_voiceprint(waveform, self.nets, steps)
+        waveform = self.reader.waveform(claim.client_id, command.source, self.voiceprint_limits, steps, command.channel)
+        voice = make_voiceprint(waveform, self.nets, steps, speaker)
         if content is None or recogniser is None:
             return voice
-        transcript = transcribe_speaker(waveform, voice.diarization, voice.dominant_speaker, recogniser, steps)
+        transcript = transcribe_speaker(waveform, voice.diarization, voice.speaker, recogniser, steps)
         require_phrase(transcript.text, content)
         return replace(voice, transcript=transcript if content.told else None)
 
@@ -119,9 +129,15 @@ class Handlers:
         """Fetch a recording of any length and diarize it, block by block."""
         hints = SpeakerHints(command.min_speakers or 1, command.max_speakers)
         recogniser = self.recognisers.find(None) if command.transcription else None
-        with self.reader.stream(claim.client_id, command.source, self.diarize_limits, steps) as stream:
+        with self.reader.stream(claim.client_id, command.source, self.diarize_limits, steps, command.channel) as stream:
             found = diarize_recording(stream, self.nets, steps, hints, voices=voices, recogniser=recogniser)
         return _as_asked(found, command)
+
+    def _diarize_each(self, claim: Claim, command: Diarize, steps: Steps) -> RecordingDiarization:
+        """Fetch a recording of any length and take each channel for a speaker."""
+        recogniser = self.recognisers.find(None) if command.transcription else None
+        with self.reader.stream_each(claim.client_id, command.source, self.diarize_limits, steps) as stream:
+            return _as_asked(diarize_channels(stream, self.nets.vad, steps, recogniser), command)
 
     def _require_model(self, model: str | None) -> None:
         card = self.nets.embedder.card

@@ -72,7 +72,7 @@ class Listener:
     def waveform(self, claim: Claim, command: EnrolVoice | VerifyIdentity, number: int, steps: Steps) -> Waveform:
         """Return the sound of one recording of a command; raises a JobFailure."""
         limits = self.plain_limits if command.plain_wav else self.limits
-        return self.reader.waveform(claim.client_id, command.sources[number], limits, steps)
+        return self.reader.waveform(claim.client_id, command.sources[number], limits, steps, command.channel)
 
 
 def unfit(failures: Mapping[int, Failure]) -> JobFailure:

@@ -47,7 +47,7 @@ class SearchHandlers:
         IdentityDeleted, NoSpeech, TooLittleSpeech
         """
         space = self.stores.space(command.space)
-        waveform = self.reader.waveform(claim.client_id, command.source, self.limits, steps)
+        waveform = self.reader.waveform(claim.client_id, command.source, self.limits, steps, command.channel)
         heard = hear_voice(waveform, self.nets, steps)
         with steps("search"):
             found = self.galleries.search(

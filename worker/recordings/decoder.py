@@ -16,12 +16,14 @@ from typing import BinaryIO
 import numpy as np
 import structlog
 
-from shared.domain.audio import SAMPLE_RATE_HZ, Samples, Stream, Waveform
-from shared.domain.errors import AudioTooLong, JobFailure, NotAudio, WorkerLost
+from shared.domain.audio import SAMPLE_RATE_HZ, ChannelStream, Planar, Stream, Track, Waveform
+from shared.domain.errors import AudioTooLong, ChannelNotFound, JobFailure, NotAudio, WorkerLost
 from shared.domain.jobs import MAX_ATTEMPTS
 from worker.recordings.decoder_protocol import (
+    EACH,
     ISOLATED,
     LEAST_SPEED,
+    MIX,
     REPORT,
     REQUEST,
     TRACK,
@@ -94,15 +96,15 @@ class ProcessDecoder:
             self._idle.kill()
             self._idle = None
 
-    def decode(self, file: BinaryIO, max_s: float) -> Waveform:
+    def decode(self, file: BinaryIO, max_s: float, channel: int | None = None) -> Waveform:
         """Return the whole sound of `file`, an open file of the system; raises what `stream` raises."""
-        with self.stream(file, max_s) as stream:
+        with self.stream(file, max_s, channel) as stream:
             samples = np.concatenate([np.empty(0, np.float32), *stream.blocks])
             return Waveform(samples, SAMPLE_RATE_HZ, stream.track)
 
     @contextmanager
-    def stream(self, file: BinaryIO, max_s: float) -> Iterator[Stream]:
-        """Open the sound of `file`, an open file of the system.
+    def stream(self, file: BinaryIO, max_s: float, channel: int | None = None) -> Iterator[Stream]:
+        """Open the sound of `file`, an open file of the system: of one channel, or of all as one.
 
         The whole file has been measured by then; a long one is decoded anew as the blocks are read. Leaving the context
         early kills the process that decodes.
@@ -112,11 +114,23 @@ class ProcessDecoder:
         NotAudio
             The file has no accepted format or no audio stream, is damaged, or was made to harm.
         AudioTooLong
-            The sound lasts longer than `max_s` seconds, whatever the header says. Both errors come in place of the
-            first block.
+            The sound lasts longer than `max_s` seconds, whatever the header says.
+        ChannelNotFound
+            The recording lacks the channel. These errors come in place of the first block.
         WorkerLost
             The process that decodes was killed by others than the file.
         """
+        with self._blocks(file, max_s, MIX if channel is None else channel) as (blocks, track):
+            yield Stream((block[0] for block in blocks), track)
+
+    @contextmanager
+    def stream_each(self, file: BinaryIO, max_s: float) -> Iterator[ChannelStream]:
+        """Open the sound of `file`, each channel apart and without the others' leaks; raises what `stream` raises."""
+        with self._blocks(file, max_s, EACH) as (blocks, track):
+            yield ChannelStream(blocks, track)
+
+    @contextmanager
+    def _blocks(self, file: BinaryIO, max_s: float, channel: int) -> Iterator[tuple[Iterator[Planar], Track]]:
         if os.fstat(file.fileno()).st_size == 0:
             raise NotAudio("The file is empty; there is nothing to hear.")
         self.start()
@@ -124,8 +138,8 @@ class ProcessDecoder:
         assert helper is not None
         self._idle = None
         try:
-            with helper.decoding(file, max_s, self._wall_s) as decoding:
-                yield Stream(_blocks(decoding, max_s), decoding.track)
+            with helper.decoding(file, max_s, self._wall_s, channel) as decoding:
+                yield _blocks(decoding, max_s), decoding.track
         except ConnectionError:
             log.warning("a decoder was killed")
             raise WorkerLost(_KILLED) from None
@@ -141,15 +155,20 @@ class ProcessDecoder:
             helper.kill()
 
 
-def _blocks(decoding: "Decoding", max_s: float) -> Iterator[Samples]:
-    while raw := decoding.read(_BLOCK_BYTES):
-        yield np.frombuffer(raw[: len(raw) // _SAMPLE_BYTES * _SAMPLE_BYTES], np.float32)
+def _blocks(decoding: "Decoding", max_s: float) -> Iterator[Planar]:
+    """Yield blocks, (num_channels, num_samples)."""
+    step_bytes = decoding.num_channels * _SAMPLE_BYTES
+    while raw := decoding.read(decoding.num_channels * _BLOCK_BYTES):
+        samples = np.frombuffer(raw[: len(raw) // step_bytes * step_bytes], np.float32)
+        yield np.ascontiguousarray(samples.reshape(-1, decoding.num_channels).T)
     status = decoding.end().status
     if status != 0:
-        raise _failure(status, max_s)
+        raise _failure(status, max_s, decoding.track.channels.number)
 
 
-def _failure(status: int, max_s: float) -> JobFailure:
+def _failure(status: int, max_s: float, num_channels: int = 1) -> JobFailure:
+    if status == Refusal.NO_CHANNEL:
+        return ChannelNotFound.of(num_channels)
     if status == Refusal.TOO_LONG:
         return AudioTooLong(f"The recording is longer than {max_s:g} seconds; send a part of it.")
     if status in _FROM_OUTSIDE:
@@ -203,8 +222,12 @@ class DecodeHelper:
         return self._process.poll() is None
 
     @contextmanager
-    def decoding(self, file: BinaryIO, max_s: float, wall_s: float) -> Iterator["Decoding"]:
+    def decoding(self, file: BinaryIO, max_s: float, wall_s: float, channel: int = MIX) -> Iterator["Decoding"]:
         """Decode a file in a child of the helper; no wait for it is longer than `wall_s`.
+
+        Parameters
+        ----------
+        channel : number of a channel, `MIX` or `EACH`.
 
         Raises
         ------
@@ -215,9 +238,9 @@ class DecodeHelper:
         self.idle = False
         self._await_ready()
         with _pipe() as (reading, writing):
-            socket.send_fds(self._control, [REQUEST.pack(max_s)], [file.fileno(), writing.fileno()])
+            socket.send_fds(self._control, [REQUEST.pack(max_s, channel)], [file.fileno(), writing.fileno()])
             writing.close()
-            yield Decoding(self, reading.fileno(), max_s, wall_s)
+            yield Decoding(self, reading.fileno(), max_s, wall_s, each=channel == EACH)
 
     def end(self, wall_s: float) -> End:
         """Wait for the exit of the child process."""
@@ -248,13 +271,16 @@ class DecodeHelper:
 class Decoding:
     """Reader of the samples of one file that a helper decodes."""
 
-    def __init__(self, helper: DecodeHelper, pipe: int, max_s: float, wall_s: float) -> None:
+    def __init__(self, helper: DecodeHelper, pipe: int, max_s: float, wall_s: float, *, each: bool) -> None:
         self._helper = helper
         self._pipe = pipe
         self._wall_s = wall_s
-        self._left_bytes = round(max_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES + TRACK.size
+        self._left_bytes = TRACK.size
         # The whole file is read before.
         self.track = unpack_track(bytes(self._read(TRACK.size, wall_s + max_s / LEAST_SPEED)))
+        #: Channels whose samples alternate.
+        self.num_channels = self.track.channels.number if each else 1
+        self._left_bytes += self.num_channels * round(max_s * SAMPLE_RATE_HZ) * _SAMPLE_BYTES
 
     def read(self, count: int) -> bytearray:
         """Return the next `count` bytes of float32 samples, fewer only at the end."""

@@ -1,8 +1,9 @@
 """`python -m worker.recordings.decoder_child FD`: decode hostile files, each in a child process of its own.
 
 The program imports libav once and forks for each file: a fork is much faster than a start of Python. It has no
-settings, no secrets and no network. For each file the worker sends the longest allowed length, the open file and a pipe
-over the socket FD. The child writes samples to the pipe, and the program answers with the child's exit status.
+settings, no secrets and no network. For each file the worker sends the longest allowed length, the channel, the open
+file and a pipe over the socket FD. The child writes samples to the pipe, and the program answers with the child's exit
+status.
 """
 
 import importlib
@@ -18,8 +19,10 @@ from typing import NoReturn
 
 from shared.domain.audio import SAMPLE_RATE_HZ
 from worker.recordings.decoder_protocol import (
+    EACH,
     ISOLATED,
     LEAST_SPEED,
+    MIX,
     REPORT,
     REQUEST,
     SHARED,
@@ -46,15 +49,14 @@ def serve(control: socket.socket) -> None:
         if not message:
             return
         file, pipe = descriptors
-        (max_s,) = REQUEST.unpack(message)
-        control.sendall(_decode(control, file, pipe, max_s))
+        control.sendall(_decode(control, file, pipe, *REQUEST.unpack(message)))
 
 
-def _decode(control: socket.socket, file: int, pipe: int, max_s: float) -> bytes:
+def _decode(control: socket.socket, file: int, pipe: int, max_s: float, channel: int = MIX) -> bytes:
     child = os.fork()
     if child == 0:
         control.close()
-        _work(file, pipe, max_s)
+        _work(file, pipe, max_s, channel)
     os.close(file)
     os.close(pipe)
     _, ended, usage = os.wait4(child, 0)
@@ -70,7 +72,7 @@ def _cpu_s(max_s: float) -> int:
     return CPU_S + math.ceil(_READINGS * max_s / LEAST_SPEED)
 
 
-def _work(file: int, pipe: int, max_s: float) -> NoReturn:
+def _work(file: int, pipe: int, max_s: float, channel: int = MIX) -> NoReturn:
     status = UNEXPECTED
     try:
         opened = os.fdopen(file, "rb")
@@ -81,7 +83,7 @@ def _work(file: int, pipe: int, max_s: float) -> NoReturn:
             os.dup2(nothing, stream.fileno())
         confine(_cpu_s(max_s))
         opened.seek(0)
-        write_sound(opened, sound, max_s)
+        write_sound(opened, sound, max_s, channel)
         status = 0
     except Refused as refused:
         status = refused.refusal
@@ -114,7 +116,7 @@ def _warm_up() -> None:
         b"\xff\xfbx",
     ):
         with suppress(Refused):
-            write_sound(io.BytesIO(content), io.BytesIO(), 1.0)
+            write_sound(io.BytesIO(content), io.BytesIO(), 1.0, EACH)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,22 @@
 
 import math
 import struct
+from collections.abc import Iterable
 from enum import IntEnum
 
 from shared.domain.audio import Channels, Track
 
 #: Sample rates of files that are accepted.
 RATES_HZ = range(4_000, 192_001)
-#: Request, sent with the open file and the pipe: the longest allowed recording, in seconds.
-REQUEST = struct.Struct("<d")
-#: Start of the pipe, before the samples: the fields of `Track` in their order. Channels that are used are bits.
-TRACK = struct.Struct("<dIBB??dQ??")
+#: Request, sent with the open file and the pipe: the longest allowed recording, in seconds, and the number of the
+#: channel to hear, or one of the two values below.
+REQUEST = struct.Struct("<db")
+#: All channels as one, or each apart: then samples of all channels alternate.
+MIX = -1
+EACH = -2
+#: Start of the pipe, before the samples: the fields of `Track` in their order. Channels of a sort are bits.
+TRACK = struct.Struct("<dIBBB??dQ??")
+_MOST_CHANNELS = 8
 #: Least speed of a reading, in seconds of sound per second of processor time.
 LEAST_SPEED = 20
 #: Answer: exit status of the child, or the negative signal number, and its peak resident memory in bytes.
@@ -46,6 +52,8 @@ class Refusal(IntEnum):
     IMAGE = 25
     #: More memory is needed than the sandbox allows.
     MEMORY = 26
+    #: The recording lacks the channel that is asked for; the track says how many it has.
+    NO_CHANNEL = 27
 
 
 class Refused(Exception):
@@ -62,7 +70,8 @@ def pack_track(track: Track) -> bytes:
         track.duration_s,
         track.sample_rate_hz,
         track.channels.number,
-        sum(1 << channel for channel in track.channels.used),
+        _bits(track.channels.used),
+        _bits(track.voices),
         track.two_people,
         track.clipped,
         track.lost_s,
@@ -76,12 +85,14 @@ def unpack_track(raw: bytes) -> Track:
     """Return the track that `raw` holds; nothing in it is believed, since a file may have taken over the child."""
     if len(raw) < TRACK.size:
         return Track()
-    duration_s, rate_hz, number, used, *rest = TRACK.unpack(raw)
+    duration_s, rate_hz, number, used, voices, *rest = TRACK.unpack(raw)
+    number = min(max(1, number), _MOST_CHANNELS)
     two_people, clipped, lost_s, unread_bytes, named_less, clock_broken = rest
     return Track(
         duration_s=_seconds(duration_s),
         sample_rate_hz=rate_hz if rate_hz in RATES_HZ else 0,
-        channels=Channels(number=number, used=tuple(channel for channel in range(8) if used >> channel & 1)),
+        channels=Channels(number=number, used=_channels(used, number)),
+        voices=_channels(voices, number),
         two_people=two_people,
         clipped=clipped,
         lost_s=_seconds(lost_s),
@@ -89,6 +100,14 @@ def unpack_track(raw: bytes) -> Track:
         named_less=named_less,
         clock_broken=clock_broken,
     )
+
+
+def _bits(channels: Iterable[int]) -> int:
+    return sum(1 << channel for channel in channels)
+
+
+def _channels(bits: int, number: int) -> tuple[int, ...]:
+    return tuple(channel for channel in range(number) if bits >> channel & 1)
 
 
 def _seconds(value: float) -> float:

@@ -1,12 +1,13 @@
 """Sound of a file: surveyed as a whole, then conditioned and written."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from shared.domain.audio import SAMPLE_RATE_HZ, Channels, Planar, Track
 from shared.sound.conditioning import Conditioner, Mix, Survey
 from worker.recordings.av_reader import Sound, open_sound
-from worker.recordings.decoder_protocol import pack_track
+from worker.recordings.decoder_protocol import EACH, MIX, Refusal, Refused, pack_track
 from worker.recordings.part import Notes
 
 #: Most sound that is kept in memory, summed over its channels: 60 s of stereo. A longer recording is read twice.
@@ -21,7 +22,9 @@ class _Heard:
 
     number: int
     num_samples: int
-    mixes: dict[int, Mix]
+    survey: Survey
+    #: Plans for the channels as one.
+    mixes: Mapping[int, Mix]
     notes: Notes
     #: All its blocks; None if they are too many.
     kept: list[Planar] | None
@@ -31,14 +34,23 @@ class _Heard:
         """Plan for the greatest part of the track."""
         return next(iter(self.mixes.values()))
 
-    def described(self) -> Track:
-        """Return the track as the worker is told."""
+    def plans(self, channel: int) -> Mapping[int, Mix]:
+        """Return the plans for a channel, `MIX` or `EACH`."""
+        if channel == MIX:
+            return self.mixes
+        return self.survey.each() if channel == EACH else self.survey.one(channel)
+
+    def described(self, plans: Mapping[int, Mix], channel: int) -> Track:
+        """Return the track as the worker is told; channels are mixed as in the greatest part, and counted in all."""
+        number = next(iter(plans)) if channel == MIX else max(plans)
+        told = [plans[number]] if channel == MIX else [*plans.values()]
         return Track(
             duration_s=self.num_samples / SAMPLE_RATE_HZ,
             sample_rate_hz=self.notes.sample_rate_hz,
-            channels=Channels(number=len(self.mix.weights), used=self.mix.used),
-            two_people=any(mix.two_people for mix in self.mixes.values()),
-            clipped=self.mix.clipped,
+            channels=Channels(number=number, used=_united(plan.used for plan in told)),
+            voices=_united(plan.voices for plan in told),
+            two_people=any(plan.two_people for plan in plans.values()),
+            clipped=any(plan.clipped for plan in told),
             lost_s=self.notes.lost_s,
             unread_bytes=self.notes.unread_bytes,
             named_less=self.notes.named_less,
@@ -46,11 +58,15 @@ class _Heard:
         )
 
 
-def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float) -> None:
-    """Write the track to `pipe`, then its samples, float32, mono at 16 kHz, conditioned.
+def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float, channel: int = MIX) -> None:
+    """Write the track to `pipe`, then its samples, float32 at 16 kHz, conditioned.
 
     Of several tracks the default one is taken, or else the first in which more sounds than noise. `max_s` limits the
     length, whatever the file's header says.
+
+    Parameters
+    ----------
+    channel : number of the channel that is heard, `MIX` or `EACH`.
 
     Raises
     ------
@@ -58,11 +74,21 @@ def write_sound(file: BinaryIO, pipe: BinaryIO, max_s: float) -> None:
     """
     sound = open_sound(file, max_s)
     heard = _heard(sound)
-    pipe.write(pack_track(heard.described()))
-    conditioner = Conditioner(heard.mixes)
+    plans = heard.plans(channel)
+    track = heard.described(plans, channel)
+    pipe.write(pack_track(track))
+    if channel >= track.channels.number:
+        pipe.flush()
+        raise Refused(Refusal.NO_CHANNEL)
+    conditioner = Conditioner(plans)
     for block in heard.kept or sound.blocks(heard.number, Notes()):
-        pipe.write(conditioner(block).tobytes())
+        # Samples of one time lie next to each other.
+        pipe.write(conditioner(block).T.tobytes())
     pipe.flush()
+
+
+def _united(channels: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(sorted({channel for some in channels for channel in some}))
 
 
 def _heard(sound: Sound) -> _Heard:
@@ -89,4 +115,4 @@ def _survey(sound: Sound, track: int) -> _Heard:
         if num_samples * len(block) <= _KEPT_SAMPLES:
             kept.append(block)
     whole = sum(block.shape[1] for block in kept) == num_samples
-    return _Heard(track, num_samples, survey.mixes(), notes, kept if whole else None)
+    return _Heard(track, num_samples, survey, survey.mixes(), notes, kept if whole else None)

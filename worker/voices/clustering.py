@@ -197,6 +197,12 @@ def _consistency(embeddings: Embeddings, labels: Labels) -> dict[str, float]:
     return {label(k): float(to_own[labels == k].mean()) for k in range(labels.max() + 1)}
 
 
+def consistency_as_one(frames: Frames, speech_s: float, embedder: Embedder) -> float:
+    """Return the mean cosine of all windows of speech to their centroid, as if one person spoke."""
+    embeddings = embed_hops(frames, speech_s, embedder)
+    return _consistency(embeddings, np.zeros(len(embeddings), np.intp))[label(0)]
+
+
 def silhouette(distances: NDArray[np.floating], labels: Labels) -> float:
     """Return the mean silhouette of a grouping, in [-1, 1]; 0 when there is only one group."""
     groups = [labels == k for k in np.unique(labels)]

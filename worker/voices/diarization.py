@@ -6,11 +6,12 @@ speakers of all chunks are linked to each other.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Chunk, Samples, Stream, Track, total_s
+from shared.domain.audio import Chunk, Stream, Track, total_s
 from shared.domain.diarization import ENOUGH_ALONE_S, Diarization, SpeakerHints, Turn, label
 from shared.domain.quality import Capture
 from shared.domain.results import FrameConfidence, RecordingDiarization, sentences
@@ -24,6 +25,8 @@ from worker.voices.linking import directions, link
 from worker.voices.progress import Steps
 from worker.voices.transcription import Transcriber
 from worker.voices.voiceprint import Nets
+
+_Block = TypeVar("_Block", bound=NDArray[np.float32])
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,15 @@ def _with_progress(chunks: Iterator[Chunk], track: Track, steps: Steps) -> Itera
 def hear_chunks(stream: Stream, nets: Nets, steps: Steps) -> Iterator[Chunk]:
     """Yield the chunks of a recording with their speech; the last one ends with the recording."""
     detector = nets.vad.listen()
-    for block in _timed(stream.blocks, steps):
+    for block in timed_blocks(stream.blocks, steps):
         with steps("vad"):
             chunks = detector.hear(block)
         yield from chunks
     yield detector.end()
 
 
-def _timed(blocks: Iterator[Samples], steps: Steps) -> Iterator[Samples]:
+def timed_blocks(blocks: Iterator[_Block], steps: Steps) -> Iterator[_Block]:
+    """Yield blocks of sound; the wait for each is the step `decode`."""
     while True:
         with steps("decode"):
             block = next(blocks, None)

@@ -30,7 +30,7 @@ def hear(waveform: Waveform, nets: Nets, steps: Steps) -> Hearing:
     voice = make_voiceprint(waveform, nets, steps)
     with steps("fingerprint"):
         # An announcement that many recordings share is another speaker's.
-        trace = Trace(digest=sound_digest(waveform), fingerprint=fingerprint(waveform, voice.dominant_segments))
+        trace = Trace(digest=sound_digest(waveform), fingerprint=fingerprint(waveform, voice.segments))
     return Hearing(heard=_heard(voice), trace=trace)
 
 

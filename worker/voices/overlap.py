@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.domain.audio import Samples, Segment
+from shared.domain.audio import Samples, Segment, united
 from shared.domain.diarization import Turn
 from shared.networks import OverlapDetector
 from worker.voices.progress import Steps
@@ -58,11 +58,4 @@ def inside(segment: Segment, overlaps: Iterable[Segment]) -> list[Segment]:
 
 def _united(speaker: str, turns: Iterable[Turn]) -> list[Turn]:
     """Return the turns of `speaker`, those that touch or overlap as one."""
-    united: list[Turn] = []
-    for segment in sorted(turn.segment for turn in turns if turn.speaker == speaker):
-        last = united[-1].segment if united else None
-        if last and segment.start_s <= last.end_s:
-            united[-1] = Turn(Segment(last.start_s, max(last.end_s, segment.end_s)), speaker)
-        else:
-            united.append(Turn(segment, speaker))
-    return united
+    return [Turn(segment, speaker) for segment in united(turn.segment for turn in turns if turn.speaker == speaker)]

@@ -1,13 +1,14 @@
 """Voiceprint of a recording's dominant speaker, from a waveform and the neural networks."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.domain.audio import Segment, Track, Waveform, total_s
 from shared.domain.diarization import Diarization
-from shared.domain.errors import NoSpeech, TooLittleSpeech
+from shared.domain.errors import NoSpeech, SpeakerNotFound, TooLittleSpeech
 from shared.domain.quality import Capture, Quality, measure
 from shared.domain.results import VoiceprintResult, sentences
 from shared.domain.voiceprints import Voiceprint
@@ -28,15 +29,27 @@ class Nets:
     segmentation: OverlapDetector | None = None
 
 
-def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintResult:
-    """Find the dominant speaker of `waveform` and embed their voice.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Speech:
+    """Speech of a short recording, encoded and diarized."""
+
+    waveform: Waveform
+    #: All speech in it, in order and disjoint.
+    segments: Sequence[Segment]
+    #: Features of the speech of the diarization's turns, joined.
+    frames: Frames
+    diarization: Diarization
+
+
+def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps, speaker: str | None = None) -> VoiceprintResult:
+    """Find the dominant speaker of `waveform`, or the one of that label, and embed their voice.
 
     The encoder runs once over the recording's speech. The windows for clustering are pooled from its frames. So is the
     voiceprint itself when there is only one speaker.
 
     Raises
     ------
-    NoSpeech, TooLittleSpeech
+    NoSpeech, TooLittleSpeech, SpeakerNotFound
     """
     with steps("vad"):
         speech = nets.vad.speech_segments(waveform.samples)
@@ -48,22 +61,48 @@ def make_voiceprint(waveform: Waveform, nets: Nets, steps: Steps) -> VoiceprintR
     overlaps = find_overlaps(waveform.samples, nets.segmentation, steps)
     with steps("diarize"):
         diarization = diarize_speech(frames, speech, nets.embedder, overlaps)
-    speaker = diarization.dominant_speaker()
-    capture = measure(waveform, speech, diarization.voice_segments(speaker))
-    require_speech(capture.net_speech_s, nets.embedder.card.min_speech_s, waveform.track)
+    heard = Speech(waveform=waveform, segments=speech, frames=frames, diarization=diarization)
+    if speaker is None:
+        return voiceprint_of(heard, diarization.dominant_speaker(), nets, steps)
+    _require_speaker(speaker, diarization.speakers)
+    voice = voiceprint_of(heard, speaker, nets, steps, who=speaker)
+    return replace(voice, quality=replace(voice.quality, lead=1.0))
+
+
+def voiceprint_of(
+    heard: Speech, speaker: str, nets: Nets, steps: Steps, who: str = "The recording's main speaker"
+) -> VoiceprintResult:
+    """Embed the voice of a speaker.
+
+    Parameters
+    ----------
+    who : begins the sentence that refuses too little speech.
+
+    Raises
+    ------
+    TooLittleSpeech
+    """
+    waveform = heard.waveform
+    capture = measure(waveform, heard.segments, heard.diarization.voice_segments(speaker))
+    require_speech(capture.net_speech_s, nets.embedder.card.min_speech_s, waveform.track, who)
     with steps("embed"):
-        vector = _embed(waveform, diarization, speaker, frames, nets.embedder)
+        vector = _embed(waveform, heard.diarization, speaker, heard.frames, nets.embedder)
     return VoiceprintResult(
         voiceprint=Voiceprint(nets.embedder.card.model_id, vector, capture),
-        diarization=diarization,
-        dominant_speaker=speaker,
-        quality=judge(capture, diarization, speaker, waveform.track.clipped),
+        diarization=heard.diarization,
+        speaker=speaker,
+        quality=judge(capture, heard.diarization, speaker, waveform.track.clipped),
         calibrated=nets.embedder.card.calibration is not None,
-        speech_s=total_s(speech),
+        speech_s=total_s(heard.segments),
         audio_s=waveform.duration_s,
         track=waveform.track,
         timings_s=steps.seconds,
     )
+
+
+def _require_speaker(speaker: str, speakers: Sequence[str]) -> None:
+    if speaker not in speakers:
+        raise SpeakerNotFound(f"There is no {speaker} in the recording; ask for one of these: {', '.join(speakers)}.")
 
 
 def judge(capture: Capture, diarization: Diarization, speaker: str, clipped: bool) -> Quality:
@@ -82,7 +121,7 @@ def judge(capture: Capture, diarization: Diarization, speaker: str, clipped: boo
     )
 
 
-def require_speech(net_s: float, least_s: float, track: Track) -> None:
+def require_speech(net_s: float, least_s: float, track: Track, who: str) -> None:
     """Refuse to make a voiceprint of too little speech, and say what was odd about the track.
 
     Raises
@@ -90,7 +129,7 @@ def require_speech(net_s: float, least_s: float, track: Track) -> None:
     TooLittleSpeech
     """
     if net_s < least_s:
-        little = f"The recording's main speaker talks for {net_s:.1f} s; at least {least_s:g} s of speech are needed."
+        little = f"{who} talks for {net_s:.1f} s; at least {least_s:g} s of speech are needed."
         raise TooLittleSpeech(sentences(little, track.warning), net_s)
 
 

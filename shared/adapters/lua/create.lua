@@ -1,7 +1,7 @@
 -- Store a new job, once. KEYS: idempotency record or ''. ARGV: id, client, command, tag of the media key or '', webhook
 -- or '', its host, status only ('1' or ''), fingerprint, idempotency_ms, most unfinished jobs, longest life_ms of a job,
 -- dialect, lane, turns of the client a round, most bytes of a client, the media key sealed or '', form of the record, kind
--- of its command, trace that it belongs to or ''.
+-- of its command, trace that it belongs to or '', the name of its recording sealed or ''.
 -- Returns {'created', time}, {'repeated', id, fingerprint} when the idempotency key was used before, {'full'} or
 -- {'heavy'} when the client has too many unfinished jobs, or too many bytes.
 local id, client = ARGV[1], ARGV[2]
@@ -29,9 +29,9 @@ end
 
 -- A release that counted no bytes, which ended jobs of this one, left theirs.
 if redis.call('SCARD', client_key(client)) == 0 then redis.call('HDEL', bytes_key(client), 'unfinished') end
-local bytes = #ARGV[3] + #ARGV[5] + #ARGV[16]
+local bytes = #ARGV[3] + #ARGV[5] + #ARGV[16] + #ARGV[20]
 if bytes_of(client) + bytes > tonumber(ARGV[15]) then return {'heavy'} end
-redis.call('HSET', job, 'form', ARGV[17], 'kind', ARGV[18], 'trace', ARGV[19], 'client', client, 'command', ARGV[3], 'media', ARGV[4], 'media_key', ARGV[16],
+redis.call('HSET', job, 'form', ARGV[17], 'kind', ARGV[18], 'trace', ARGV[19], 'name', ARGV[20], 'client', client, 'command', ARGV[3], 'media', ARGV[4], 'media_key', ARGV[16],
            'webhook', ARGV[5], 'host', ARGV[6], 'status_only', ARGV[7], 'dialect', ARGV[12], 'lane', ARGV[13], 'weight', ARGV[14], 'bytes', bytes,
            'status', 'created', 'attempt', 0, 'fence', 0, 'created', now, 'updated', now)
 line_up(id, client)

@@ -1,6 +1,6 @@
 -- End a job, and put its webhook in the outbox in the same step.
 -- ARGV: id, fence or '*', status, output, ttl_ms, webhook body, most tries, log_ttl_ms, call, channel that announces the
--- end to those who wait for it.
+-- end to those who wait for it, length of the recording in seconds or ''.
 -- Returns {{kind, lane}, age in ms}, also when asked again with the same `call` after a lost reply; nothing when the claim
 -- was lost or the job had ended otherwise.
 local id, job = ARGV[1], job_key(ARGV[1])
@@ -14,6 +14,7 @@ leave(id, client)
 count_bytes(client, period, bytes)
 redis.call('HSET', job, 'status', ARGV[3], 'output', ARGV[4], 'ended_by', ARGV[9], 'updated', now,
            'bytes', bytes, 'bytes_until', period)
+if ARGV[11] ~= '' then redis.call('HSET', job, 'audio_s', ARGV[11]) end
 local found = redis.call('HMGET', job, 'webhook', 'host', 'client', 'dialect', 'trace')
 -- What holds signed addresses and others' voiceprints is not kept longer than it is needed.
 redis.call('HDEL', job, 'command', 'step', 'progress', 'webhook', 'worker', 'weight')

@@ -13,7 +13,7 @@ leave(id, owner)
 redis.call('ZREM', jobs_key(owner), id)
 unschedule(id, owner, redis.call('HGET', delivery, 'host') or '')
 redis.call('DEL', delivery, delivery .. ':body', delivery .. ':log')
-redis.call('HDEL', job, 'client', 'status', 'command', 'step', 'progress', 'webhook', 'bytes')
+redis.call('HDEL', job, 'client', 'status', 'command', 'name', 'step', 'progress', 'webhook', 'bytes')
 redis.call('HSET', job, 'withdrawn_from', owner, 'withdrawn_by', ARGV[3], 'withdrawn_until', now + ARGV[4])
 -- A job that had ended is kept no longer than it would have been.
 redis.call('PEXPIRE', job, ARGV[5], 'NX')

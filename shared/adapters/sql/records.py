@@ -52,6 +52,8 @@ _DIGEST_BYTES = 32
 #: Stands before several traces, in place of the digest and magic with which a single one begins.
 _SEVERAL = b"several".ljust(_DIGEST_BYTES + len(MAGIC))
 _LENGTH = struct.Struct("<I")
+#: Parts of a quality that are stored elsewhere, or are the same for all recordings of identities.
+_LEFT_OUT = ("capture", "alike_from")
 #: Most records of a space whose names are looked through for a word.
 _MOST_SEARCHED = 100_000
 #: Column of `record_keys` that refers to the record of each kind.
@@ -168,7 +170,7 @@ def _heard_values(heard: Heard) -> dict[str, Any]:
     quality = asdict(heard.quality) if heard.quality else None
     return {
         "voiceprint": heard.voiceprint.encode(),
-        "quality": quality and {name: value for name, value in quality.items() if name != "capture"},
+        "quality": quality and {name: value for name, value in quality.items() if name not in _LEFT_OUT},
         "audio_s": heard.audio_s,
         "speech_s": heard.speech_s,
         "sample_rate_hz": heard.sample_rate_hz,

@@ -1,7 +1,7 @@
 """Dialect of pyannoteAI's HTTP API, with Timbre's additions."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from marshmallow import Schema
@@ -21,6 +21,7 @@ from shared.dialects.pyannoteai.outputs import (
     VoiceprintOutput,
 )
 from shared.dialects.signatures import standard_signature, vendor_signature
+from shared.domain.audio import Segment
 from shared.domain.delivery import Delivery, Reason
 from shared.domain.errors import JobFailure, TimbreError
 from shared.domain.jobs import Status
@@ -36,6 +37,7 @@ from shared.domain.results import (
     VoiceEnrolmentResult,
     VoiceprintResult,
 )
+from shared.domain.turns import ExportedTurn, TurnExport
 
 _OUTPUTS: dict[type[Result], Schema] = {
     VoiceprintResult: VoiceprintOutput(),
@@ -79,6 +81,17 @@ class PyannoteAi(Dialect):
         found = json.loads(output)
         return found["code"], found["error"]
 
+    def turns(self, output: str) -> TurnExport | None:
+        """Return the turns in an output that `output` rendered; None where it holds none."""
+        found = json.loads(output)
+        if "diarization" not in found:
+            return None
+        export = TurnExport(
+            turns=[_turn(one) for one in found["diarization"]],
+            transcription=[_turn(one) for one in found.get("turnLevelTranscription", ())],
+        )
+        return export.renamed({one["diarizationSpeaker"]: one["speaker"] for one in found.get("identification", ())})
+
     def webhook_body(self, job_id: str, status: Status, output: str | None) -> str:
         """Render `{"jobId", "status", "output"}`; the very bytes of `output` that polling gives."""
         told = {"jobId": job_id, "status": status.value}
@@ -109,3 +122,9 @@ class PyannoteAi(Dialect):
         errors = [{"field": field, "message": message} for field, message in fields]
         told = {"requestId": request_id, "code": error.code, "message": str(error), "errors": errors or None}
         return dict(Error().dump(told))
+
+
+def _turn(told: Mapping[str, Any]) -> ExportedTurn:
+    speaker = told["speaker"]
+    segment = Segment(told["start"], told["end"])
+    return ExportedTurn(segment=segment, speaker=speaker, name=speaker, text=told.get("text", ""))

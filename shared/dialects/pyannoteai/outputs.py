@@ -72,6 +72,7 @@ class SpeakerTime(Body):
 
     speaker = fields.String(required=True)
     seconds = Rounded(3, required=True)
+    channel = fields.Integer(metadata={"description": "The speaker's own channel; of a diarization by `each` channel."})
 
 
 class Channels(Body):
@@ -98,7 +99,7 @@ class RecordingQuality(Body):
     )
     speakerCount = fields.Integer(required=True, attribute="num_speakers")
     dominantShare = Rounded(
-        3, required=True, attribute="share", metadata={"description": "The dominant speaker's share of all speech."}
+        3, required=True, attribute="share", metadata={"description": "The speaker's share of all speech."}
     )
     consistency = Rounded(
         3,
@@ -113,7 +114,7 @@ def _transcript(attribute: str) -> fields.String:
 
 
 class VoiceprintOutput(Body):
-    """Voiceprint of a recording's dominant speaker, and its provenance."""
+    """Voiceprint of a recording's dominant speaker, or of the one that was asked for, and its provenance."""
 
     voiceprint = VoiceprintString(
         MAX_VOICEPRINT_LENGTH, required=True, metadata={"description": "The voice, as a string."}
@@ -128,17 +129,22 @@ class VoiceprintOutput(Body):
     )
     audioSeconds = _seconds("audio_s", "Length of the recording.")
     speechSeconds = _seconds("speech_s", "Length of all speech in it.")
-    netSpeechSeconds = _seconds("voiceprint.capture.net_speech_s", "How long the dominant speaker talks.")
+    netSpeechSeconds = _seconds("voiceprint.capture.net_speech_s", "How long `speaker` talks.")
+    speaker = fields.String(
+        metadata={
+            "description": "Whose voice it is: the dominant speaker's, unless the request named another, or segments.",
+            "examples": ["SPEAKER_00"],
+        }
+    )
     dominantSpeaker = fields.String(
         required=True,
         attribute="dominant_speaker",
-        metadata={"description": "Whose voice it is: who speaks longest outside overlap."},
+        metadata={"description": "Who speaks longest outside overlap."},
     )
     segments = fields.List(
         fields.Nested(Segment),
         required=True,
-        attribute="dominant_segments",
-        metadata={"description": "Where that speaker talks: the speech that the voiceprint is made from."},
+        metadata={"description": "Where `speaker` talks: the speech that the voiceprint is made from."},
     )
     speakers = fields.List(fields.Nested(SpeakerTime), required=True, attribute="diarization.speaker_times")
     diarization = fields.List(
