@@ -6,7 +6,7 @@ LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-has
 LITE = --extra api --extra worker --extra postgres --extra traces --extra local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run keys database models calibrate tune eval bench check test-unit test load soak chaos fuzz fuzz-api lock
+.PHONY: help demo run keys database models calibrate tune eval bench check test-unit test load soak chaos fuzz fuzz-api screenshots lock
 
 ##@ Use it
 demo:    ## Start everything, make voiceprints of real recordings, compare them, stop
@@ -49,6 +49,8 @@ fuzz:    ## Decode N damaged files (20000): make fuzz N=500
 	@$(LOCAL) fuzz $(or $(N),20000)
 fuzz-api: ## Try every operation with N examples (1000) made from the API's own description
 	@$(LOCAL) fuzz-api $(or $(N),1000)
+screenshots: ## Photograph the page of a running service into api/screenshots
+	@$(LOCAL) screenshots
 lock:    ## Renew the locked sets of packages from pyproject.toml
 	$(LOCK) pyproject.toml $(LITE) --extra dev --extra reference --extra nemo -o requirements-full.lock
 	$(LOCK) pyproject.toml $(LITE) -c requirements-full.lock -o requirements-lite.lock

@@ -10,6 +10,7 @@ from werkzeug.routing import BaseConverter, PathConverter
 
 import api
 from api import (
+    comparisons,
     cors,
     description,
     docs,
@@ -21,7 +22,9 @@ from api import (
     ledger,
     media,
     models,
+    page,
     recordings,
+    tokens,
     traces,
     verifications,
     webhooks,
@@ -41,12 +44,14 @@ BLUEPRINTS = (
     recordings.blueprint,
     enrolments.blueprint,
     verifications.blueprint,
+    comparisons.blueprint,
     identities.blueprint,
     jobs.blueprint,
     jobs.cursor_blueprint,
     media.blueprint,
     media.signed_blueprint,
     models.blueprint,
+    tokens.blueprint,
     ledger.blueprint,
     webhooks.blueprint,
     health.probes,
@@ -72,7 +77,7 @@ def create_app(services: Services) -> Flask:
             "info": {"description": api.__doc__},
             "servers": [{"url": services.settings.public_url or "/"}],
             "security": [{"key": []}],
-            "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+            "components": {"securitySchemes": description.SECURITY_SCHEMES},
         },
     )
     app.before_request(_open_request)
@@ -80,8 +85,8 @@ def create_app(services: Services) -> Flask:
     cors.register(app, services.settings)
     app.after_request(_close_request)
     app.url_map.converters |= {"job": JobIdConverter, "key": MediaKeyConverter, "reference": ReferenceConverter}
-    for path in ("/", "/docs/"):
-        app.add_url_rule(path, f"lead to docs from {path}", lambda: redirect(url_for("docs.get_docs")))
+    app.add_url_rule("/docs/", "lead to docs from /docs/", lambda: redirect(url_for("docs.get_docs")))
+    page.register(app, services.settings)
     _TimbreApi(app, spec_kwargs={"extra_plugins": [description.Operations(app)]})
     docs.prepare(app)
     spaces.register(app, services)

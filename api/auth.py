@@ -1,4 +1,4 @@
-"""Authentication and rate limits: the API key of a request names its client, whose requests are counted."""
+"""Authentication and rate limits: the key or token of a request names its client, whose requests are counted."""
 
 import re
 
@@ -6,6 +6,7 @@ import structlog
 from flask import Response, g, request
 from flask_smorest import Blueprint
 
+from api.browser_tokens import PREFIX, require_open
 from api.errors import RateLimited, RequestParser, Unauthorized
 from api.rates import Standing
 from api.services import services
@@ -13,14 +14,31 @@ from shared.domain.keys import Client
 
 
 def authenticate() -> None:
-    """Set `g.client` to the client of the request's API key.
+    """Set `g.client` to the client of the request's API key or browser token.
 
     Raises
     ------
     Unauthorized
         The header is missing, or its key is unknown; the answer is the same.
+    TokenNotAllowed
+        The operation is closed to the token. It is not counted, so that no visitor uses up its limit.
     """
-    admit(services().clients.authenticate(bearer()))
+    text = bearer()
+    if text.startswith(PREFIX):
+        _admit_token(text)
+    else:
+        admit(services().clients.authenticate(text))
+
+
+def _admit_token(text: str) -> None:
+    token = services().browser_tokens.read(text)
+    client = services().clients.holder_of(token.client_id, token.key_id) if token else None
+    if client is None:
+        raise Unauthorized("The browser token is not valid, or no longer; ask your server for a new one.")
+    know(client)
+    g.token = token
+    method = "GET" if request.method == "HEAD" else request.method
+    require_open(method, _described_path())
 
 
 def bearer() -> str:
@@ -59,12 +77,16 @@ def count(client_id: str) -> None:
     """
     g.passed, g.standing = services().rates.count(client_id, request.method, str(request.endpoint))
     if not g.passed:
-        # The path as the description has it: jobs or uploads are counted together, whatever their names.
-        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(request.url_rule))
+        # Jobs or uploads are counted together, whatever their names.
         raise RateLimited(
-            f"Too many requests: at most {g.standing.limit} {request.method} requests a minute to {path}. "
+            f"Too many requests: at most {g.standing.limit} {request.method} requests a minute to {_described_path()}. "
             f"Try again in {g.standing.reset_s} s."
         )
+
+
+def _described_path() -> str:
+    """Return the path of the request's operation, as the description has it."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(request.url_rule))
 
 
 def tell(response: Response) -> Response:

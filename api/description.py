@@ -13,6 +13,7 @@ from marshmallow import Schema
 from werkzeug.routing import Rule
 
 from api.auth import authenticate, tell
+from api.browser_tokens import is_open
 from api.errors import (
     STATUS,
     InvalidRequest,
@@ -20,6 +21,7 @@ from api.errors import (
     RateLimited,
     RequestTimeout,
     RequestTooLarge,
+    TokenNotAllowed,
     Unauthorized,
     UnsupportedMediaType,
     body,
@@ -65,6 +67,16 @@ _HEADERS: dict[str, Json] = {
     "X-RateLimit-Reset": {"description": "Seconds until the minute is over.", "schema": _NUMBER},
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": _NUMBER, "required": True},
     "WWW-Authenticate": {"description": "`Bearer`.", "schema": _STRING, "required": True},
+}
+#: Whoever may call an operation: any key, and a token where it is open to tokens.
+SECURITY_SCHEMES: Json = {
+    "key": {"type": "http", "scheme": "bearer", "bearerFormat": "sk_...", "description": "API key, for servers."},
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "bt_...",
+        "description": "Browser token of `POST /v1/tokens`, for web pages.",
+    },
 }
 _ALWAYS = ("X-Request-Id", "X-Content-Type-Options")
 _COUNTED = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
@@ -119,12 +131,14 @@ class Operations(BasePlugin):
         counted = tell in self._app.after_request_funcs.get(blueprint, ())
         for method, operation in (operations or {}).items():
             operation["operationId"] = rule.endpoint.rpartition(".")[2]
+            by_token = is_open(method.upper(), str(path))
             errors = {*_inherent_errors(rule, method, operation, guarded, counted), *operation.pop("errors", ())}
+            errors |= {TokenNotAllowed} if guarded and not by_token else set()
             answers = self._successes(operation, counted)
             operation["responses"] = dict(sorted((answers | dict(self._refusals(errors))).items()))
             self._add_examples(operation.get("requestBody", {}))
-            if not guarded:
-                operation["security"] = []
+            if by_token or not guarded:
+                operation["security"] = [{scheme: []} for scheme in SECURITY_SCHEMES if guarded]
 
     def _successes(self, operation: Json, counted: bool) -> dict[int, Any]:
         """Return the responses that decorators describe, by status, with headers, examples and links."""

@@ -11,6 +11,7 @@ from flask import Flask, Response, current_app, render_template
 from flask_smorest import Blueprint
 from markupsafe import Markup, escape
 
+from api import page
 from api.errors import STATUS
 from api.examples import example, meaning, schema_name
 from api.samples import json_text, samples
@@ -20,7 +21,7 @@ from shared.domain.errors import InternalError, JobFailure, RequestError, Timbre
 Json = dict[str, Any]
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_STYLE = (_TEMPLATES / "docs.css").read_text()
+_STYLE = (page.FOLDER / "theme.css").read_text() + (_TEMPLATES / "docs.css").read_text()
 _SCRIPT = (_TEMPLATES / "docs.js").read_text()
 #: Names of what is made once, in the application's extensions.
 _OPENAPI = "timbre openapi"
@@ -33,9 +34,9 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-#: Nothing is loaded, framed or sent; the page's own style and script are allowed by their hashes.
+#: Nothing is loaded from elsewhere, sent there or framed; the page's own style and script are allowed by their hashes.
 _POLICY = (
-    f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; "
+    f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
@@ -53,7 +54,7 @@ def get_description() -> Response:
 @blueprint.response(200, {"type": "string", "examples": ["<!doctype html>..."]}, content_type="text/html")
 def get_docs() -> Response:
     """Read this API as a page."""
-    return Response(current_app.extensions[_PAGE], headers={"Content-Security-Policy": _POLICY})
+    return Response(current_app.extensions[_PAGE], headers=page.PRIVATE | {"Content-Security-Policy": _POLICY})
 
 
 def prepare(app: Flask) -> None:
@@ -79,6 +80,7 @@ def _page(description: Json) -> str:
         example=lambda schema: example(schema, schemas),
         name=schema_name,
         json_text=json_text,
+        page=services().settings.page,
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from flask import Response, jsonify
 
 from api.auth import guarded
+from api.browser_tokens import of_request
 from api.description import gives, raises
-from api.errors import InvalidRequest
+from api.errors import InvalidRequest, TokenNotAllowed
 from api.identities import new_identity
 from api.job_submission import accepted, checked, recalled, submits_job, wrong_voiceprints
 from api.recordings import leave_room_for_voiceprints
@@ -77,8 +78,11 @@ def enrol(body: dict[str, Any]) -> dict[str, Any]:
     """Enrol a person by a recording, in one call.
 
     The identity is made if it is new, and so is its growing enrolment `main`. The recording becomes a sample of both.
-    Repeat it with further recordings. The job fails with `sample_refused` if a recording does not fit.
+    Repeat it with further recordings. The job fails with `sample_refused` if a recording does not fit. A browser token
+    adds to identities that are there, and neither makes nor changes any.
     """
+    if of_request() is not None:
+        _require_mere_addition(body)
     submission = checked(body["submission"])
     reference = body["identity"]
     # An id is of an identity that is there, in a space that is there.
@@ -88,6 +92,14 @@ def enrol(body: dict[str, Any]) -> dict[str, Any]:
     if not repeated:
         _complete(identity, body)
     return accepted(job, submission) | {"identity_id": identity.id, "sample_id": job.id}
+
+
+def _require_mere_addition(body: dict[str, Any]) -> None:
+    """Refuse to make or change an identity: a time of expiry removes it. Raises TokenNotAllowed, NotFound."""
+    for name in ("name", "consent", "expiresAt"):
+        if body[name] is not None:
+            raise TokenNotAllowed(f"A browser token may not set `{name}`; set it from your server, with an API key.")
+    find_identity(body["identity"], body["space"])
 
 
 def _complete(identity: identities.Identity, body: dict[str, Any]) -> None:

@@ -27,10 +27,12 @@ from shared.domain.errors import (
     IdempotencyMismatch,
     InternalError,
     JobEnded,
+    JobNotEnded,
     JobQuotaExceeded,
     MediaQuotaExceeded,
     NotEnrolled,
     NotFound,
+    NoTurns,
     NoWebhook,
     RequestError,
     ResultGone,
@@ -62,6 +64,12 @@ class Unauthorized(RequestError):
     """No valid API key came with the request."""
 
     code = "unauthorized"
+
+
+class TokenNotAllowed(RequestError):
+    """A browser token may not do this; call it from your server, with an API key."""
+
+    code = "token_not_allowed"
 
 
 class MethodNotAllowed(RequestError):
@@ -111,11 +119,14 @@ class RateLimited(RequestError):
 STATUS: dict[type[RequestError], int] = {
     InvalidRequest: 400,
     Unauthorized: 401,
+    TokenNotAllowed: 403,
     NotFound: 404,
     NoWebhook: 404,
+    NoTurns: 404,
     MethodNotAllowed: 405,
     RequestTimeout: 408,
     JobEnded: 409,
+    JobNotEnded: 409,
     DeliveryPending: 409,
     SecretRotating: 409,
     HandleTaken: 409,

@@ -9,10 +9,12 @@ from typing import Any
 from flask import g, request
 from flask_smorest import Blueprint
 
-from api.errors import InvalidRequest
+from api.browser_tokens import idempotency_prefix, require_allowed
+from api.errors import InvalidRequest, TokenNotAllowed
 from api.services import services
 from shared.domain.addresses import HOST_REFUSED, HTTP_REFUSED, PORT_REFUSED
-from shared.domain.commands import Command, Identify, Verify
+from shared.domain.audio import total_s
+from shared.domain.commands import Command, CreateVoiceprint, Identify, Verify
 from shared.domain.errors import (
     IdempotencyMismatch,
     InvalidVoiceprint,
@@ -25,6 +27,8 @@ from shared.domain.sources import S3Url, Source
 from shared.domain.voiceprints import Voiceprint
 
 _MAX_KEY_LENGTH = 255
+#: Seconds by which a segment is longer at most where both its times are rounded to three digits.
+_ROUNDING_S = 0.001
 _KEY_HEADER = {
     "in": "header",
     "name": "Idempotency-Key",
@@ -35,7 +39,8 @@ _KEY_HEADER = {
 
 def submits_job(*errors: type[TimbreError]) -> Callable[[Any], Any]:
     """Decorate a view that makes a job, which reads a header and has errors of its own beside `errors`."""
-    return Blueprint.doc(parameters=[_KEY_HEADER], errors=(IdempotencyMismatch, TooManyJobs, JobQuotaExceeded, *errors))
+    own = (TokenNotAllowed, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded)
+    return Blueprint.doc(parameters=[_KEY_HEADER], errors=(*own, *errors))
 
 
 def submit(submission: JobSubmission) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def submit(submission: JobSubmission) -> dict[str, Any]:
 
     Raises
     ------
-    InvalidRequest, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
+    TokenNotAllowed, InvalidRequest, IdempotencyMismatch, TooManyJobs, JobQuotaExceeded
     """
     return accepted(services().jobs.submit(g.client.id, checked(submission)), submission)
 
@@ -60,13 +65,15 @@ def checked(submission: JobSubmission) -> JobSubmission:
 
     Raises
     ------
-    InvalidRequest, IdempotencyMismatch
+    TokenNotAllowed, InvalidRequest, IdempotencyMismatch
     """
+    require_allowed(submission)
     key = _idempotency_key()
     if not services().jobs.recall(g.client.id, key):
         _require_allowed_webhook(submission.webhook)
         _require_listed_bucket(submission.command.source)
         _require_served_model(submission.command)
+        _require_short_segments(submission.command)
     return replace(submission, idempotency_key=key, weight=g.client.weight)
 
 
@@ -102,6 +109,18 @@ def _require_listed_bucket(source: Source | None) -> None:
         raise InvalidRequest(
             ("url", f"Bucket {source.bucket} is not one that this service reads; send a presigned address.")
         )
+
+
+def _require_short_segments(command: Command) -> None:
+    """Refuse more sound than a voiceprint is made of."""
+    most_s = services().settings.max_audio_s
+    if not isinstance(command, CreateVoiceprint):
+        return
+    seconds = total_s(command.segments)
+    # What is beyond the last digit of a sum is no sound.
+    if round(seconds, 6) > most_s + _ROUNDING_S * len(command.segments):
+        message = f"They last {seconds:.1f} s together, and may last {most_s:g} s; send those that are heard best."
+        raise InvalidRequest(("segments", message))
 
 
 def _require_served_model(command: Command) -> None:
@@ -165,4 +184,4 @@ def _idempotency_key() -> IdempotencyKey | None:
     # Without a query it is what an earlier release made of the request.
     query = b"?" + request.query_string if request.query_string else b""
     asked = request.path.encode() + query + b"\n" + request.get_data()
-    return IdempotencyKey(key, hashlib.sha256(asked).hexdigest())
+    return IdempotencyKey(idempotency_prefix() + key, hashlib.sha256(asked).hexdigest())

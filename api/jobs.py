@@ -1,12 +1,14 @@
 """Jobs, of whatever kind: follow them, end them, list them."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flask import g
+from flask import Response, g
 
 from api.auth import guarded
 from api.description import raises, shows
+from api.errors import InvalidRequest
 from api.schemas.jobs import (
     MAX_WAIT_S,
     CursorQuery,
@@ -18,14 +20,24 @@ from api.schemas.jobs import (
     JobQuery,
     JobState,
     OffsetQuery,
+    TurnList,
+    TurnsQuery,
+    TurnsRequest,
 )
 from api.services import services
+from api.turn_files import FILES
 from shared.domain import delivery
-from shared.domain.errors import DeliveryPending, JobEnded, NoWebhook, ResultGone
+from shared.domain.errors import DeliveryPending, JobEnded, JobNotEnded, NoTurns, NoWebhook, ResultGone
 from shared.domain.jobs import Job, PageQuery, Receipt
 
 #: The preference `wait` of the Prefer header (RFC 7240, 4.3).
 _PREFERRED_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?:;|,|$)", re.IGNORECASE)
+
+#: Header of an export, and its media types beside JSON.
+_FILE_NAME = {"Content-Disposition": {"description": "Name of the file.", "schema": {"type": "string"}}}
+_FILES = {one.media_type: {"schema": {"type": "string"}, "example": one.example} for one in FILES.values()}
+#: Characters of a wrong label that a message repeats.
+_SHOWN_LENGTH = 50
 
 blueprint = guarded("jobs", "Follow jobs, and end them.")
 cursor_blueprint = guarded("job-list", "List jobs.", version=2)
@@ -66,6 +78,53 @@ def get_job(query: dict[str, Any], headers: dict[str, str], job_id: str) -> Job:
     """
     seconds = query["wait"] if query["wait"] is not None else _preferred_wait(headers["Prefer"])
     return services().waits.job(g.client.id, job_id, seconds)
+
+
+@blueprint.route("/jobs/<job:job_id>/turns")
+@blueprint.arguments(TurnsQuery, location="query")
+@blueprint.response(200, TurnList, headers=_FILE_NAME)
+@blueprint.doc(responses={200: {"content": _FILES}})
+@raises(JobNotEnded, NoTurns)
+def get_turns(query: dict[str, Any], job_id: str) -> Any:
+    """Export who speaks when, by name, of a job that told speakers apart.
+
+    Subtitles and CSV hold the words where the job was asked for `transcription`. An address has room for
+    some 4,000 characters; `POST` takes more names.
+    """
+    return _exported(job_id, query["format"], query["name"], "name")
+
+
+@blueprint.route("/jobs/<job:job_id>/turns", methods=["POST"])
+@blueprint.arguments(TurnsRequest)
+@blueprint.response(200, TurnList, headers=_FILE_NAME)
+@blueprint.doc(responses={200: {"content": _FILES}})
+@raises(JobNotEnded, NoTurns)
+def name_turns(body: dict[str, Any], job_id: str) -> Any:
+    """Export who speaks when, as `GET` does, with names in the body.
+
+    So names of many speakers have room, and no log of a proxy keeps them. Nothing is stored of them.
+    """
+    return _exported(job_id, body["format"], body["names"], "names")
+
+
+def _exported(job_id: str, form: str, names: Mapping[str, str], field: str) -> Any:
+    """Return the answer that has the turns of a job, with names that came in `field`; raises InvalidRequest."""
+    export = services().jobs.turns(g.client.id, job_id)
+    _require_speakers(names, export.speakers, field)
+    export = export.renamed(names)
+    headers = {"Content-Disposition": f"attachment; filename={job_id}.{form}"}
+    if form == "json":
+        return {"job_id": job_id, "export": export}, headers
+    file = FILES[form]
+    return Response(file.render(export, job_id), content_type=f"{file.media_type}; charset=utf-8", headers=headers)
+
+
+def _require_speakers(labels: Iterable[str], speakers: Sequence[str], field: str) -> None:
+    """Refuse a name for a speaker whom the job did not find; raises InvalidRequest."""
+    unknown = [label for label in labels if label not in speakers]
+    if unknown:
+        there = f"those of this job are {', '.join(speakers)}." if speakers else "nobody speaks in the recording."
+        raise InvalidRequest((field, f"There is no speaker {unknown[0][:_SHOWN_LENGTH]!r}; {there}"))
 
 
 @blueprint.route("/jobs/<job:job_id>", methods=["DELETE"])

@@ -12,8 +12,15 @@ from werkzeug.datastructures import Range
 from werkzeug.wsgi import wrap_file
 
 from api.auth import count, guarded, tell
+from api.browser_tokens import require_own_upload
 from api.description import raises
-from api.errors import InvalidRequest, RangeNotSatisfiable, RequestTooLarge, UnsupportedMediaType
+from api.errors import (
+    InvalidRequest,
+    RangeNotSatisfiable,
+    RequestTooLarge,
+    TokenNotAllowed,
+    UnsupportedMediaType,
+)
 from api.schemas.media import MediaAddress, MediaList, MediaQuery, MediaReceipt, MediaRequest
 from api.services import services
 from shared.domain.codings import compression
@@ -67,18 +74,20 @@ signed_blueprint.after_request(tell)
 @blueprint.route("/media/input", methods=["POST"])
 @blueprint.arguments(MediaRequest)
 @blueprint.response(201, MediaAddress)
-@raises(MediaQuotaExceeded)
+@raises(MediaQuotaExceeded, TokenNotAllowed)
 def create_media_input(body: dict[str, MediaUrl]) -> dict[str, str]:
     """Get an address to PUT a recording to; afterwards its media:// name can be used as a job's url."""
+    require_own_upload(body["url"])
     return {"url": services().addresses.put_address(g.client.id, body["url"].key)}
 
 
 @blueprint.route("/media/output", methods=["POST"])
 @blueprint.arguments(MediaRequest)
 @blueprint.response(201, MediaAddress)
-@raises(NotFound)
+@raises(NotFound, TokenNotAllowed)
 def create_media_output(body: dict[str, MediaUrl]) -> dict[str, str]:
     """Get an address to download a stored recording from."""
+    require_own_upload(body["url"])
     key = body["url"].key
     services().jobs.require_media(g.client.id, key)
     return {"url": services().addresses.get_address(g.client.id, key)}

@@ -7,6 +7,9 @@ from api.schemas.service import ModelList
 from api.services import services
 from shared.domain.errors import Unavailable
 
+#: Sentence for whoever asks before a worker has started.
+NO_WORKER = "No worker is there to say which models are installed; try again in a moment."
+
 blueprint = guarded("models", "The speaker models of this service.")
 
 
@@ -19,5 +22,5 @@ def list_models() -> dict[str, Any]:
     """
     models = services().models.all()
     if not models:
-        raise Unavailable("No worker is there to say which models are installed; try again in a moment.")
+        raise Unavailable(NO_WORKER)
     return {"models": models}

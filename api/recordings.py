@@ -9,6 +9,7 @@ from flask import g, request
 from flask_smorest import Blueprint
 
 from api.auth import guarded
+from api.browser_tokens import TokenKind, require_kind
 from api.description import gives
 from api.errors import InvalidRequest
 from api.job_submission import accepted, checked, recalled, submit, submits_job
@@ -59,9 +60,10 @@ leave_room_for_voiceprints(blueprint, "identify")
 @submits_job()
 @gives(VoiceprintOutput)
 def create_voiceprint(submission: JobSubmission) -> dict[str, Any]:
-    """Make the voiceprint of a recording's dominant speaker.
+    """Make the voiceprint of a recording's dominant speaker, of another one, or of who speaks in some segments.
 
-    The recording may last 30 s and weigh 100 MiB, unless the service is set up otherwise. Poll the job for the result,
+    The recording may last 30 s and weigh 100 MiB, unless the service is set up otherwise. With `segments` it may last
+    two hours and weigh 1 GiB. Poll the job for the result,
     or name a webhook. Send an Idempotency-Key to be able to repeat the request safely: for 24 h it gives the same job.
     """
     return submit(submission)
@@ -87,6 +89,8 @@ def diarize(submission: JobSubmission) -> dict[str, Any]:
 @gives(IdentificationOutput)
 def identify(body: dict[str, Any]) -> dict[str, Any]:
     """Tell who speaks when, by the names of up to fifty voiceprints or identities, or among all of a space."""
+    if body["space"] and not body["identities"]:
+        require_kind(TokenKind.SEARCH)
     submission = checked(body["submission"])
     if recalled() or not (body["identities"] or body["space"]):
         return accepted(services().jobs.submit(g.client.id, submission), submission)

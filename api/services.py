@@ -7,6 +7,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from api.addresses import ServedAddresses
+from api.browser_tokens import BrowserTokens
 from api.rates import RateLimits
 from api.readiness import Readiness
 from api.waits import Waits
@@ -54,6 +55,7 @@ class Services:
     verifications: VerificationService
     waits: Waits
     clients: SqlClients
+    browser_tokens: BrowserTokens
     models: RedisModels
     rates: RateLimits
     readiness: Readiness
@@ -108,6 +110,7 @@ class Services:
             verifications=verifications,
             waits=Waits(jobs, settings.api_threads, settings.wait_share),
             clients=clients,
+            browser_tokens=BrowserTokens(secret),
             models=models,
             rates=RateLimits(
                 # Counting must not use up the patience that the request itself may need.

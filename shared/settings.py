@@ -143,6 +143,9 @@ class Settings:
         "Unset: none.",
         default=None,
     )
+    page: bool = _setting(
+        "Serve a page at `/`, by which people record, see and compare voices with their API key.", default=False
+    )
 
     posts_per_minute: int = _setting("POST requests that one client may send to each address in a minute.", default=100)
     reads_per_minute: int = _setting(

@@ -27,7 +27,7 @@ class SampleRequest(RecordsJobRequest):
 
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
-        return AddSample(source=data["url"], model=data["model"], sample=new_job_id())
+        return AddSample(source=data["url"], model=data["model"], channel=data["channel"], sample=new_job_id())
 
 
 class EnrolRequest(RecordsJobRequest):
@@ -43,7 +43,7 @@ class EnrolRequest(RecordsJobRequest):
 
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
-        return AddSample(source=data["url"], model=data["model"], sample=new_job_id())
+        return AddSample(source=data["url"], model=data["model"], channel=data["channel"], sample=new_job_id())
 
 
 class EnrolJobCreated(JobCreated):

@@ -12,6 +12,7 @@ from shared.dialects.fields import Body, Choice, VoiceprintString
 from shared.dialects.pyannoteai import PyannoteAi
 from shared.dialects.pyannoteai.outputs import MAX_VOICEPRINT_LENGTH
 from shared.domain.addresses import HttpUrl, InvalidAddress
+from shared.domain.audio import Segment, united
 from shared.domain.commands import Command, CreateVoiceprint, Diarize, Identify, Verify, VerifyIdentity
 from shared.domain.jobs import JobSubmission, Status, Webhook, new_job_id
 from shared.domain.models import VENDOR_MODEL
@@ -19,16 +20,23 @@ from shared.domain.sources import parse_source
 from shared.domain.verification import OperatingPoint
 
 _HANDLE = re.compile(r"[\w.@-]{1,100}\Z", re.ASCII)
+_SPEAKER = re.compile(r"SPEAKER_[0-9]{2,3}\Z")
 _LABEL = re.compile(r"(?!speaker_)", re.IGNORECASE)
 
 _LONGEST_URL = 4096
 _LONGEST_LABEL = 100
 #: Voiceprints of one request.
 MAX_VOICEPRINTS = 50
+#: Most segments of a recording that a voiceprint is made of.
+MAX_SEGMENTS = 200
 #: Example of a voiceprint; a whole one has more than a thousand characters.
 SHORTENED = "VE1CUgEGZ2UyZUAxAAE..."
 #: Numbers of speakers that clients give are cut to this: a result grows with speakers times turns.
 _MOST_SPEAKERS = 100
+#: Words for channels, and most channels of a recording.
+MIX = "mix"
+EACH = "each"
+MAX_CHANNELS = 8
 #: How many unknown fields a warning names, and how much of each name.
 _SHOWN = 5
 _SHOWN_LENGTH = 50
@@ -131,6 +139,42 @@ def source(**options: Any) -> Address:
     )
 
 
+class ChannelChoice(fields.Field[Any]):
+    """Channel of the recording by its number, or the word `mix`, which loads as None; where it fits, `each` too."""
+
+    def __init__(self, *, each: bool = False) -> None:
+        words = [MIX, EACH] if each else [MIX]
+        apart = " `each`: all channels, each of which is one speaker." if each else ""
+        super().__init__(
+            allow_none=True,
+            load_default=None,
+            metadata={
+                "description": "Channel that is heard: its number from 0, the left one, or `mix`: all of them as one."
+                f"{apart} Left out or null: `mix`.",
+                "anyOf": [
+                    {"type": "string", "enum": words},
+                    {"type": "integer", "minimum": 0, "maximum": MAX_CHANNELS - 1},
+                    {"type": "null"},
+                ],
+                "examples": [MIX, 0, *words[1:]],
+            },
+        )
+        self._each = each
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if value == MIX:
+            return None
+        if value == EACH and self._each:
+            return EACH
+        if type(value) in (int, float) and value in range(MAX_CHANNELS):
+            return int(value)
+        one = "or a number from 0 to 7, the left channel being 0"
+        if self._each:
+            raise ValidationError(f"Must be {MIX!r}, {EACH!r}, {one}.")
+        told = f" {EACH!r} goes with /v1/diarize only." if value == EACH else ""
+        raise ValidationError(f"Must be {MIX!r}, {one}.{told}")
+
+
 class JobOptions(Request):
     """Options of a request for a job, of whatever kind."""
 
@@ -186,6 +230,7 @@ class RecordsJobOptions(JobOptions):
 
 class _Recording(Request):
     url = source(required=True)
+    channel = ChannelChoice()
 
 
 class JobRequest(JobOptions, _Recording):
@@ -196,12 +241,58 @@ class RecordsJobRequest(RecordsJobOptions, _Recording):
     """Request for a job on a recording and on records."""
 
 
+class SpokenSegment(Request):
+    """Segment of the recording, in seconds from its start."""
+
+    start = fields.Float(required=True, validate=validate.Range(0), metadata={"examples": [12.4]})
+    end = fields.Float(required=True, validate=validate.Range(0), metadata={"examples": [19.85]})
+
+    @validates_schema
+    def check_order(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse a segment that is empty."""
+        if data["end"] <= data["start"]:
+            raise ValidationError("Must be greater than start.", "end")
+
+
 class VoiceprintRequest(JobRequest):
-    """Request for the voiceprint of a recording's dominant speaker."""
+    """Request for the voiceprint of a recording's dominant speaker, or of another one."""
+
+    speaker = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=validate.Regexp(_SPEAKER, error="Must be a label such as SPEAKER_01."),
+        metadata={
+            "description": "Speaker whose voice it is to be, in place of the dominant one: a label of the output of "
+            "another voiceprint job of the same recording."
+        },
+    )
+    segments = ShortList(
+        fields.Nested(SpokenSegment),
+        allow_none=True,
+        load_default=None,
+        validate=validate.Length(1, MAX_SEGMENTS),
+        metadata={
+            "description": "Where one person speaks alone, as a diarize job found it, say: 30 s in all, of a recording "
+            "of up to two hours. All speech in them is taken for one voice."
+        },
+    )
+
+    @validates_schema
+    def check_choice(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse two ways to name one person."""
+        if data["speaker"] is not None and data["segments"] is not None:
+            raise ValidationError("Send either `speaker` or `segments`.", "segments")
 
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
-        return CreateVoiceprint(source=data["url"], model=data["model"])
+        segments = united(Segment(one["start"], one["end"]) for one in data["segments"] or ())
+        return CreateVoiceprint(
+            source=data["url"],
+            model=data["model"],
+            channel=data["channel"],
+            speaker=data["speaker"],
+            segments=tuple(segments),
+        )
 
 
 class TranscriptionConfig(Request):
@@ -221,6 +312,7 @@ class TranscriptionConfig(Request):
 class DiarizeRequest(JobRequest):
     """Request for the diarization of a recording."""
 
+    channel = ChannelChoice(each=True)
     numSpeakers = _count("How many speakers there are, if known; the same as that many at least and at most.")
     minSpeakers = _count("How many speakers there are at least.")
     maxSpeakers = _count("How many speakers there are at most.")
@@ -244,9 +336,19 @@ class DiarizeRequest(JobRequest):
         if least and most and least > most:
             raise ValidationError("Must not be more than maxSpeakers.", "minSpeakers")
 
+    @validates_schema
+    def check_each(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse numbers of speakers where each channel is one."""
+        counts = [name for name in ("numSpeakers", "minSpeakers", "maxSpeakers") if data[name] is not None]
+        if data["channel"] == EACH and counts:
+            raise ValidationError(
+                {name: [f"Does not go with channel {EACH!r}: each channel is one speaker."] for name in counts}
+            )
+
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
-        return Diarize(**self._options(data))
+        each = data["channel"] == EACH
+        return Diarize(**self._options(data) | {"channel": None if each else data["channel"], "each_channel": each})
 
     def warning(self, data: dict[str, Any]) -> str | None:
         """Return the sentence about a speech recogniser that is named."""
@@ -258,6 +360,7 @@ class DiarizeRequest(JobRequest):
         return {
             "source": data["url"],
             "model": data["model"],
+            "channel": data["channel"],
             "min_speakers": _at_most(data["numSpeakers"] or data["minSpeakers"]),
             "max_speakers": _at_most(data["numSpeakers"] or data["maxSpeakers"]),
             "turn_confidence": bool(data["turnLevelConfidence"]),
@@ -313,6 +416,7 @@ class Matching(Request):
 class IdentifyRequest(RecordsJobOptions, DiarizeRequest):
     """Request to diarize a recording and name the speakers: by voiceprints, identities, or all of a space."""
 
+    channel = ChannelChoice()
     voiceprints = ShortList(
         fields.Nested(LabelledVoiceprint),
         validate=validate.Length(1, MAX_VOICEPRINTS),
@@ -417,10 +521,13 @@ class VerifyRequest(RecordsJobRequest):
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
         if "identity" in data:
-            return VerifyIdentity(source=data["url"], model=data["model"], verification=new_job_id())
+            return VerifyIdentity(
+                source=data["url"], model=data["model"], channel=data["channel"], verification=new_job_id()
+            )
         return Verify(
             source=data["url"],
             model=data["model"],
+            channel=data["channel"],
             voiceprint=data["voiceprint"],
             operating_point=data["operatingPoint"] or OperatingPoint.BALANCED,
         )

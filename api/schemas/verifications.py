@@ -2,11 +2,19 @@
 
 from typing import Any
 
-from marshmallow import fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api.schemas.base import ID, RecordList, reference, require_one, space
 from api.schemas.enrolments import Failure
-from api.schemas.recordings import JobCreated, RecordsJobOptions, RecordsJobRequest, enrolment, operating_point, source
+from api.schemas.recordings import (
+    ChannelChoice,
+    JobCreated,
+    RecordsJobOptions,
+    RecordsJobRequest,
+    enrolment,
+    operating_point,
+    source,
+)
 from shared.dialects.fields import Body, Choice, Rounded, Timestamp
 from shared.dialects.pyannoteai.outputs import RecordingQuality, replay
 from shared.domain.commands import Command, Search, VerifyIdentity
@@ -24,6 +32,7 @@ class IdentityVerifyRequest(RecordsJobOptions):
     """Request to verify a recording, or a sample, against an identity."""
 
     url = source()
+    channel = ChannelChoice()
     sampleId = reference("Id or handle of a sample of the space that was heard, in place of a recording.")
     enrolment = enrolment()
     operatingPoint = operating_point()
@@ -33,9 +42,17 @@ class IdentityVerifyRequest(RecordsJobOptions):
         """Refuse a request without recording and sample, or with both."""
         require_one(original, "url", "sampleId")
 
+    @validates_schema
+    def check_channel(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse the channel of a sample, which was heard already."""
+        if data["channel"] is not None and "url" not in data:
+            raise ValidationError("Goes with `url` only.", "channel")
+
     def command(self, data: dict[str, Any]) -> Command:
         """Return the command of the request."""
-        return VerifyIdentity(source=data.get("url"), model=data["model"], verification=new_job_id())
+        return VerifyIdentity(
+            source=data.get("url"), model=data["model"], channel=data["channel"], verification=new_job_id()
+        )
 
 
 class VerificationJobCreated(JobCreated):
@@ -70,6 +87,7 @@ class SearchRequest(RecordsJobRequest):
         return Search(
             source=data["url"],
             model=data["model"],
+            channel=data["channel"],
             space="",
             limit=data["limit"],
             least_confidence=data["leastConfidence"],

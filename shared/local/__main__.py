@@ -26,6 +26,7 @@ COMMANDS = {
     "fuzz": ("full", ["-m", "tests.hostile.fuzz_decode"]),
     "chaos": ("full", ["-m", "tests.chaos"]),
     "fuzz-api": ("full", ["-m", "tests.hostile.fuzz_api"]),
+    "screenshots": ("dev", ["-m", "tests.support.screenshots"]),
     "setup": ("full", []),
 }
 

@@ -1,6 +1,7 @@
 """`make run`: run the stack in the foreground until Ctrl-C."""
 
 import os
+import re
 import shlex
 import sys
 import time
@@ -9,13 +10,20 @@ from shared.domain.errors import SettingsError
 from shared.local.stack import EMBEDDED, Stack, StackError, Stopped, raise_on_signals
 from shared.settings import Settings
 
+#: What differs from the service's own defaults.
+_USUAL = {"TIMBRE_REDIS_URL": EMBEDDED, "TIMBRE_PAGE": "true"}
 _GREETING = """
 Timbre runs at {url}   (logs: {logs}; stop: Ctrl-C)
 API key: {key}
-
-Try it, in another terminal, in this folder:
+{page}
+Try it with curl, in another terminal, in this folder:
 
 {lines}
+"""
+#: The key is in the fragment, which a browser sends nowhere.
+_PAGE = """
+Open this page to record, see and compare voices:
+{address}
 """
 _KEY_UNKNOWN = """the one you kept. To make another, with your other TIMBRE_* variables set as they are here:
 TIMBRE_DATA_DIR={folder} python3 -m shared.local keys create NAME"""
@@ -32,11 +40,21 @@ def curl_lines(url: str, key: str) -> list[str]:
     ]
 
 
+def _page(stack: Stack, key: str | None) -> str:
+    """Return the lines about the page, which is signed in where the key is known; none where it is off."""
+    if not stack.settings.page:
+        return ""
+    # A browser lets a page have the microphone at a loopback address, not at one that means all.
+    url = re.sub(r"//(0\.0\.0\.0|\[::\]):", "//127.0.0.1:", stack.url)
+    return _PAGE.format(address=f"{url}/#key={key}" if key else f"{url}/")
+
+
 def _greeting(stack: Stack) -> str:
     key = stack.first_key()
     unknown = _KEY_UNKNOWN.format(folder=shlex.quote(str(stack.settings.data_dir)))
     lines = "\n\n".join(curl_lines(stack.url, key or "YOUR_KEY"))
-    return _GREETING.format(url=stack.url, logs=stack.logs, key=key or unknown, lines=lines)
+    page = _page(stack, key)
+    return _GREETING.format(url=stack.url, logs=stack.logs, key=key or unknown, page=page, lines=lines)
 
 
 def watch(stack: Stack) -> None:
@@ -55,7 +73,7 @@ def main() -> None:
     """Start the stack, print how to use it, and stop it at the end."""
     raise_on_signals()
     try:
-        settings = Settings.from_env({"TIMBRE_REDIS_URL": EMBEDDED, **os.environ})
+        settings = Settings.from_env({**_USUAL, **os.environ})
         print("Starting Redis, the API and a worker ...", flush=True)
         with Stack(settings) as stack:
             print(_greeting(stack), flush=True)

@@ -112,7 +112,7 @@ def _run(what, *command):
         sys.stderr.write(result.stderr.decode(errors="replace"))
         raise SystemExit(
             f"Set-up stopped at: {what}. The reason stands above; most often a package index cannot be reached "
-            "(set PIP_INDEX_URL to your mirror) or the disk is full (the set `lite` takes 0.5 GB, `dev` 0.9 GB "
+            "(set PIP_INDEX_URL to your mirror) or the disk is full (the set `lite` takes 0.5 GB, `dev` 1.1 GB "
             "and `full` 3 GB)."
         )
 
