@@ -47,7 +47,7 @@ MOST_KEYS_A_MINUTE = 2.0
 _KEPT = (
     "timbre:delivery:", "timbre:jobs:", "timbre:idempotency:", "timbre:bytes:", "timbre:pace:", "timbre:rate:",
     "timbre:round:", "timbre:leaving", "timbre:forgetting", "timbre:rung", "timbre:models", "timbre:couriers",
-    "timbre:seen", "timbre:agreement", "timbre:served", "timbre:undecided",
+    "timbre:calibration:", "timbre:seen", "timbre:agreement", "timbre:served", "timbre:undecided",
     "_kombu.", "unacked",
 )  # fmt: skip
 

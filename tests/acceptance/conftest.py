@@ -1,12 +1,16 @@
 """The whole service as real processes, spoken to over HTTP; each kind of stack is started once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from shared.local.stack import Stack
 from tests.support import processes
+from tests.support.browser import launched, opened
 from tests.support.client import Client
 from tests.support.servers import AudioHost, audio_host
 from tests.support.sounds import DATA, DOMINANT, OTHER
@@ -70,6 +74,51 @@ def enrolled(client: Client) -> dict[str, str]:
     files = {speaker: sorted(DATA.glob(f"{speaker}-*.flac"))[0] for speaker in (DOMINANT, OTHER)}
     jobs = {speaker: client.submit(client.upload(file.name, file.read_bytes())) for speaker, file in files.items()}
     return {speaker: client.wait(job_id)["output"]["voiceprint"] for speaker, job_id in jobs.items()}
+
+
+@pytest.fixture(scope="module")
+def page_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service with the page; audio hosts of tests may be private."""
+    with running(tmp_path_factory.mktemp("page"), worker_processes=2, page=True, **LOOPBACK) as stack:
+        yield stack
+        assert bugs(stack) == []
+
+
+@pytest.fixture(scope="module")
+def page_client(page_stack: Stack) -> Client:
+    """The client that the page is signed in as."""
+    return first_client(page_stack)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Playwright]:
+    """What drives browsers; only for a module, since its event loop lets no other run in this process."""
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def browser(driver: Playwright) -> Iterator[Browser]:
+    """A browser without a microphone."""
+    with launched(driver) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(page_stack: Stack, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open a path of the service, `/` by default, with the options of `opened`; faults fail the test."""
+    with ExitStack() as tabs:
+
+        def open_page(path: str = "/", **options: Any) -> Page:
+            return tabs.enter_context(opened(browser, page_stack.url + path, **options))
+
+        yield open_page
+
+
+@pytest.fixture
+def signed_in(page_client: Client, open_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Open the page signed in, as the address that `make run` prints does."""
+    return lambda **options: open_page(f"/#key={page_client.key}", **options)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from shared.domain.jobs import new_job_id
 from shared.local.stack import Stack
 from tests.support.client import Client, eventually
 from tests.support.servers import AudioHost, gated
+from tests.support.sounds import DATA
 from tests.support.stacks import make_client
 
 
@@ -47,9 +48,22 @@ def test_the_page_behind_a_job_that_was_deleted_meanwhile_is_the_same(newcomer: 
 def test_an_item_has_id_status_and_time_and_can_be_chosen_by_status(newcomer: Client) -> None:
     job = newcomer.run("media://nothing")
     items = newcomer.send("GET", "/v2/jobs", params={"status": "failed"}).json()["items"]
-    assert items == [{"id": job["jobId"], "status": "failed", "createdAt": job["createdAt"]}]
+    facts = {"kind": "voiceprint", "name": "nothing"}
+    assert items == [{"id": job["jobId"], "status": "failed", "createdAt": job["createdAt"], **facts}]
+    assert facts.items() <= job.items()
     for other in ("succeeded", "pending"):
         assert newcomer.send("GET", "/v2/jobs", params={"status": other}).json() == {"items": [], "nextCursor": None}
+
+
+def test_an_item_tells_the_kind_the_name_and_the_length_of_what_was_heard(newcomer: Client) -> None:
+    recording = newcomer.upload("calls/2026/first_call.flac", (DATA / "conversation.flac").read_bytes())
+    for path in ("voiceprint", "diarize"):
+        job_id = newcomer.post(f"/v1/{path}", url=recording).json()["jobId"]
+        job = newcomer.wait(job_id)
+        facts = {"kind": path, "name": "first_call.flac", "audioSeconds": job["output"]["audioSeconds"]}
+        assert facts.items() <= job.items()
+        item = newcomer.send("GET", "/v2/jobs").json()["items"][0]
+        assert item == {"id": job_id, "status": "succeeded", "createdAt": job["createdAt"], **facts}
 
 
 def test_pending_is_another_word_for_created(newcomer: Client, stack: Stack, host: AudioHost) -> None:

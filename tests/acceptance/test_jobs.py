@@ -37,7 +37,7 @@ def test_a_running_job_shows_its_step_and_no_output(client: Client, host: AudioH
     job_id = client.submit(gated(host))
     job = eventually(lambda: (job := client.job(job_id)).get("step") and job)
     assert (job["status"], job["step"]) == ("running", "download")
-    assert job.keys() == {"jobId", "status", "createdAt", "updatedAt", "step"}
+    assert job.keys() == {"jobId", "status", "createdAt", "updatedAt", "kind", "name", "step"}
     host.gate.set()
     voiceprint(client.wait(job_id))
 
@@ -65,7 +65,7 @@ def test_times_are_iso_8601_in_utc_and_in_order(client: Client) -> None:
 
 def test_a_job_that_has_ended_stays_as_it_is(client: Client) -> None:
     job = client.run(client.upload(NAME, (DATA / NAME).read_bytes()))
-    assert job.keys() == {"jobId", "status", "createdAt", "updatedAt", "output"}
+    assert job.keys() == {"jobId", "status", "createdAt", "updatedAt", "kind", "name", "audioSeconds", "output"}
     assert client.job(job["jobId"]) == job
 
 

@@ -126,7 +126,7 @@ def test_the_javascript_program_makes_a_voiceprint(environment: dict[str, str], 
 
 
 def test_a_client_of_spaces_is_pointed_here(environment: dict[str, str]) -> None:
-    made = json.loads(shell(block("README.md", "spaces"), environment))
+    made = json.loads(shell(block("api/dialects/README.md", "spaces"), environment))
     assert made["handle"] == "calls"
 
 
@@ -135,7 +135,8 @@ def test_a_client_of_voice_biometrics_users_is_pointed_here(environment: dict[st
         samples, rate_hz = soundfile.read(DATA / f"{recording}.flac")
         soundfile.write(tmp_path / f"{name}.wav", samples, rate_hz, "PCM_16")
     # make works where the Makefile is, and curl where the recordings are.
-    lines = block("README.md", "users").replace("make ", f"make -C {ROOT} ").replace("-T ", f"-T {tmp_path}/")
+    written = block("api/dialects/README.md", "users")
+    lines = written.replace("make ", f"make -C {ROOT} ").replace("-T ", f"-T {tmp_path}/")
     registered, verified, checked = map(json.loads, re.findall(r"\{.*?\}(?=\n|\{|$)", shell(lines, environment)))
     assert registered["transaction_id"]
     assert verified["verified"] is True
@@ -143,7 +144,7 @@ def test_a_client_of_voice_biometrics_users_is_pointed_here(environment: dict[st
 
 
 def test_a_client_of_single_calls_is_pointed_here(environment: dict[str, str]) -> None:
-    answer = json.loads(shell(block("README.md", "single-call"), environment))
+    answer = json.loads(shell(block("api/dialects/README.md", "single-call"), environment))
     assert answer["result"] == "Ok"
     assert answer["data"]["confidence"] >= 50
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from api.keys import make_first_key
 from shared.local.stack import MAX_LOG_BYTES, Stack, free_port
@@ -130,6 +131,26 @@ def test_the_printed_lines_make_a_voiceprint_and_ctrl_c_leaves_nothing_behind(tm
         assert "Traceback" not in timbre.text
 
 
+def test_it_prints_an_address_of_the_page_that_is_signed_in_and_no_log_holds_the_key(tmp_path: Path) -> None:
+    with greeted(tmp_path) as timbre:
+        address, key = re.findall(r"^(http://127\.0\.0\.1:\d+/)#key=(sk_\w+)$", timbre.text, re.MULTILINE)[0]
+        assert f"API key: {key}\n" in timbre.text
+        for path in ("", "static/main.js", "docs", "v1/test"):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert requests.get(address + path, headers=headers, timeout=5).status_code == 200
+        assert timbre.interrupt(signal.SIGINT) == 0
+    logs = list((tmp_path / "logs").iterdir())
+    assert b'"rule": "/v1/test"' in (tmp_path / "logs" / "api.log").read_bytes()
+    assert [log.name for log in logs if key.encode() in log.read_bytes()] == []
+
+
+def test_the_page_can_be_off_and_then_no_address_is_printed(tmp_path: Path) -> None:
+    with greeted(tmp_path, TIMBRE_PAGE="false") as timbre:
+        assert "#key=" not in timbre.text
+        url = re.findall(r"^Timbre runs at (\S+)", timbre.text, re.MULTILINE)[0]
+        assert requests.get(url, timeout=5).url == f"{url}/docs"
+
+
 def test_logs_are_rotated_while_their_processes_write_on(tmp_path: Path) -> None:
     with greeted(tmp_path) as timbre:
         logs = sorted((tmp_path / "logs").iterdir())
@@ -165,6 +186,7 @@ def test_a_first_key_that_is_good_no_more_is_not_shown_but_how_to_make_another(t
     with greeted(folder, TIMBRE_SECRET="another" * 6) as timbre:
         assert (folder / "first-api-key").read_text().strip() not in timbre.text
         assert "YOUR_KEY" in timbre.text
+        assert re.search(r"^http://127\.0\.0\.1:\d+/$", timbre.text, re.MULTILINE)
         command = next(line for line in timbre.text.splitlines() if line.endswith("keys create NAME"))
     assert re.fullmatch(r"sk_\w+\n", paste(command))
 

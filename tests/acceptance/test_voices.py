@@ -74,8 +74,8 @@ def test_the_speakers_seconds_are_those_that_were_recorded(conversation: Json) -
 def test_the_output_says_how_the_voiceprint_came_about(conversation: Json) -> None:
     output = conversation["output"]
     assert set(output) == {
-        "voiceprint", "model", "dimension", "audioSeconds", "speechSeconds", "netSpeechSeconds", "dominantSpeaker",
-        "segments", "speakers", "diarization", "timings", "quality", "channels", "calibrated",
+        "voiceprint", "model", "dimension", "audioSeconds", "speechSeconds", "netSpeechSeconds", "speaker",
+        "dominantSpeaker", "segments", "speakers", "diarization", "timings", "quality", "channels", "calibrated",
     }  # fmt: skip
     found = Voiceprint.decode(output["voiceprint"])
     assert (found.model_id, len(found.vector)) == (output["model"], output["dimension"])

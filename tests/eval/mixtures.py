@@ -84,7 +84,7 @@ def _outcome(row: Row, enrolments: dict[str, np.ndarray], nets: Nets) -> Outcome
         result = make_voiceprint(waveform, nets, Steps())
     except JobFailure as failure:
         return replace(nobody, failure=failure.code)
-    used = result.dominant_segments
+    used = result.segments
     return replace(
         nobody,
         right=_nearest(result.voiceprint.vector, among) == dominant if judged else None,

@@ -7,6 +7,8 @@ import pytest
 import requests
 
 from api.errors import MethodNotAllowed
+from api.schemas.recordings import SHORTENED
+from api.turn_files import FILES
 from shared.domain.errors import RequestError, concrete_errors
 from shared.domain.identities import NewEnrolment, SampleState, VerificationState
 from shared.domain.jobs import Status
@@ -25,7 +27,7 @@ UNKNOWN = {"identity": NOTHING["job_id"], "identities": [NOTHING["job_id"]], "sp
 #: Errors that follow from what an operation is, not from what it does.
 INHERENT = {
     "invalid_request", "unauthorized", "not_found", "length_required", "request_too_large", "unsupported_media_type",
-    "rate_limited", "request_timeout",
+    "rate_limited", "request_timeout", "token_not_allowed",
 }  # fmt: skip
 
 
@@ -81,9 +83,10 @@ def states(client, redis_server, folder):
     return States(client, redis_server.url, folder)
 
 
-def troubles(operation):
-    """Yield requests that are wrong in ways that many operations share."""
+def troubles(operation, token):
+    """Yield requests that are wrong in ways that many operations share; `token` is for a page."""
     yield {"headers": {"Authorization": ""}}
+    yield {"headers": {"Authorization": f"Bearer {token}"}, "json": {"url": "media://never"}}
     yield {"headers": {"Transfer-Encoding": "zip"}}
     yield {"headers": {"X": "x" * 10_000}}
     yield {"params": {one["name"]: "\n" for one in operation.parameters("query")}}
@@ -102,8 +105,9 @@ def troubles(operation):
 
 def test_every_operation_meets_the_errors_that_follow_from_what_it_is(client, met, redis_server, tmp_path):
     operations = list(met.description.operations())
+    token = client.post("/v1/tokens", kinds=["voiceprint"]).json()["token"]
     for operation in operations:
-        for request in troubles(operation):
+        for request in troubles(operation, token):
             met.send(client, operation, **request)
         met.send(client, operation, NOTHING | {"job_id": "no-uuid"})
     with api(tmp_path, another_database(redis_server), posts_per_minute=1, reads_per_minute=1) as hasty:
@@ -126,15 +130,17 @@ def test_every_example_request_is_taken(client, met, states, people):
     ada = people.identity("ada")
     people.sample(ada, "first-call")
     people.enrolment(ada, kept=True)
+    ended = {"job_id": states.job(Status.SUCCEEDED)}
     # In examples a voiceprint is shortened.
     text = voice().encode()
     for operation in met.description.operations():
         if operation.reads_json:
             body = operation.body["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
             whole = body | ({"voiceprint": text} if "voiceprint" in body else {})
-            whole |= {"voiceprints": [one | {"voiceprint": text} for one in body.get("voiceprints", [])]}
+            people = body.get("voiceprints", [])
+            whole |= {"voiceprints": [text if one == SHORTENED else one | {"voiceprint": text} for one in people]}
             sent = {name: value for name, value in whole.items() if value != []}
-            code = met.send(client, operation, NOTHING | ADA, json=sent)
+            code = met.send(client, operation, NOTHING | ADA | ended, json=sent)
             assert code in (None, "secret_rotating"), operation.path
 
 
@@ -144,7 +150,12 @@ def test_every_error_that_comes_from_the_work_is_met(client, met, states, redis_
     for operation, job_id, code in (
         ("get_job", ended, None),
         ("get_job", running, None),
+        ("get_turns", ended, None),
+        ("get_turns", running, "job_not_ended"),
+        ("name_turns", running, "job_not_ended"),
         ("cancel_job", running, None),
+        ("get_turns", running, "no_turns"),
+        ("name_turns", running, "no_turns"),
         ("cancel_job", ended, "job_ended"),
         ("get_deliveries", bare, "no_webhook"),
         ("redeliver", bare, "no_webhook"),
@@ -153,6 +164,9 @@ def test_every_error_that_comes_from_the_work_is_met(client, met, states, redis_
         assert met.send(client, on[operation], {"job_id": job_id}) == code
     states.deliver_all()
     assert met.send(client, on["get_deliveries"], {"job_id": ended}) is None
+    for form in FILES:
+        assert met.send(client, on["get_turns"], {"job_id": ended}, params={"format": form}) is None
+        assert met.send(client, on["name_turns"], {"job_id": ended}, json={"format": form}) is None
     assert met.send(client, on["redeliver"], {"job_id": ended}) is None
     states.forget_body(ended)
     assert met.send(client, on["redeliver"], {"job_id": ended}) == "result_gone"
@@ -164,6 +178,9 @@ def test_every_error_that_comes_from_the_work_is_met(client, met, states, redis_
     assert met.send(client, on["create_voiceprint"], json={"url": "media://b"}, **once) == "idempotency_mismatch"
     long = {"url": f"https://example.org/{'a' * 3000}"}
     assert "job_quota_exceeded" in [met.send(client, on["create_voiceprint"], json=long) for _ in range(20)]
+    # Room for the jobs of other tests.
+    newest = client.send("GET", "/v2/jobs").json()["items"][0]["id"]
+    assert client.send("DELETE", f"/v1/jobs/{newest}").status_code == 200
     with api(tmp_path, another_database(redis_server), max_unfinished_jobs=1) as narrow:
         codes = [met.send(narrow, on["create_voiceprint"], json={"url": "media://a"}) for _ in range(2)]
         assert codes == [None, "too_many_jobs"]

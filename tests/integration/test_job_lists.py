@@ -2,13 +2,15 @@
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
-from shared.domain.jobs import MOST_LOOKED_AT, PageQuery, Status, new_job_id
+from shared.adapters.sealing import Envelope
+from shared.domain.jobs import MOST_LOOKED_AT, JobFacts, PageQuery, Status, new_job_id
 from tests.support.apis import api
 from tests.support.clock import Clock
-from tests.support.records import job_store, submission
+from tests.support.records import ending, job_store, submission
 
 #: More than any one request looks at.
 MANY = MOST_LOOKED_AT + 500
@@ -102,6 +104,43 @@ def test_jobs_are_found_behind_any_number_of_expired_ones(jobs, store, redis):
     kept, expired = store(3, Status.FAILED), store(MANY, Status.FAILED)
     redis.delete(*[f"timbre:job:{job_id}" for job_id in expired])
     assert [job_id for page in walk(jobs, 2) for job_id in page] == kept
+
+
+NAMED = "https://example.org/calls/Zo%C3%AB%20Lee.wav?X-Amz-Signature=secret"
+
+
+def test_lists_and_jobs_tell_kind_name_and_length_and_the_name_is_sealed(jobs, redis):
+    job_id = jobs.create(new_job_id(), "c", submission(NAMED)).id
+
+    def facts():
+        (listed,) = jobs.page("c", None, PageQuery(take=10)).jobs
+        assert listed.facts == jobs.find("c", job_id).facts
+        return listed.facts
+
+    assert facts() == JobFacts(kind="voiceprint", name="Zoë Lee.wav", audio_s=None)
+    finished = replace(ending(job_id, Status.SUCCEEDED, {}), audio_s=61.5)
+    assert jobs.finish(jobs.claim(), finished)
+    assert facts() == JobFacts(kind="voiceprint", name="Zoë Lee.wav", audio_s=61.5)
+    record = redis.hgetall(f"timbre:job:{job_id}")
+    assert not [value for value in record.values() if "Lee" in value or "secret" in value]
+    assert jobs.withdraw("c", job_id)
+    assert not {"name", "command"} & redis.hgetall(f"timbre:job:{job_id}").keys()
+
+
+def test_a_name_that_was_sealed_under_another_secret_is_left_out(jobs, redis, clock):
+    job_id = jobs.create(new_job_id(), "c", submission(NAMED)).id
+    others = job_store(redis, clock, envelope=Envelope(b"t" * 32))
+    (listed,) = others.page("c", None, PageQuery(take=10)).jobs
+    assert (listed.id, listed.facts) == (job_id, JobFacts(kind="voiceprint"))
+
+
+def test_a_name_counts_as_bytes_of_its_client(redis, clock):
+    room = job_store(redis, clock, max_bytes=10**6)
+    room.create(new_job_id(), "c", submission("media://a"))
+    short = int(redis.hget("timbre:bytes:c", "unfinished"))
+    room.create(new_job_id(), "d", submission(f"media://{'a' * 200}"))
+    command_and_key = 2 * 199
+    assert int(redis.hget("timbre:bytes:d", "unfinished")) > short + command_and_key + 199
 
 
 def test_a_deleted_job_leaves_the_list_too(jobs, redis):

@@ -62,6 +62,13 @@ def test_the_api_answers_about_old_records_as_the_last_release_did(get):
     assert [path for path, old in MANIFEST["answers"].items() if not includes(get(path), old)] == []
 
 
+def test_turns_of_old_jobs_are_exported(get):
+    for kind in ("voiceprint", "diarize", "identify"):
+        output = MANIFEST["answers"][f"/v1/jobs/{MANIFEST['jobs'][kind]}"]["output"]
+        turns = get(f"/v1/jobs/{MANIFEST['jobs'][kind]}/turns")["turns"]
+        assert [(one["start"], one["end"]) for one in turns] == [(o["start"], o["end"]) for o in output["diarization"]]
+
+
 def test_old_keys_and_webhook_secrets_work(services):
     for name in ("key", "acme"):
         client = services.clients.authenticate(MANIFEST[name])

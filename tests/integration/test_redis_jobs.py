@@ -5,10 +5,21 @@ import pytest
 
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_jobs import RING_AFTER_S
-from shared.domain.commands import to_record
+from shared.domain.audio import Segment
+from shared.domain.commands import CreateVoiceprint, Diarize, from_record, record_form, to_record
 from shared.domain.errors import NoSpeech
-from shared.domain.jobs import MAX_ATTEMPTS, RECORD_FORM, Reply, Status, WebhookContent, new_job_id
+from shared.domain.jobs import (
+    MAX_ATTEMPTS,
+    RECORD_FORM,
+    JobSubmission,
+    Reply,
+    Status,
+    WebhookContent,
+    new_job_id,
+)
+from shared.domain.sources import parse_source
 from tests.support.records import ENVELOPE, HOOK, LEASE_S, finish, job_service, output, submission
+from worker.jobs import runner
 from worker.jobs.runner import Runner
 
 SUBMISSION = submission("https://example.org/a.wav?X-Amz-Signature=secret", model="ge2e")
@@ -139,7 +150,7 @@ def test_a_call_whose_reply_was_lost_gets_the_same_answer_again(jobs, job_id):
     assert claims[0] == claims[1]
     assert jobs._scripts("claim", 60_000, "call-2", "worker", 1, "short") is None
     end = ["finish", job_id, 1, "succeeded", "{}", 60_000, "{}", 4, 60_000]
-    assert [jobs._scripts(*end, call, "channel") for call in ("call-3", "call-3", "call-4")] == [
+    assert [jobs._scripts(*end, call, "channel", "") for call in ("call-3", "call-3", "call-4")] == [
         [["voiceprint", "short"], 0],
         [["voiceprint", "short"], 0],
         None,
@@ -212,6 +223,36 @@ def test_a_job_in_a_form_of_a_newer_release_is_left_to_it(jobs, redis, clock):
     job_service(jobs).reap()
     # It was not counted as an attempt.
     assert jobs.claim().attempt == 1
+
+
+@pytest.mark.parametrize(
+    ("new", "form"),
+    [
+        ({}, 1),
+        ({"channel": 0}, 2),
+        ({"speaker": "SPEAKER_01"}, 2),
+        ({"segments": (Segment(0.5, 2.0),)}, 2),
+    ],
+)
+def test_a_job_is_stored_in_the_oldest_form_whose_workers_can_do_it(new, form, jobs, monkeypatch):
+    command = CreateVoiceprint(source=parse_source("https://example.org/a.wav"), **new)
+    job_id = jobs.create(new_job_id(), "client", JobSubmission(command=command, dialect="pyannoteai")).id
+    claim = jobs.claim()
+    assert (claim.form, from_record(claim.record)) == (form, command)
+    assert jobs.release(claim)
+    monkeypatch.setattr(runner, "RECORD_FORM", 1)
+    Runner(service=job_service(jobs), handle=_refuse, beat_s=60.0).run_all()
+    assert status(jobs, job_id) is (Status.FAILED if form == 1 else Status.CREATED)
+
+
+def test_channels_apart_make_a_record_of_the_second_form():
+    source = parse_source("https://example.org/a.wav")
+    forms = [record_form(to_record(Diarize(source=source, each_channel=each))) for each in (False, True)]
+    assert forms == [1, 2]
+
+
+def _refuse(claim, command, steps):
+    raise NoSpeech("Nobody speaks.")
 
 
 def test_who_may_not_publish_ends_jobs_all_the_same(jobs, job_id, redis):

@@ -47,7 +47,7 @@ class ToyDecoder:
     entered: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
 
-    def decode(self, file, max_s):
+    def decode(self, file, max_s, channel):
         self.entered.set()
         assert self.go_on.wait(60)
         return Waveform(np.zeros(10 * 16_000, np.float32), 16_000)
@@ -137,7 +137,7 @@ def test_a_result_that_cannot_be_written_ends_the_job_and_stays_out_of_the_log(j
     job_id = submit(jobs)
 
     def spoilt(*given):
-        return replace(runner.handle(*given), audio_s=float("nan"), dominant_speaker="secret")
+        return replace(runner.handle(*given), audio_s=float("nan"), speaker="secret")
 
     replace(runner, handle=spoilt).run_all()
     job = jobs.find("c", job_id)

@@ -227,8 +227,8 @@ def while_hearing(shop, monkeypatch, act):
     """Do something when the worker has decoded a recording."""
     decode = shop.decoder.decode
 
-    def decoding(file, max_s):
-        waveform = decode(file, max_s)
+    def decoding(file, max_s, channel):
+        waveform = decode(file, max_s, channel)
         act()
         return waveform
 

@@ -102,9 +102,9 @@ def test_turns_overlap_where_people_do(in_turn: Overlapped, vad: SileroVad, ge2e
 def test_overlap_is_left_out_of_the_voice_and_its_seconds(in_turn: Overlapped, vad: SileroVad, ge2e: Embedder) -> None:
     found = hear(in_turn, vad, ge2e, Told(in_turn.overlaps))
     own = found.diarization.segments(found.dominant_speaker)
-    assert found.dominant_segments == outside(own, in_turn.overlaps)
-    assert total_s(own) - total_s(found.dominant_segments) > 2.5
-    assert found.voiceprint.capture.net_speech_s == total_s(found.dominant_segments)
+    assert found.segments == outside(own, in_turn.overlaps)
+    assert total_s(own) - total_s(found.segments) > 2.5
+    assert found.voiceprint.capture.net_speech_s == total_s(found.segments)
     assert found.quality.share == pytest.approx(found.diarization.seconds_alone()[found.dominant_speaker] / sum(
         found.diarization.seconds_alone().values()
     ))  # fmt: skip
@@ -124,7 +124,7 @@ def test_a_recording_of_overlap_alone_still_has_a_voice(in_turn: Overlapped, vad
     whole = Segment(0.0, len(in_turn.samples) / RATE_HZ)
     found = hear(in_turn, vad, ge2e, Told([whole]))
     assert found.quality.share == 0.0
-    assert found.dominant_segments == found.diarization.segments("SPEAKER_00")
+    assert found.segments == found.diarization.segments("SPEAKER_00")
     assert "two voices speak for nearly the same time" in (found.warning or "")
 
 

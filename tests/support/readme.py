@@ -20,6 +20,7 @@ PICTURES = {"mermaid"}
 _FENCED = re.compile(r"^```(?P<language>\w*)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 _README = "tests/acceptance/test_readme.py::"
+_TOKENS = "tests/acceptance/test_browser_tokens.py::"
 _BACKUPS = "tests/acceptance/test_backups.py::"
 _CONTAINERS = "tests/integration/test_containers.py::"
 _COMPOSE = "tests/unit/test_compose.py::"
@@ -34,14 +35,17 @@ EXECUTED = {
     ("README.md", "people"): f"{_README}test_the_curl_lines_enrol_and_verify_a_person",
     ("README.md", "people.py"): f"{_README}test_the_python_lines_enrol_and_verify_a_person",
     ("api/README.md", "people.mjs"): f"{_README}test_the_javascript_lines_enrol_and_verify_a_person",
-    ("README.md", "spaces"): f"{_README}test_a_client_of_spaces_is_pointed_here",
-    ("README.md", "users"): f"{_README}test_a_client_of_voice_biometrics_users_is_pointed_here",
-    ("README.md", "single-call"): f"{_README}test_a_client_of_single_calls_is_pointed_here",
+    ("api/dialects/README.md", "spaces"): f"{_README}test_a_client_of_spaces_is_pointed_here",
+    ("api/dialects/README.md", "users"): f"{_README}test_a_client_of_voice_biometrics_users_is_pointed_here",
+    ("api/dialects/README.md", "single-call"): f"{_README}test_a_client_of_single_calls_is_pointed_here",
     ("README.md", "sdk"): f"{_README}test_the_sdk_lines_say_who_speaks_when",
     ("api/README.md", "voiceprint.mjs"): f"{_README}test_the_javascript_program_makes_a_voiceprint",
+    ("api/README.md", "page-server.mjs"): f"{_TOKENS}test_the_documented_page_makes_a_voiceprint_with_a_token_alone",
+    ("api/README.md", "page.html"): f"{_TOKENS}test_the_documented_page_makes_a_voiceprint_with_a_token_alone",
     ("api/README.md", "receiver.py"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
     ("api/README.md", "webhook"): f"{_README}test_the_receiver_prints_webhooks_and_refuses_forged_ones",
     ("api/README.md", "run-with-local-webhooks"): f"{_README}test_the_settings_for_local_webhooks_allow_the_receiver",
+    ("api/README.md", "compare"): "tests/acceptance/test_compare.py::test_two_voiceprints_compare_as_they_verify",
     ("api/README.md", "read-voiceprint"): f"{_README}test_the_ten_lines_that_read_a_voiceprint_agree_with_ours",
     ("api/dialects/README.md", "proxy"): (
         "tests/acceptance/test_voisentry_sockets.py::test_a_user_is_registered_updated_and_verified_over_sockets"

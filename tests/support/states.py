@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from models import registry
 from shared.adapters.redis_client import connect
 from shared.adapters.redis_deliveries import RedisDeliveries
 from shared.adapters.redis_jobs import open_jobs
@@ -11,21 +12,25 @@ from shared.adapters.sealing import Envelope
 from shared.domain.delivery import DeliveryState, LogEntry, Next
 from shared.domain.errors import NoSpeech
 from shared.domain.jobs import Status
-from shared.domain.models import ListedModel
+from shared.domain.models import ListedCalibration, ListedModel
 from shared.settings import Settings
 from tests.support.client import Client
 from tests.support.records import claim, finish
 
 HOOK = "https://host.invalid/hook"
+CALIBRATION = registry.installed_card("ge2e").calibration
+assert CALIBRATION
 MODEL = ListedModel(
     handle="ge2e", version="1", dimension=256, sample_rate_hz=16_000, min_speech_s=1.6, licence="Apache-2.0",
     installed=True, calibrated=True, default=True,
+    calibration=ListedCalibration(data=CALIBRATION.data, fitted_at=CALIBRATION.fitted_at),
 )  # fmt: skip
 OUTPUTS = {
     Status.FAILED: {"error": "Nobody speaks.", "code": NoSpeech.code},
     Status.SUCCEEDED: {
         "voiceprint": "VE1C", "model": "ge2e@1", "dimension": 2, "audioSeconds": 4.0, "speechSeconds": 2.75,
-        "netSpeechSeconds": 2.25, "dominantSpeaker": "SPEAKER_00", "segments": [{"start": 1.0, "end": 3.25}],
+        "netSpeechSeconds": 2.25, "speaker": "SPEAKER_00", "dominantSpeaker": "SPEAKER_00",
+        "segments": [{"start": 1.0, "end": 3.25}],
         "speakers": [{"speaker": "SPEAKER_00", "seconds": 2.25}],
         "diarization": [{"speaker": "SPEAKER_00", "start": 1.0, "end": 3.25}],
         "quality": {"snrDb": 31.3, "narrowband": False, "speakerCount": 1, "dominantShare": 1.0, "consistency": 0.9},
@@ -45,7 +50,7 @@ class States:
 
     def serve_models(self) -> None:
         """Say what a worker would say of its models."""
-        RedisModels(self.redis, ttl_s=3600).publish([MODEL])
+        RedisModels(self.redis, ttl_s=3600).publish([MODEL], [CALIBRATION])
 
     def job(self, status: Status, webhook: str | None = HOOK) -> str:
         """Return the id of a job that stands so."""

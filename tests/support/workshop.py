@@ -81,10 +81,10 @@ class CountingDecoder(ProcessDecoder):
         super().__init__()
         self.count = 0
 
-    def decode(self, file: BinaryIO, max_s: float):
+    def decode(self, file: BinaryIO, max_s: float, channel: int | None):
         """Decode a file, and count it."""
         self.count += 1
-        return super().decode(file, max_s)
+        return super().decode(file, max_s, channel)
 
 
 class KeepingDialect(PyannoteAi):

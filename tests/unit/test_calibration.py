@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from models.registry import default_card
 from shared.domain.calibration import NUM_FEATURES, Captures, confidence, features
 from shared.domain.errors import InvalidVoiceprint
+from shared.domain.stored_calibrations import NOT_A_CALIBRATION, calibration_of, stored
 from shared.domain.voiceprints import Voiceprint
 from shared.settings import Settings
 from tests.support.toys import CLEAN, ZERO, toy_calibration, voiceprint
@@ -90,3 +92,20 @@ def test_no_confidence_jumps_with_the_estimated_noise():
     # A hundredth of a decibel from one to the next.
     assert np.abs(np.diff(ratios)).max() < 0.05
     assert np.ptp(ratios) > 0.5
+
+
+def test_a_stored_calibration_is_read_as_it_was(tmp_path):
+    fitted = default_card(tmp_path).calibration
+    found = calibration_of(json.loads(json.dumps(stored(fitted))))
+    assert (found.model_id, found.data, found.fitted_at) == (fitted.model_id, fitted.data, fitted.fitted_at)
+    assert found.weights.tolist() == fitted.weights.tolist()
+    assert found.nuisance.tolist() == fitted.nuisance.tolist()
+    assert {name: mean.tolist() for name, mean in found.means.items()} == {
+        name: mean.tolist() for name, mean in fitted.means.items()
+    }
+
+
+@pytest.mark.parametrize("change", [{"weights": [1.0]}, {"weights": None}, {"means": {}}, {"nuisance": ["AAAA"]}])
+def test_a_stored_calibration_that_is_damaged_is_refused(tmp_path, change):
+    with pytest.raises(NOT_A_CALIBRATION):
+        calibration_of(stored(default_card(tmp_path).calibration) | change)

@@ -8,14 +8,16 @@ import threading
 import av
 import numpy as np
 import pytest
+import soundfile
 
-from shared.domain.audio import Segment
-from shared.domain.errors import AudioTooLong, NotAudio
+from shared.domain.audio import Channels, Segment, Track
+from shared.domain.errors import AudioTooLong, ChannelNotFound, NotAudio
 from shared.domain.quality import is_narrowband
 from shared.sound.conditioning import condition
 from tests.support import sounds
 from worker.recordings.av_reader import FORMATS
 from worker.recordings.decoder import ProcessDecoder
+from worker.recordings.decoder_protocol import pack_track, unpack_track
 
 CLIP = sounds.DATA / "3080-5032-0003.flac"
 
@@ -159,6 +161,62 @@ def test_a_video_without_sound_is_called_so(container_format, encoder, decode):
     with pytest.raises(NotAudio, match="is a video without sound") as refusal:
         decode(pictures(container_format, encoder))
     assert refusal.value.code == "not_audio"
+
+
+def stereo(left, right):
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([left, right], axis=1), 16_000, format="FLAC")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("seconds", [4.0, 130.0], ids=["read once", "read twice"])
+def test_channels_are_decoded_one_by_one_or_each_apart(seconds, half_minute, decoder):
+    once = np.array(half_minute.get_array_of_samples(), np.float32) / 32_768
+    left, right = (np.resize(np.roll(once, shift), round(seconds * 16_000)) * 0.9 for shift in (0, 160_000))
+    with tempfile.TemporaryFile() as file:
+        file.write(stereo(left, right))
+        file.flush()
+        for channel, alone in enumerate((left, right)):
+            found = decoder.decode(file, 7200.0, channel)
+            assert found.track.channels == Channels(number=2, used=(channel,))
+            np.testing.assert_allclose(found.samples, condition([alone[None]]), atol=1e-3)
+        with decoder.stream_each(file, 7200.0) as stream:
+            assert stream.track.channels.number == 2
+            blocks = list(stream.blocks)
+    assert [block.shape for block in blocks[:-1]] == [(2, 480_000)] * (len(blocks) - 1)
+    assert np.concatenate(blocks, axis=1).shape == (2, round(seconds * 16_000))
+
+
+@pytest.mark.parametrize(("number", "sentence"), [(1, "has one channel"), (2, "has 2 channels; .* from 0 to 1")])
+def test_a_channel_that_the_recording_lacks_is_an_error_of_its_own(number, sentence, half_minute, decoder):
+    with tempfile.TemporaryFile() as file:
+        once = np.array(half_minute[:2000].get_array_of_samples(), np.float32) / 32_768
+        file.write(stereo(once, once) if number == 2 else sounds.encode(half_minute[:2000], "wav"))
+        file.flush()
+        assert decoder.decode(file, 30.0, number - 1).track.channels == Channels(number=number, used=(number - 1,))
+        for channel in {number, 7}:
+            with pytest.raises(ChannelNotFound, match=sentence):
+                decoder.decode(file, 30.0, channel)
+        # The helper is not harmed.
+        assert decoder.decode(file, 30.0).duration_s == pytest.approx(2.0)
+
+
+def test_a_silent_channel_says_where_sound_is(half_minute, decoder):
+    once = np.array(half_minute[:6000].get_array_of_samples(), np.float32) / 32_768
+    with tempfile.TemporaryFile() as file:
+        file.write(stereo(0.0 * once, once))
+        file.flush()
+        found = decoder.decode(file, 30.0, 0)
+    assert np.abs(found.samples).max() == 0.0
+    assert found.track.warning == "Nothing but silence or noise is on channel 0; there is sound on channel 1."
+
+
+def test_what_a_child_says_of_channels_is_kept_within_bounds():
+    mad = Track(channels=Channels(number=255, used=tuple(range(8))), voices=(0, 7))
+    assert unpack_track(pack_track(mad)).channels == Channels(number=8, used=tuple(range(8)))
+    few = Track(channels=Channels(number=0, used=(0, 5)), voices=(3,))
+    assert unpack_track(pack_track(few)).channels == Channels(number=1, used=(0,))
+    assert unpack_track(pack_track(few)).voices == ()
 
 
 def test_an_empty_file_is_called_so(decode):

@@ -304,8 +304,11 @@ def test_the_page_shows_every_operation_error_and_schema(page, description):
 
 
 def test_the_page_loads_nothing_and_runs_only_its_own_script(page):
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
     allowed = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
     assert allowed["default-src"] == "'none'"
+    assert allowed["connect-src"] == "'self'"
     for tag in ("style", "script"):
         (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page.text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -337,6 +340,12 @@ def test_the_page_leads_from_each_job_to_the_table_of_its_output(page):
         article = re.search(f'<article id="{name}">(.*?)</article>', page.text, re.DOTALL)[1]
         assert f'<a href="#schema-{output}">' in article
         assert f'id="schema-{output}"' in page.text
+
+
+def test_it_leads_to_the_page_for_people_where_there_is_one(tmp_path, page):
+    assert "Record and compare" not in page.text
+    for app in app_of(Settings(data_dir=tmp_path, page=True)):
+        assert app.test_client().get("/docs").text.count('<a class="to-page" href="./">') == 2
 
 
 def test_every_link_of_the_page_leads_somewhere(page):

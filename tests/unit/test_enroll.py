@@ -167,7 +167,7 @@ def voice(transcript=None):
     return VoiceprintResult(
         voiceprint=voiceprint(2),
         diarization=Diarization(turns),
-        dominant_speaker="SPEAKER_00",
+        speaker="SPEAKER_00",
         quality=Quality(
             capture=voiceprint(2).capture, num_speakers=1, share=1.0, lead=1.0, consistency=0.9, clipped=False
         ),

@@ -37,6 +37,7 @@ def test_a_command_does_not_show_its_address_and_survives_its_record():
         "Authorization: Basic canary",
         "sk_canary012345678901234567890",
         "gk_canary012345678901234567890",
+        "bt_eyJrIjoi-_canary.canary",
         "whsec_canary0123456789+/=",
         "https://user:canary@b.example/",
         "Pool(host='b', port=80): Max retries exceeded with url: /k?a=b&X-Amz-Signature=canary (Caused by",

@@ -77,7 +77,9 @@ def test_what_is_no_recording_is_called_by_its_name(name):
 
 
 def test_each_refusal_has_a_sentence_of_its_own():
-    told = {refusal: _SENTENCES[refusal] for refusal in Refusal if refusal is not Refusal.TOO_LONG}
+    # Those of the two others hold figures of the recording.
+    plain = set(Refusal) - {Refusal.TOO_LONG, Refusal.NO_CHANNEL}
+    told = {refusal: _SENTENCES[refusal] for refusal in plain}
     assert len(set(told.values())) == len(told)
     assert all("; " in sentence or ": " in sentence or "must" in sentence for sentence in told.values())
 

@@ -38,7 +38,7 @@ class Sound:
 
     samples: np.ndarray
 
-    def waveform(self, client_id, source, limits, steps):
+    def waveform(self, client_id, source, limits, steps, channel):
         with steps("download"):
             if source.key == "gone":
                 raise MediaNotFound("It is gone.")

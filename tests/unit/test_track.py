@@ -1,6 +1,6 @@
 import pytest
 
-from shared.domain.audio import Track
+from shared.domain.audio import Channels, Track
 
 
 @pytest.mark.parametrize(
@@ -13,11 +13,21 @@ from shared.domain.audio import Track
         ({"named_less": True}, "more sound than its header names"),
         ({"clock_broken": True}, "The times in the file are broken"),
         ({"two_people": True}, "The channels hold different people"),
+        ({"two_people": True}, '`channel: "each"`'),
+        (
+            {"channels": Channels(number=3, used=(1,)), "voices": (0, 2)},
+            "Nothing but silence or noise is on channel 1; there is sound on channels 0 and 2.",
+        ),
     ],
 )
 def test_a_track_says_what_is_odd_about_it(oddity, sentence):
     assert Track(duration_s=8.0).warning is None
     assert sentence in Track(duration_s=8.0, **oddity).warning
+
+
+@pytest.mark.parametrize("voices", [(), (0,), (0, 1)])
+def test_a_channel_that_is_heard_is_not_called_silent_where_no_other_one_is_better(voices):
+    assert Track(duration_s=8.0, channels=Channels(number=2, used=(0,)), voices=voices).warning is None
 
 
 def test_several_oddities_are_all_told():

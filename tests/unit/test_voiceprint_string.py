@@ -73,6 +73,8 @@ def test_a_string_with_one_altered_character_is_refused(position):
         (GOLDEN[:24], "truncated or damaged"),
         (forged(b"TMBR\x01\x06ge2e@1\x02\x00" + ONE[2:] + HEARD), "truncated or damaged"),
         (forged(b"TMBR\x01\x06ge2e@1\x00\x00" + ONE[2:] + HEARD), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06g\n2e@1" + ONE + HEARD), "truncated or damaged"),
+        (forged(b"TMBR\x01\x06g\x1b2e@1" + ONE + HEARD), "truncated or damaged"),
         (forged(b"TMBR\x01\xffge2e"), "truncated or damaged"),
         (forged(b"TMBR\x01\x02\xff\xff" + ONE + HEARD), "truncated or damaged"),
         (forged(b"TMBR\x01\x06ge2e@1\x01\x00\x00\x00\xc0\x7f" + HEARD), "truncated or damaged"),
