@@ -63,8 +63,8 @@ def create_voiceprint(submission: JobSubmission) -> dict[str, Any]:
     """Make the voiceprint of a recording's dominant speaker, of another one, or of who speaks in some segments.
 
     The recording may last 30 s and weigh 100 MiB, unless the service is set up otherwise. With `segments` it may last
-    two hours and weigh 1 GiB. Poll the job for the result,
-    or name a webhook. Send an Idempotency-Key to be able to repeat the request safely: for 24 h it gives the same job.
+    two hours and weigh 1 GiB. Poll the job for the result, or name a webhook. Send an Idempotency-Key to be able to
+    repeat the request safely: for 24 h it gives the same job.
     """
     return submit(submission)
 

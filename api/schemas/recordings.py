@@ -168,7 +168,7 @@ class ChannelChoice(fields.Field[Any]):
             return EACH
         if type(value) in (int, float) and value in range(MAX_CHANNELS):
             return int(value)
-        one = "or a number from 0 to 7, the left channel being 0"
+        one = f"or a number from 0 to {MAX_CHANNELS - 1}, the left channel being 0"
         if self._each:
             raise ValidationError(f"Must be {MIX!r}, {EACH!r}, {one}.")
         told = f" {EACH!r} goes with /v1/diarize only." if value == EACH else ""

@@ -240,10 +240,10 @@ _WRITERS: dict[str, Callable[[Any], Any]] = {
     "voiceprint": Voiceprint.encode,
     "voiceprints": lambda voiceprints: {label: one.encode() for label, one in voiceprints.items()},
 }
-#: Fields that the release before does not know; it can do the jobs in which they ask for nothing.
-_NEW = frozenset({"channel", "content", "each_channel", "segments", "speaker", "transcription"})
 #: Fields that make a record one of form 2: workers that do form 1 do not know them.
 _SECOND_FORM = frozenset({"channel", "each_channel", "segments", "speaker"})
+#: Fields that the release before does not know; it can do the jobs in which they ask for nothing.
+_NEW = _SECOND_FORM | {"content", "transcription"}
 
 
 def to_record(command: Command) -> dict[str, Any]:

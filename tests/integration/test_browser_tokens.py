@@ -14,6 +14,7 @@ from api.browser_tokens import OPEN, TokenKind
 from api.services import Services
 from shared.adapters.sql.administration import Administration
 from shared.settings import Settings
+from tests.support.callers import Caller
 from tests.support.described import Description
 from tests.support.people import People, voice
 from tests.support.routes import rules
@@ -21,24 +22,6 @@ from tests.support.routes import rules
 ID = "8b0e0c4e-54b4-4f5b-9d5f-0123456789ab"
 ALL_KINDS = [*TokenKind]
 WRONG_KEY = "sk_wrong"
-
-
-class Caller:
-    """Client of an application, by a key or a token."""
-
-    def __init__(self, app, key):
-        self._client = app.test_client()
-        self.key = key
-
-    def send(self, method, path, headers=(), **options):
-        """Send a request; returns the response."""
-        headers = {"Authorization": f"Bearer {self.key}", **dict(headers)}
-        return self._client.open(path, method=method, headers=headers, **options)
-
-    def post(self, path, headers=(), **body):
-        """POST `body` as JSON; returns status and body."""
-        answer = self.send("POST", path, headers, json=body)
-        return answer.status_code, answer.json
 
 
 @pytest.fixture

@@ -8,28 +8,11 @@ from api.app import create_app
 from api.services import Services
 from shared.domain.jobs import IdempotencyKey
 from shared.settings import Settings
+from tests.support.callers import Caller
 from tests.support.people import OLD_MODEL, People, voice
 
 UNKNOWN = "8b0e0c4e-54b4-4f5b-9d5f-0123456789ab"
 VOICES = "/v1/identities/ann/enrolments"
-
-
-class Caller:
-    """Client of an application, by its API key."""
-
-    def __init__(self, app, key):
-        self._client = app.test_client()
-        self.key = key
-
-    def send(self, method, path, headers=(), **options):
-        """Send a request; returns status and body."""
-        headers = {"Authorization": f"Bearer {self.key}", **dict(headers)}
-        answer = self._client.open(path, method=method, headers=headers, **options)
-        return answer.status_code, answer.json
-
-    def post(self, path, *, headers=(), **body):
-        """POST `body` as JSON."""
-        return self.send("POST", path, headers, json=body)
 
 
 @pytest.fixture
@@ -75,7 +58,7 @@ def test_a_key_that_an_earlier_release_took_is_still_known(ann, services, people
     body = b'{"url": "media://a"}'
     before = hashlib.sha256(b"/v1/voiceprint\n" + body).hexdigest()
     headers = {"Content-Type": "application/json", "Idempotency-Key": "old"}
-    _, made = ann.send("POST", "/v1/voiceprint", headers, data=body)
+    _, made = ann.ask("POST", "/v1/voiceprint", headers, data=body)
     key = IdempotencyKey("old", before)
     assert services.jobs.recall(people.by.client_id, key) == made["jobId"]
 
@@ -94,25 +77,25 @@ def test_what_a_key_made_is_answered_though_its_enrolment_is_gone(ann, people):
 
 
 def test_the_default_space_is_always_there_and_no_other(ann):
-    assert ann.send("GET", "/v1/space")[1]["handle"] == "default"
-    assert ann.send("GET", "/v1/identities")[1] == {"items": [], "nextCursor": None, "total": 0}
+    assert ann.ask("GET", "/v1/space")[1]["handle"] == "default"
+    assert ann.ask("GET", "/v1/identities")[1] == {"items": [], "nextCursor": None, "total": 0}
     for path in ("/v1/space?space=x", "/v1/identities?space=x", "/v1/identities/ann?space=x"):
-        assert code(ann.send("GET", path)) == (404, "not_found")
-    assert ann.send("DELETE", "/v1/space")[0] == 200
-    assert ann.send("GET", "/v1/space")[0] == 200
+        assert code(ann.ask("GET", path)) == (404, "not_found")
+    assert ann.ask("DELETE", "/v1/space")[0] == 200
+    assert ann.ask("GET", "/v1/space")[0] == 200
 
 
 def test_an_id_needs_no_space_and_a_handle_does(ann, tmp_path):
     found = People(tmp_path, ann.key, "elsewhere").identity("ann")
-    assert ann.send("GET", f"/v1/identities/{found.id}")[1]["space"] == "elsewhere"
-    assert code(ann.send("GET", "/v1/identities/ann")) == (404, "not_found")
-    assert ann.send("GET", "/v1/identities/ann?space=elsewhere")[0] == 200
-    assert code(ann.send("GET", f"/v1/identities/{found.id}?space=default")) == (404, "not_found")
+    assert ann.ask("GET", f"/v1/identities/{found.id}")[1]["space"] == "elsewhere"
+    assert code(ann.ask("GET", "/v1/identities/ann")) == (404, "not_found")
+    assert ann.ask("GET", "/v1/identities/ann?space=elsewhere")[0] == 200
+    assert code(ann.ask("GET", f"/v1/identities/{found.id}?space=default")) == (404, "not_found")
 
 
 def test_an_unknown_id_enrols_nobody_and_makes_no_space(ann):
     assert code(ann.post("/v1/enrol", identity=UNKNOWN, url="media://a", space="new")) == (404, "not_found")
-    assert code(ann.send("GET", "/v1/space?space=new")) == (404, "not_found")
+    assert code(ann.ask("GET", "/v1/space?space=new")) == (404, "not_found")
 
 
 def test_a_repeated_enrolment_completes_what_is_known_of_a_person(ann):
@@ -120,18 +103,18 @@ def test_a_repeated_enrolment_completes_what_is_known_of_a_person(ann):
     ann.post(
         "/v1/enrol", identity="ann", url="media://b", consent={"givenAt": "2026-01-01T00:00:00Z", "reference": "x"}
     )
-    found = ann.send("GET", "/v1/identities/ann")[1]
+    found = ann.ask("GET", "/v1/identities/ann")[1]
     assert (found["name"], found["expiresAt"]) == ("Ann", "2999-01-01T00:00:00.000Z")
     assert found["consent"] == {"givenAt": "2026-01-01T00:00:00.000Z", "reference": "x", "text": None}
 
 
 def test_a_change_keeps_what_it_leaves_out_and_null_removes(ann):
     ann.post("/v1/identities", handle="ann", name="Ann", expiresAt="2999-01-01T00:00:00Z")
-    changed = ann.send("PATCH", "/v1/identities/ann", json={"name": None, "handle": "anna"})[1]
+    changed = ann.ask("PATCH", "/v1/identities/ann", json={"name": None, "handle": "anna"})[1]
     assert (changed["handle"], changed["name"], changed["expiresAt"]) == ("anna", None, "2999-01-01T00:00:00.000Z")
-    assert ann.send("PATCH", "/v1/identities/anna", json={"expiresAt": None})[1]["expiresAt"] is None
-    assert ann.send("PATCH", "/v1/space", json={"keepRecordingsSeconds": 60})[1]["keepRecordingsSeconds"] == 60
-    assert ann.send("PATCH", "/v1/space", json={"name": "Hotline"})[1]["keepRecordingsSeconds"] == 60
+    assert ann.ask("PATCH", "/v1/identities/anna", json={"expiresAt": None})[1]["expiresAt"] is None
+    assert ann.ask("PATCH", "/v1/space", json={"keepRecordingsSeconds": 60})[1]["keepRecordingsSeconds"] == 60
+    assert ann.ask("PATCH", "/v1/space", json={"name": "Hotline"})[1]["keepRecordingsSeconds"] == 60
 
 
 @pytest.mark.parametrize(
@@ -179,7 +162,7 @@ def test_a_change_keeps_what_it_leaves_out_and_null_removes(ann):
 )
 def test_what_is_malformed_is_refused_by_its_field(ann, people, method, path, body, field):
     people.identity("ann")
-    assert field in wrong(ann.send(method, path, **({} if body is None else {"json": body})))
+    assert field in wrong(ann.ask(method, path, **({} if body is None else {"json": body})))
 
 
 def test_handles_that_cannot_be_labels_are_refused(ann, people):
@@ -197,13 +180,13 @@ def test_handles_that_cannot_be_labels_are_refused(ann, people):
 
 def test_an_import_that_is_refused_leaves_nothing(ann, people):
     people.enrolment(people.identity("ann"))
-    before = ann.send("GET", "/v1/identities/ann")[1]
+    before = ann.ask("GET", "/v1/identities/ann")[1]
     assert code(ann.post(VOICES, voiceprints=[voice().encode()])) == (409, "handle_taken")
     opposite = voice()
     opposite.vector[0] = -1.0
     cancelling = [voice().encode(), opposite.encode()]
     assert wrong(ann.post(VOICES, voiceprints=cancelling, handle="other")) == ["voiceprints"]
-    assert ann.send("GET", "/v1/identities/ann")[1] == before
+    assert ann.ask("GET", "/v1/identities/ann")[1] == before
 
 
 def test_an_enrolment_whose_job_is_refused_leaves_nothing(services, ann, people):
@@ -212,15 +195,15 @@ def test_an_enrolment_whose_job_is_refused_leaves_nothing(services, ann, people)
     services.jobs.jobs._max_unfinished = 0
     assert code(ann.post(VOICES, samples="all")) == (429, "too_many_jobs")
     assert code(ann.post("/v1/identities/ann/samples", url="media://a")) == (429, "too_many_jobs")
-    found = ann.send("GET", "/v1/identities/ann")[1]
+    found = ann.ask("GET", "/v1/identities/ann")[1]
     assert (found["samples"], found["enrolments"]) == (1, 0)
 
 
 def test_a_job_on_people_goes_with_them(ann, people):
     people.enrolment(people.identity("ann"))
     _, made = ann.post("/v1/identify", url="media://a", identities=["ann"])
-    assert ann.send("DELETE", "/v1/identities/ann")[0] == 200
-    _, job = ann.send("GET", f"/v1/jobs/{made['jobId']}")
+    assert ann.ask("DELETE", "/v1/identities/ann")[0] == 200
+    _, job = ann.ask("GET", f"/v1/jobs/{made['jobId']}")
     assert (job["status"], job["output"]["code"]) == ("failed", "identity_deleted")
 
 
@@ -228,6 +211,6 @@ def test_an_export_of_the_audit_log_is_whole(ann, people, monkeypatch):
     monkeypatch.setattr("api.ledger._CHUNK", 2)
     for number in range(5):
         people.identity(f"p{number}")
-    answer = ann._client.get("/v1/audit?format=ndjson&kind=identity", headers={"Authorization": f"Bearer {ann.key}"})
+    answer = ann.send("GET", "/v1/audit?format=ndjson&kind=identity")
     assert len(answer.text.splitlines()) == 5
     assert len(set(answer.text.splitlines())) == 5
