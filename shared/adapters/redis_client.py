@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from redis import ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
-from shared.adapters.redis_sentinels import broker_by_sentinels, primary_client
+from shared.adapters.redis_sentinels import broker_by_sentinels, disconnect, primary_client
 from shared.domain.sentinels import Sentinels, names_sentinels
 from shared.telemetry import metrics
 
@@ -110,6 +110,8 @@ def connect(url: str, *, retries: int = 1, try_s: float = TRY_S) -> Redis:
     }
     client = primary_client(Sentinels.parse(url), options) if names_sentinels(url) else Redis.from_url(url, **options)
     _pools.add(client.connection_pool)
+    # Of a client in a cycle of garbage, the sockets may be finalized first, while they are open.
+    finalize(client, disconnect, client.connection_pool).atexit = False
     return client
 
 

@@ -5,11 +5,11 @@ import ssl
 from typing import Any
 from urllib.parse import quote
 
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.connection import SSLConnection, parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from shared.domain.sentinels import Sentinels
 
@@ -39,6 +39,14 @@ def primary_client(sentinels: Sentinels, options: dict[str, Any]) -> Redis:
     asked = _Sentinel(sentinels.hosts, sentinel_kwargs=_sentinel_options(sentinels, primary))  # type: ignore[no-untyped-call]
     client: Redis = asked.master_for(sentinels.master, **primary, **options)  # type: ignore[no-untyped-call]
     return client
+
+
+def disconnect(pool: ConnectionPool) -> None:
+    """Close a client's connections, those to Sentinels too, of which redis-py closes none."""
+    pool.disconnect()
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            sentinel.close()
 
 
 def broker_by_sentinels(sentinels: Sentinels) -> dict[str, Any]:

@@ -50,4 +50,5 @@ def test_a_process_whose_line_died_with_a_message_in_hand_hears_the_next_one(app
             # As a worker does: an acknowledgement that fails is only logged.
             message.ack_log_error(structlog.get_logger(), connection.connection_errors)
             queue.ring()
-            assert next_message(connection)
+            # One in hand at the end would be sent back over a connection that nobody closes.
+            next_message(connection).ack()

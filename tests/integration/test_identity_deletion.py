@@ -165,7 +165,8 @@ def test_postgresql_holds_nothing_in_clear_and_its_tables_nothing_after_a_deleti
         assert values(engine) == []
         # Dead rows stay until they are overwritten. A table that is written anew has none, but for those that a
         # transaction may still read: one of the server's own, say.
-        eventually(lambda: _written_anew(connection, cluster / "base", [*ann.sealed, *ann.plain, HANDLE.encode()]))
+        gone = [*ann.sealed, *ann.plain, HANDLE.encode()]
+        eventually(lambda: _written_anew(connection, cluster / "base", gone), within_s=120)
     for one in (administrator, engine):
         one.dispose()
     assert hits(cluster, ann.plain) == 0

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from shared.adapters.redis_client import connect
 from shared.domain.commands import Lane
 from shared.domain.errors import NotAudio
 from shared.domain.jobs import Status
@@ -25,6 +26,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(folder, redis_server):
+    with connect(redis_server.url) as redis:
+        # Jobs of other tests were sealed under another secret.
+        redis.flushall()
     with api(folder, redis_server.url, **AT_ONCE) as client:
         assert client.post("/v1/spaces/default", handle="main").status_code == 201
         yield client
