@@ -133,6 +133,12 @@ def require_open(method: str, path: str) -> None:
         require_kind(kind)
 
 
+def allows(kind: TokenKind) -> bool:
+    """Tell whether the request's token has a kind; an API key has every one."""
+    token = of_request()
+    return token is None or kind in token.kinds
+
+
 def require_kind(kind: TokenKind) -> None:
     """Refuse what needs a kind that the request's token lacks; raises TokenNotAllowed."""
     token = of_request()

@@ -20,6 +20,7 @@ _RESPONSE_HEADERS = (
     "Retry-After",
     "Accept-Ranges",
     "Content-Range",
+    "Content-Disposition",
 )
 #: Seconds for which a browser may remember the answer to a preflight, and so a revoked origin.
 _MAX_AGE_S = 600

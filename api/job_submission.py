@@ -119,7 +119,7 @@ def _require_short_segments(command: Command) -> None:
     seconds = total_s(command.segments)
     # What is beyond the last digit of a sum is no sound.
     if round(seconds, 6) > most_s + _ROUNDING_S * len(command.segments):
-        message = f"They last {seconds:.1f} s together, and may last {most_s:g} s; send those that are heard best."
+        message = f"They last {seconds:.6g} s together, and may last {most_s:g} s; send those that are heard best."
         raise InvalidRequest(("segments", message))
 
 

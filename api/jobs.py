@@ -9,6 +9,7 @@ from flask import Response, g
 from api.auth import guarded
 from api.description import raises, shows
 from api.errors import InvalidRequest
+from api.schemas.base import Query
 from api.schemas.jobs import (
     MAX_WAIT_S,
     CursorQuery,
@@ -95,11 +96,12 @@ def get_turns(query: dict[str, Any], job_id: str) -> Any:
 
 
 @blueprint.route("/jobs/<job:job_id>/turns", methods=["POST"])
+@blueprint.arguments(Query, location="query")
 @blueprint.arguments(TurnsRequest)
 @blueprint.response(200, TurnList, headers=_FILE_NAME)
 @blueprint.doc(responses={200: {"content": _FILES}})
 @raises(JobNotEnded, NoTurns)
-def name_turns(body: dict[str, Any], job_id: str) -> Any:
+def name_turns(_query: dict[str, Any], body: dict[str, Any], job_id: str) -> Any:
     """Export who speaks when, as `GET` does, with names in the body.
 
     So names of many speakers have room, and no log of a proxy keeps them. Nothing is stored of them.

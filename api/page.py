@@ -51,7 +51,7 @@ def register(app: Flask, settings: Settings) -> None:
         return _answer(files[name], headers)
 
     app.add_url_rule("/", "page", serve)
-    app.add_url_rule("/static/<path:name>", "page file", serve)
+    app.add_url_rule("/static/<path:name>", "page file", serve, merge_slashes=False)
 
 
 def _files() -> dict[str, _File]:

@@ -13,8 +13,11 @@ from shared.domain.turns import ExportedTurn, TurnExport
 #: Place before a sign with which spreadsheets begin a formula, the wide ones of East Asian keyboards too. It is the
 #: beginning of a cell, or lies behind a `;`, by which the spreadsheets of many countries separate cells.
 _FORMULA = re.compile(r'^(?=[=+\-@＝＋－＠])|;(?=[\s"]*[=+\-@＝＋－＠])')
-#: SubRip has tags, but no entities: players would show `&lt;` as it is written.
-_NO_TAGS = str.maketrans("<>", "‹›")
+#: SubRip has tags and, from SubStation Alpha, codes such as `{\\an8}` and `\\N`, but no entities: players would show
+#: `&lt;` as it is written.
+_NO_TAGS = str.maketrans("<>{}\\", "‹›｛｝＼")
+#: Null of RTTM.
+_NULL = "<NA>"
 _COLUMNS = ("start", "end", "speaker", "diarizationSpeaker", "text")
 
 
@@ -82,8 +85,9 @@ def _name(turn: ExportedTurn) -> str:
 
 
 def _field(turn: ExportedTurn) -> str:
-    """Return the name without blanks, which end a field of RTTM."""
-    return "_".join(_name(turn).split())
+    """Return the name as one field of RTTM: no blank ends it, and no quote takes the next ones along."""
+    field = "_".join(_name(turn).replace('"', "'").split())
+    return field.translate(_NO_TAGS) if field == _NULL else field
 
 
 def _subtitle(turn: ExportedTurn) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.auth import guarded
+from api.browser_tokens import TokenKind, allows
 from api.description import gives
 from api.job_submission import accepted, checked, recalled, submits_job
 from api.schemas.base import SpacePageQuery, SpaceQuery
@@ -53,6 +54,9 @@ def begin(space: identities.Space, identity: identities.Identity, body: dict[str
     submission = checked(body["submission"])
     command = submission.command
     assert isinstance(command, VerifyIdentity)
+    # Whose voice is stored, visitors with a token for `enrol` alone may change.
+    command = replace(command, keep_enrolment=not allows(TokenKind.ENROL))
+    submission = replace(submission, command=command)
     if job_id := recalled():
         made = services().verifications.verification(space, job_id)
         job = services().jobs.submit(actor().client_id, submission)

@@ -114,6 +114,15 @@ def name(description: str, **options: Any) -> Text:
     return Text(MAX_ALIAS_LENGTH, description, allow_none=True, **{"load_default": None} | options)
 
 
+class Number(fields.Float):
+    """Number; a text that spells one is none, as with other fields."""
+
+    def _validated(self, value: Any) -> float:
+        if isinstance(value, str):
+            raise self.make_error("invalid")
+        return super()._validated(value)
+
+
 class Moment(fields.AwareDateTime):
     """Time of a request, in ISO 8601 with a time zone; loaded as UTC."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
 from api.schemas.base import ID, Cursor, Query, Request
 from api.turn_files import FILES
@@ -197,7 +197,14 @@ def _format() -> fields.String:
 
 
 class TurnsRequest(Request):
-    """Request for the turns of a job, with names."""
+    """Request for the turns of a job, with names; others are refused, for a misspelt one would rename nobody."""
+
+    class Meta:
+        unknown = RAISE
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.error_messages["unknown"] = "There is no such field here; turns have `format` and `names`."
 
     format = _format()
     names = SpeakerNames(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from api.schemas.base import ID, Named, Request, flag, handle, reference, require_one, space
+from api.schemas.base import ID, Named, Number, Request, flag, handle, reference, require_one, space
 from shared.dialects.fields import Body, Choice, VoiceprintString
 from shared.dialects.pyannoteai import PyannoteAi
 from shared.dialects.pyannoteai.outputs import MAX_VOICEPRINT_LENGTH
@@ -244,8 +244,8 @@ class RecordsJobRequest(RecordsJobOptions, _Recording):
 class SpokenSegment(Request):
     """Segment of the recording, in seconds from its start."""
 
-    start = fields.Float(required=True, validate=validate.Range(0), metadata={"examples": [12.4]})
-    end = fields.Float(required=True, validate=validate.Range(0), metadata={"examples": [19.85]})
+    start = Number(required=True, validate=validate.Range(0), metadata={"examples": [12.4]})
+    end = Number(required=True, validate=validate.Range(0), metadata={"examples": [19.85]})
 
     @validates_schema
     def check_order(self, data: dict[str, Any], **_: Any) -> None:
@@ -400,7 +400,7 @@ class Matching(Request):
         "With false, several speakers may get the same label.",
         default=True,
     )
-    threshold = fields.Float(
+    threshold = Number(
         allow_none=True,
         load_default=0.0,
         validate=validate.Range(0, 100),

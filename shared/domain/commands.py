@@ -179,6 +179,8 @@ class VerifyIdentity(Command):
     plain_wav: bool = False
     #: Whether copies are looked for among all recordings of the space, and not only among the identity's.
     whole_space: bool = False
+    #: Whether an adaptive enrolment learns nothing of it, however sure it is.
+    keep_enrolment: bool = False
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -241,7 +243,7 @@ _WRITERS: dict[str, Callable[[Any], Any]] = {
     "voiceprints": lambda voiceprints: {label: one.encode() for label, one in voiceprints.items()},
 }
 #: Fields that make a record one of form 2: workers that do form 1 do not know them.
-_SECOND_FORM = frozenset({"channel", "each_channel", "segments", "speaker"})
+_SECOND_FORM = frozenset({"channel", "each_channel", "keep_enrolment", "segments", "speaker"})
 #: Fields that the release before does not know; it can do the jobs in which they ask for nothing.
 _NEW = _SECOND_FORM | {"content", "transcription"}
 

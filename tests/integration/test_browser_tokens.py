@@ -13,6 +13,7 @@ from api.auth import authenticate
 from api.browser_tokens import OPEN, TokenKind
 from api.services import Services
 from shared.adapters.sql.administration import Administration
+from shared.domain.commands import Lane, from_record
 from shared.settings import Settings
 from tests.support.callers import Caller
 from tests.support.described import Description
@@ -271,6 +272,15 @@ def test_a_whole_space_is_named_by_those_alone_who_may_search(page_of, server, p
         assert code(page.post("/v1/identify", **here, space=space, voiceprints=known)) == REFUSED
     searcher, prefix = page_of(server, kinds=["identify", "search"])
     assert searcher.post("/v1/identify", url=f"{prefix}a", space="default")[0] == 200
+
+
+@pytest.mark.parametrize("kinds", [["verify"], ["verify", "enrol"], None])
+def test_an_enrolment_learns_from_those_alone_who_may_enrol(kinds, page_of, server, people, services):
+    people.enrolment(people.identity("ann"))
+    caller, prefix = page_of(server, kinds=kinds) if kinds else (server, "media://")
+    assert caller.post("/v1/verify", url=f"{prefix}a", identity="ann")[0] == 200
+    claim = services.jobs.jobs.claim([Lane.SHORT], "worker", 1)
+    assert from_record(claim.record).keep_enrolment == (kinds == ["verify"])
 
 
 @pytest.fixture

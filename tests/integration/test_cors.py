@@ -10,7 +10,7 @@ ALLOWED = "https://app.example.org"
 STRANGER = "https://elsewhere.example"
 READABLE = (
     "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, "
-    "Accept-Ranges, Content-Range"
+    "Accept-Ranges, Content-Range, Content-Disposition"
 )
 
 

@@ -288,6 +288,14 @@ def test_an_adaptive_enrolment_learns_neither_from_strangers_nor_from_replays(sh
     assert shop.enrolment("ann").num_samples == 1
 
 
+def test_an_adaptive_enrolment_learns_nothing_that_it_was_told_not_to(shop):
+    adaptive(shop, "ann", ANN)
+    result = shop.verified("ann", shop.upload(ANN_TOO), keep_enrolment=True).result
+    assert result.comparison.accepted(OperatingPoint.STRICTEST)
+    assert result.added_sample is None
+    assert shop.enrolment("ann").num_samples == 1
+
+
 def test_recordings_are_kept_sealed_where_the_space_keeps_them_and_go_with_the_sample(shop):
     shop.keep_recordings(3600)
     shop.enrolled("ann", ANN)

@@ -126,6 +126,12 @@ def test_wrong_names_in_a_body_are_told(client, job_id, names):
     assert fields(post(client, job_id, format="pdf")) == ["format"]
 
 
+def test_a_misspelt_field_or_a_query_beside_a_body_is_told(client, job_id):
+    assert fields(post(client, job_id, name={"SPEAKER_00": "Ann"})) == ["name"]
+    asked = client.send("POST", f"/v1/jobs/{job_id}/turns", params={"format": "srt"}, json={})
+    assert fields(asked) == ["format"]
+
+
 def test_an_address_too_long_for_its_names_is_refused_and_a_body_is_not(client, job_id):
     names = {f"SPEAKER_{number:02d}": "名" * 20 for number in range(50)}
     refused(get(client, job_id, name=[f"{label}:{name}" for label, name in names.items()]), 413, "request_too_large")

@@ -31,6 +31,7 @@ def segment(start, end):
         ({"segments": [segment(3, 2)]}, "segments.0.end"),
         ({"segments": [segment(0, "x")]}, "segments.0.end"),
         ({"segments": [segment(0, True)]}, "segments.0.end"),
+        ({"segments": [segment("0", 1)]}, "segments.0.start"),
         ({"segments": [{"start": 0}]}, "segments.0.end"),
         ({"segments": [segment(0, 30.1)]}, "segments"),
         ({"segments": [segment(0, 20), segment(100, 110.5)]}, "segments"),
@@ -56,6 +57,7 @@ def test_more_than_a_voiceprint_takes_is_refused_with_both_lengths(client):
     answer = client.post("/v1/voiceprint", url=URL, segments=[segment(0, 20), segment(60, 71.5)])
     message = answer.json()["message"]
     assert "31.5 s" in message and "30 s" in message
+    assert len(client.post("/v1/voiceprint", url=URL, segments=[segment(0, 1e300)]).json()["message"]) < 200
 
 
 @pytest.mark.parametrize(("each_s", "status"), [(0.151, 200), (0.152, 400)])

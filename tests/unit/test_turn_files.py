@@ -29,6 +29,10 @@ HOSTILE = [
     'a,b;"',
     "wink ;-)",
     '"; DROP',
+    '"Ann',
+    '"Ann" Lee',
+    r"{\an8}Ann",
+    r"Ann\NEve",
     "a,b",
     "a;b",
     "</v><script>alert(1)</script>",
@@ -115,8 +119,9 @@ def test_a_hostile_name_is_one_name_of_one_turn(name):
         ((_, _, read, _),) = found
         plain = " ".join("".join(c if c.isprintable() or c in " \u00a0" else " " for c in name).split())
         plain = plain or "SPEAKER_00"
-        untagged = plain.replace("<", "‹").replace(">", "›").partition(": ")[0]
-        wanted = {"rttm": plain.replace(" ", "_"), "csv": DEFUSED.get(name, plain), "srt": untagged}
+        untagged = plain.translate(str.maketrans("<>{}\\", "‹›｛｝＼")).partition(": ")[0]
+        field = "‹NA›" if plain == "<NA>" else plain.replace(" ", "_").replace('"', "'")
+        wanted = {"rttm": field, "csv": DEFUSED.get(name, plain), "srt": untagged}
         assert (form, read) == (form, wanted.get(form, plain))
 
 
@@ -143,6 +148,20 @@ def test_rttm_is_read_by_those_who_evaluate_diarization(tmp_path):
         (1.5, pytest.approx(1.6), "Bob"),
         (7199.0, pytest.approx(7200.0), "Ann_Lee"),
     ]
+
+
+@pytest.mark.nemo
+@pytest.mark.parametrize("name", ['"Ann', 'Ann "Lee', "<NA>", "'", "#1"])
+def test_no_name_hides_a_turn_from_those_who_evaluate_diarization(name, tmp_path):
+    from pyannote.database.util import load_rttm
+
+    path = tmp_path / "found.rttm"
+    path.write_text(to_rttm(export_of(range(0, 6000, 1000), [name, "Bob"]), JOB))
+    (annotation,) = load_rttm(path).values()
+    labels = [label for _, _, label in annotation.itertracks(yield_label=True)]
+    assert labels[1] == "Bob"
+    assert labels[0] == labels[2] != "Bob"
+    assert isinstance(labels[0], str)
 
 
 def test_subtitles_hold_the_words_with_their_speaker_or_else_the_name():

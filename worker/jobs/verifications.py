@@ -106,7 +106,7 @@ class VerificationHandlers:
         require_served(probe.heard.voiceprint.model_id, self._card)
         verified = self._verified(command, verification, enrolment, probe, steps)
         with steps("store"):
-            if verified.replay is None and self._teaches(enrolment, verified.comparison, probe):
+            if verified.replay is None and self._teaches(command, enrolment, verified.comparison, probe):
                 verified = replace(verified, added_sample=self._add_sample(claim, enrolment, probe))
             traces = [] if probe.is_of(enrolment.identity) else probe.traces
             model_id = self._card.model_id
@@ -186,9 +186,9 @@ class VerificationHandlers:
         earlier = self.stores.verifications.verification(known.id)
         return earlier is not None and earlier.sample is not None and earlier.sample.id == sample.id
 
-    def _teaches(self, enrolment: Enrolment, comparison: Comparison, probe: _Probe) -> bool:
+    def _teaches(self, command: VerifyIdentity, enrolment: Enrolment, comparison: Comparison, probe: _Probe) -> bool:
         """Tell whether an adaptive enrolment learns a voice: it is sure, and fit to be a sample."""
-        if not enrolment.adaptive or not comparison.accepted(OperatingPoint.STRICTEST):
+        if command.keep_enrolment or not enrolment.adaptive or not comparison.accepted(OperatingPoint.STRICTEST):
             return False
         if not probe.traces or (probe.waveform is None and probe.sample is None):
             return False
