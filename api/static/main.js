@@ -21,7 +21,7 @@ const offline = document.querySelector("#offline");
 
 /**
  * Views that were made, by name: each is `{shown?, hidden?, closed?}`. `shown(rest)` is given what follows the name in
- * the address; `closed` comes with the end of the session.
+ * the address; `closed` comes with the end of the session, and so does the abort of their `signal`.
  */
 let views = {};
 let open = null;
@@ -38,11 +38,12 @@ async function start() {
   const mine = (listen) => (...told) => signal.aborted || listen(...told);
   const timbre = new Timbre(key, { unauthorized: mine(unauthorized), reachable: mine(reachable) });
   tellModel(timbre, signal);
+  memory.followTabs(signal);
   await Promise.race([learnClient(timbre, signal), pause(PATIENCE_MS)]);
   if (signal.aborted) return;
   const given = unsent?.ownerId === memory.ownerId() ? unsent?.given : null;
   unsent = null;
-  for (const [name, make] of Object.entries(VIEWS)) views[name] = make(section(name), { timbre, go, given }) ?? {};
+  for (const [name, make] of Object.entries(VIEWS)) views[name] = make(section(name), { timbre, go, given, signal }) ?? {};
   route();
 }
 

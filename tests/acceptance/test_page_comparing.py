@@ -127,6 +127,18 @@ def test_one_person_twice_is_no_stranger_and_two_people_are(
     expect(verdict(page).locator("strong")).to_have_text(str(answer["confidence"]))
 
 
+def test_the_shelf_shows_what_another_tab_puts_there(
+    compare: Open, page_stack: Stack, page_client: Client, voices: dict[str, str]
+) -> None:
+    page = compare()
+    other = page.context.new_page()
+    other.goto(f"{page_stack.url}/#key={page_client.key}")
+    expect(other.get_by_role("heading", name="Hear who speaks")).to_be_visible()
+    other.evaluate(REMEMBER, ["Ann", voices[ANN], None])
+    expect(shelf(page)).to_have_text(["Ann"])
+    other.close()
+
+
 def test_one_voice_is_compared_with_the_whole_shelf(compare: Open, voices: dict[str, str]) -> None:
     page = compare()
     stock(page, voices)
@@ -235,6 +247,29 @@ def test_people_of_the_service_are_compared_and_searched(
     page.get_by_label("Compare", exact=True).select_option("Stranger")
     page.get_by_role("button", name="Search the people").click()
     expect(page.locator(".search strong").first).to_have_text("Nobody of 1 person fits.")
+
+
+def test_who_was_enrolled_long_ago_is_shown_on_demand_and_can_be_chosen(open_page: Open, page_stack: Stack) -> None:
+    client = make_client(page_stack, "many")
+    enrolled = client.post("/v1/enrol", identity="first", name="First of all", url=upload(client, ANN))
+    assert client.wait(enrolled.json()["jobId"])["status"] == "succeeded"
+    for number in range(101):
+        assert client.post("/v1/identities", handle=f"person-{number}").status_code == 201
+    page = open_page(f"/#key={client.key}")
+    page.get_by_role("link", name="Compare", exact=True).click()
+    people, more = page.locator(".people li"), page.get_by_role("button", name="Show more people")
+    option = page.get_by_label("with", exact=True).locator("option", has_text="First of all")
+    expect(people).to_have_count(100)
+    expect(option).to_have_count(0)
+    more.press("Enter")
+    expect(people).to_have_count(102)
+    expect(people.nth(100)).to_be_focused()
+    expect(more).to_be_hidden()
+    expect(option).to_have_count(1)
+    page.get_by_role("link", name="History").click()
+    page.get_by_role("link", name="Compare", exact=True).click()
+    expect(people).to_have_count(102)
+    expect(option).to_have_count(1)
 
 
 def test_the_people_shown_are_those_of_the_space_that_was_chosen_last(open_page: Open, page_stack: Stack) -> None:

@@ -39,6 +39,7 @@ DROP = """(zone, {name, content}) => {
     zone.dispatchEvent(new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer: data}));
   }
 }"""
+UPLOAD_NAME = "async (name) => (await import('/static/listen/given.js')).uploadName(name)"
 #: Steps that were shown, for those that are over too soon to be looked at.
 NOTE_STEPS = """() => {
   window.steps = new Set();
@@ -256,12 +257,46 @@ def test_a_running_job_is_canceled_and_what_was_given_is_kept(
     listen(page)
     expect(step(page, "Fetching the recording")).to_be_focused()
     job_id = page.url.split("/")[-1]
+    page.get_by_role("heading", level=1).evaluate(DROP, {"name": "next.flac", "content": ""})
+    expect(page.get_by_role("alert").filter(has_text="Wait for its result, or cancel it")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("alert").filter(has_text="Canceled. What you gave is still here.")).to_be_visible()
     assert page_client.job(job_id)["status"] == "canceled"
     host.gate.set()
     page.get_by_role("button", name="Try again").click()
     assert result_of(page, page_client)["status"] == "succeeded"
+
+
+def test_a_file_whose_upload_is_gone_is_sent_again_by_itself(signed_in: OpenPage, page_client: Client) -> None:
+    page = signed_in()
+    choose(page, "letter.txt", b"Dear Ann,\n" * 50)
+    listen(page)
+    expect(page.get_by_role("alert").filter(has_text="The file is text")).to_be_visible()
+    (upload,) = [
+        one for one in page_client.send("GET", "/v1/media?limit=1000").json()["items"] if "letter" in one["url"]
+    ]
+    assert page_client.send("DELETE", f"/v1/media/{upload['url'].removeprefix('media://')}").status_code == 200
+    page.get_by_role("button", name="Try again").click()
+    expect(step(page, "Fetching the recording")).to_be_hidden()
+    expect(page.get_by_role("alert").filter(has_text="The file is text")).to_be_visible()
+    assert "letter" in str(page_client.send("GET", "/v1/media?limit=1000").json())
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("Интервью с клиентом.flac", "recording.flac"),
+        ("😀.mp3", "recording.mp3"),
+        ("Zoë's talk.wav", "Zoe-s-talk.wav"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("a" * 300 + ".opus", "a" * 100 + ".opus"),
+        ("talk", "talk"),
+        (".flac", "recording.flac"),
+    ],
+)
+def test_an_upload_keeps_what_an_address_can_hold_of_its_name(name: str, wanted: str, signed_in: OpenPage) -> None:
+    made = signed_in().evaluate(UPLOAD_NAME, name)
+    assert re.fullmatch(rf"page/[0-9a-f]+/{re.escape(wanted)}", made), made
 
 
 def test_an_upload_is_canceled_and_nothing_is_stored(signed_in: OpenPage, page_client: Client) -> None:
@@ -310,6 +345,14 @@ def test_a_voiceprint_of_a_long_recording_is_not_offered_but_who_speaks_when(sig
     choose(page, "long.wav", silence(31))
     expect(page.get_by_label("A voiceprint of the main speaker")).to_be_disabled()
     expect(page.locator(".wish").first).to_contain_text("it lasts 0:31")
+    expect(page.get_by_role("radio", name=re.compile("^Who speaks when"))).to_be_checked()
+
+
+def test_the_length_of_an_mp3_is_but_a_guess_that_forbids_nothing(signed_in: OpenPage) -> None:
+    page = signed_in()
+    choose(page, "long.mp3", silence(31))
+    expect(page.locator(".given")).to_contain_text("0:31")
+    expect(page.get_by_label("A voiceprint of the main speaker")).to_be_enabled()
     expect(page.get_by_role("radio", name=re.compile("^Who speaks when"))).to_be_checked()
 
 

@@ -15,7 +15,7 @@ from models.vad import SileroVad
 from shared.domain.audio import Segment
 from shared.domain.diarization import Turn
 from shared.domain.voiceprints import Voiceprint
-from tests.support.browser import assert_accessible, assert_fits
+from tests.support.browser import assert_accessible, assert_fits, remembered_job
 from tests.support.client import Client, Json
 from tests.support.conversations import RATE_HZ, at, conversation
 from tests.support.sounds import DATA, encode, read
@@ -68,6 +68,12 @@ COLUMN = """(share) => {
 }"""
 
 SHELF = "import('/static/common/memory.js').then((memory) => memory.voices())"
+#: Whether peaks are of 8 s in which somebody speaks: those of 8 s, of 3 s, and of 8 s of silence.
+ARE_OF = """async () => {
+  const { areOf } = await import("/static/result/peaks.js");
+  const heard = { audioSeconds: 8, diarization: [{ start: 0, end: 8 }] };
+  return [[8, 0.5], [3, 0.5], [8, 0]].map(([seconds, peak]) => areOf([{ seconds, peak }], heard));
+}"""
 #: What is offered for the voices of a speaker who is heard alone, and of one who is not.
 VOICEPRINT_OF = """async () => {
   const { Conversation } = await import("/static/result/conversation.js");
@@ -142,10 +148,41 @@ def test_a_new_name_is_everywhere_and_in_the_files(show: Show, diarized: Json) -
     expect(page.get_by_role("button", name=f"Rename {name}")).to_be_focused()
     expect(page.locator("#announcer")).to_have_text(f"Speaker 2 is now called {name}.")
     expect(page.locator(".turns").get_by_text(name).first).to_be_visible()
-    for button, words in (("RTTM", 'Bea_<b>"Ö"</b>,_Bo'), ("SRT", "Bea ‹b›"), ("WebVTT", "Bea &lt;b&gt;")):
+    for button, words in (("RTTM", "Bea_<b>'Ö'</b>,_Bo"), ("SRT", "Bea ‹b›"), ("WebVTT", "Bea &lt;b&gt;")):
         assert words in _saved(page, button), button
     assert {turn["speaker"] for turn in json.loads(_saved(page, "JSON"))["turns"]} == {"SPEAKER_00", name}
     assert '"Bea <b>""Ö""</b>, Bo"' in _saved(page, "CSV")
+
+
+def test_names_of_another_tab_stay_and_subtitles_have_names_as_the_page_shows_them(show: Show, diarized: Json) -> None:
+    page = show(diarized)
+    for button in ("SRT", "WebVTT"):
+        saved = _saved(page, button)
+        assert "Speaker 1" in saved and "Speaker 2" in saved, button
+        assert "SPEAKER_" not in saved
+    assert "SPEAKER_01" in _saved(page, "RTTM")
+    page.evaluate(NOTE_JOB, [diarized["jobId"], {"names": {"SPEAKER_00": "Ann"}}])
+    page.get_by_role("button", name="Rename Speaker 2").click()
+    page.keyboard.type("Bea")
+    page.keyboard.press("Enter")
+    assert remembered_job(page, diarized["jobId"])["names"] == {"SPEAKER_00": "Ann", "SPEAKER_01": "Bea"}
+
+
+def test_where_the_browser_reads_the_file_otherwise_it_says_so_and_draws_no_wrong_waveform(
+    show: Show, page_client: Client, talk: tuple[bytes, list[Turn]]
+) -> None:
+    file = io.BytesIO()
+    samples, rate_hz = soundfile.read(io.BytesIO(talk[0]))
+    soundfile.write(file, samples, rate_hz, format="WAV", subtype="PCM_16")
+    # Its header tells of 3 s; browsers believe it, and the service hears all that is there.
+    cut = bytearray(file.getvalue())
+    size_at = cut.index(b"data") + 4
+    cut[size_at : size_at + 4] = (3 * rate_hz * 2).to_bytes(4, "little")
+    listening = _listening(page_client, "cut.wav", bytes(cut))
+    assert listening["output"]["audioSeconds"] > 10
+    page = show(listening)
+    expect(page.locator(".note")).to_contain_text("This browser reads the file otherwise than Timbre")
+    assert page.evaluate(ARE_OF) == [True, False, False]
 
 
 def test_a_click_hears_from_there_and_one_speaker_is_heard_alone(show: Show, diarized: Json) -> None:

@@ -49,6 +49,11 @@ export function clock(seconds, tenths = true) {
   return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
+/** Write a length of time: 8.4 s, and from a minute on a clock. */
+export function length(seconds) {
+  return seconds < 59.95 ? `${seconds.toFixed(1)} s` : clock(seconds, false);
+}
+
 /** Write a number of bytes with a unit. */
 export function bytes(number) {
   const power = number < 1e3 ? 0 : number < 1e6 ? 1 : number < 1e9 ? 2 : 3;

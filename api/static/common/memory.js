@@ -31,6 +31,11 @@ export function openFor(clientId) {
   changed();
 }
 
+/** Tell of voices that another tab changes, until `signal`. */
+export function followTabs(signal) {
+  addEventListener("storage", ({ key }) => key === place("voices")[1] && changed(), { signal });
+}
+
 /** Close the memory at the end of a session; of what waits in this tab nobody will know whose it was. */
 export function close() {
   owner = null;

@@ -15,9 +15,20 @@ export async function spacesOf(ask) {
   }
 }
 
-/** Return a page of a space's people: `{items: [{identityId, handle, name, enrolments, models}], total}`. */
-export function peopleOf(ask, space) {
-  return ask("GET", `/v1/identities?limit=${PAGE}&space=${encodeURIComponent(space)}`);
+/**
+ * Return the newest people of a space, in whole pages, at least so many where there are:
+ * `{items: [{identityId, handle, name, enrolments, models}], total}`.
+ */
+export async function peopleOf(ask, space, number) {
+  const items = [];
+  let page = {};
+  do {
+    const cursor = page.nextCursor;
+    const query = new URLSearchParams({ limit: PAGE, space, ...(cursor && { cursor }) });
+    page = await ask("GET", `/v1/identities?${query}`);
+    items.push(...page.items);
+  } while (page.nextCursor && items.length < number);
+  return { items, total: page.total };
 }
 
 export function nameOf(person) {

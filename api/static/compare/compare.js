@@ -10,13 +10,13 @@ import { EVERYONE, picker } from "./picker.js";
 import { searchOffer } from "../common/searching.js";
 import { shelfList } from "./shelf.js";
 
-export function compareView(where, { timbre }) {
-  const view = new CompareView(where, timbre);
+export function compareView(where, { timbre, signal }) {
+  const view = new CompareView(where, timbre, signal);
   return { shown: (voiceId) => view.shown(voiceId) };
 }
 
 class CompareView {
-  constructor(where, timbre) {
+  constructor(where, timbre, signal) {
     this.where = where;
     this.timbre = timbre;
     this.people = [];
@@ -32,8 +32,9 @@ class CompareView {
     fill(where,
       el("div", {}, el("h1", { id: "compare-title" }, "Compare voices"),
         el("p", { className: "soft" }, "Is it the same person? Two voiceprints are enough; no recording is needed.")),
-      this.comparison, this.invitation, shelfCard((voice) => this.show(`voice ${voice.id}`, EVERYONE)), this.peopleCard.element, explanation());
-    addEventListener("timbre-voices", () => this.refresh());
+      this.comparison, this.invitation, shelfCard((voice) => this.show(`voice ${voice.id}`, EVERYONE), signal),
+      this.peopleCard.element, explanation());
+    addEventListener("timbre-voices", () => this.refresh(), { signal });
   }
 
   shown(voiceId) {
@@ -126,11 +127,11 @@ function invite(where, kept, all) {
     el("a", { className: "button primary", href: "#/listen" }, "Listen to a recording"));
 }
 
-function shelfCard(compareWithAll) {
+function shelfCard(compareWithAll, signal) {
   return el("section", { className: "card", aria: { labelledby: "shelf-title" } },
     el("h2", { id: "shelf-title", tabIndex: -1 }, "Your shelf"),
     el("p", { className: "soft" }, "These voices are kept in this browser, and nowhere else."),
-    shelfList(compareWithAll), addingForms());
+    shelfList(compareWithAll, signal), addingForms());
 }
 
 function explanation() {

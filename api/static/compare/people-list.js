@@ -1,6 +1,6 @@
 // List of the people of a space, beside the shelf.
 
-import { el, fill } from "../common/dom.js";
+import { announce, button, el, fill } from "../common/dom.js";
 import { nameOf, peopleOf, spacesOf } from "../common/people.js";
 import { counted, sentenceOf } from "../common/words.js";
 
@@ -14,37 +14,49 @@ export function peopleList(timbre, onPeople) {
   const ask = (method, path) => timbre.call(method, path);
   const spaces = el("select", { id: "space" });
   const choice = el("div", { className: "row" }, el("label", { htmlFor: "space" }, "Space"), spaces);
-  const list = el("div", { role: "status" });
+  const list = el("div");
+  const more = button("Show more people", () => attempt(next), { hidden: true });
+  let shown = 0;
   const element = el("section", { className: "card", hidden: true, aria: { labelledby: "people-title" } },
-    el("h2", { id: "people-title" }, "People of this service"), choice, list);
+    el("h2", { id: "people-title" }, "People of this service"), choice, list, more);
   const space = () => spaces.value || DEFAULT;
 
   const load = () => attempt(async () => {
     const names = await spacesOf(ask);
     if (names.length) offer(spaces, names);
     choice.hidden = names.length < 2;
-    await show();
+    await show(shown);
   });
 
   async function attempt(work) {
     try {
       await work();
     } catch (error) {
-      fill(list, el("p", { className: "error" }, sentenceOf(error)));
+      fill(list, el("p", { className: "error", role: "alert" }, sentenceOf(error)));
     }
   }
 
-  async function show() {
+  /** Show the newest people of the chosen space, at least so many. */
+  async function show(number = 1) {
     const asked = space();
-    const { items, total } = await peopleOf(ask, asked);
+    const { items, total } = await peopleOf(ask, asked, number);
     // Answers may come in another order than the questions.
     if (asked !== space()) return;
     element.hidden = total === 0 && choice.hidden;
+    shown = items.length;
     fill(list, rows(items, total));
+    more.hidden = shown >= total;
     onPeople(items);
   }
 
-  spaces.addEventListener("change", () => attempt(show));
+  async function next() {
+    const before = shown;
+    await show(before + 1);
+    announce(`${shown - before} more.`);
+    list.querySelectorAll("li")[before]?.focus();
+  }
+
+  spaces.addEventListener("change", () => attempt(() => show()));
   return { element, space, load };
 }
 
@@ -57,7 +69,7 @@ function offer(list, names) {
 function rows(items, total) {
   if (!total) return [el("p", { className: "soft" }, "Nobody is enrolled in this space.")];
   return [
-    el("ul", { className: "people" }, items.map((person) => el("li", {},
+    el("ul", { className: "people" }, items.map((person) => el("li", { tabIndex: -1 },
       el("strong", {}, nameOf(person)), el("span", { className: "soft facts" }, ` ${facts(person)}`)))),
     total > items.length && el("p", { className: "soft" }, `And ${total - items.length} more, who are searched too.`),
   ];

@@ -8,12 +8,12 @@ import { ago, fullTime } from "../common/words.js";
 const LONGEST_NAME = 100;
 
 /** Return the list of voices, newest first; `compare` is called with one that is to be compared with all. */
-export function shelfList(compare) {
+export function shelfList(compare, signal) {
   const list = el("ul", { className: "voices" });
   const show = () => {
     fill(list, voices().reverse().map((voice) => el("li", { data: { voice: voice.id } }, entry(voice, compare))));
   };
-  addEventListener("timbre-voices", show);
+  addEventListener("timbre-voices", show, { signal });
   show();
   return list;
 }

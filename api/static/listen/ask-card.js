@@ -46,18 +46,28 @@ function chosen(radios) {
 /** Return which wish is chosen at first: of a short recording the voiceprint, of others who speaks when. */
 function usual(given, why) {
   if (given.kind) return given.kind === "voiceprint" && !why ? 0 : 1;
-  return given.seconds !== null && !why ? 0 : 1;
+  return given.seconds !== null && !isLong(given) && !why ? 0 : 1;
 }
 
 /** Return why there can be no voiceprint of a recording, as a sentence; null where there can be one. */
-function whyNoVoiceprint({ file, seconds }) {
+function whyNoVoiceprint(given) {
+  const { file, seconds } = given;
   const instead = "Find out who speaks when; the result offers a voiceprint of each speaker.";
-  if (seconds !== null && seconds > LONGEST_S + PADDING_S) {
+  if (isLong(given) && !isGuessed(given)) {
     const lasts = clock(seconds, false);
     return `Not of this recording: it lasts ${lasts}, and the limit is ${LONGEST_S} seconds. ${instead}`;
   }
   if (file && file.size > VOICEPRINT_BYTES) return `Not of a file above ${bytes(VOICEPRINT_BYTES)}. ${instead}`;
   return null;
+}
+
+function isLong({ seconds }) {
+  return seconds !== null && seconds > LONGEST_S + PADDING_S;
+}
+
+/** Tell whether a length is but a guess: an mp3 need not tell its own. */
+function isGuessed({ file, name }) {
+  return file?.type === "audio/mpeg" || /\.mp3$/i.test(name);
 }
 
 function wish(value, title, text, why = null) {

@@ -55,5 +55,5 @@ export function watchDrops(where, take, signal) {
 function takeFrom(data, take) {
   const text = data.getData("text/uri-list") || data.getData("text/plain");
   if (data.files.length) take(data.files[0]);
-  else if (/^https?:/.test(text.trim())) take(text);
+  else if (/^(https?|media|s3):/i.test(text.trim())) take(text);
 }

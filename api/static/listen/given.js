@@ -55,6 +55,7 @@ export function findLength(player, found = () => {}) {
 
 /** Return a name for an upload that no other has, and that an address may hold. */
 export function uploadName(name) {
-  const safe = name.normalize("NFKD").replace(/\p{M}/gu, "").replace(/[^\w.-]+/g, "-").replace(/^[-.]+/, "");
-  return `page/${randomId()}/${safe.slice(-100).replace(/^[-.]+/, "") || "recording"}`;
+  const [, stem, ending = ""] = /^(.*?)(\.\w{1,10})?$/s.exec(name);
+  const safe = stem.normalize("NFKD").replace(/\p{M}/gu, "").replace(/[^\w.-]+/g, "-").slice(-100);
+  return `page/${randomId()}/${safe.replace(/^[-.]+|-+$/g, "") || "recording"}${ending}`;
 }

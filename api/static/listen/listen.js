@@ -12,6 +12,7 @@ import { showResult } from "../result/result.js";
 import { Canceled, Run } from "./run.js";
 
 const SHOWN = ["voiceprint", "diarize", "identify"];
+const BUSY = "A recording is being heard. Wait for its result, or cancel it; then give the next one.";
 const JOB_ID = /^[0-9a-f-]{36}$/;
 
 /**
@@ -119,7 +120,7 @@ class Listen {
 
   /** Take a file or an address; what is unfit is named, and nothing else changes. */
   async take(what) {
-    if (this.#run) return;
+    if (this.#run) return fill(this.problem, problemBox({ message: BUSY, calm: true }));
     try {
       this.ask(typeof what === "string" ? givenAddress(what) : await givenFile(what));
       this.place("");
@@ -159,14 +160,22 @@ class Listen {
     const { name, file: blob = null } = given;
     const run = this.working(name);
     given.kind = wish.kind;
+    const sent = given.source;
     try {
       const jobId = await run.submit(given, wish);
       const { source } = given;
       memory.noteJob(jobId, { source, name });
       await this.follow(run, { jobId, kind: wish.kind, name, source, blob });
     } catch (error) {
+      if (error.code === "media_not_found" && blob && sent && !run.left) return this.startAnew(given, wish);
       this.failed(run, error);
     }
+  }
+
+  /** Send a file again whose upload is gone. */
+  startAnew(given, wish) {
+    given.source = null;
+    return this.start(given, wish);
   }
 
   /** Open a job of the history. */
@@ -216,8 +225,6 @@ class Listen {
 
   failed(run, error) {
     if (run.left) return;
-    // An upload that is gone is sent again.
-    if (error.code === "media_not_found" && this.#given?.file) this.#given.source = null;
     const calm = error instanceof Canceled;
     const kept = calm && this.#given ? " What you gave is still here." : "";
     const problem = { message: error.message + kept, fields: error.fields, detail: detail(error), calm };

@@ -6,6 +6,7 @@ import { mean, Pyramid } from "./pyramid.js";
 /** Colours that theme.css has for lanes; further speakers take them again, with a pattern. */
 const COLOURS = 8;
 const MOST_LETTERS = 100;
+const SUBTITLES = ["srt", "vtt"];
 
 export class Conversation {
   /** @param listening see result.js; its `output` has a `diarization`. */
@@ -41,9 +42,16 @@ export class Conversation {
     return this.names()[id] ?? unnamed(id);
   }
 
+  /** Return the names for a file: people who read subtitles are told every name as it is shown here. */
+  namesIn(format) {
+    if (!SUBTITLES.includes(format)) return this.given;
+    return Object.fromEntries(this.speakers.map(({ id }) => [id, this.name(id)]));
+  }
+
   /** Name a speaker; an empty name takes the last one away. Returns the name that is shown from now on. */
   rename(id, given) {
-    const { [id]: _, ...others } = this.given;
+    // Another tab may have named somebody meanwhile.
+    const { [id]: _, ...others } = memory.job(this.jobId).names;
     const name = [...oneLine(given)].slice(0, MOST_LETTERS).join("").trimEnd();
     this.given = name ? { ...others, [id]: name } : others;
     memory.noteJob(this.jobId, { names: this.given });

@@ -35,8 +35,8 @@ export class Ears {
   }
 }
 
-/** Return the names of channels. */
+/** Return the names of channels: left and right, or numbers as the service counts them. */
 export function channelNames(number) {
   if (number === 2) return ["Left", "Right"];
-  return Array.from({ length: number }, (_, channel) => `Channel ${channel + 1}`);
+  return Array.from({ length: number }, (_, channel) => `Channel ${channel}`);
 }

@@ -11,7 +11,7 @@ const FORMATS = {
   csv: ["CSV table", "text/csv"],
 };
 
-/** Return the buttons that save a result; `names()` gives the names that its user gave to speakers. */
+/** Return the buttons that save a result; `names(format)` gives the names of speakers in a file. */
 export function exportsOf(listening, names, { timbre }) {
   const error = el("p", { className: "error", role: "alert" });
   const row = el("div", { className: "row" });
@@ -27,7 +27,7 @@ async function saveTurns({ listening, names, timbre, format, error, row }) {
   const steps = [];
   error.textContent = "";
   try {
-    const answer = await timbre.call(...requestFor(listening.jobId, format, names()), { steps });
+    const answer = await timbre.call(...requestFor(listening.jobId, format, names(format)), { steps });
     const text = typeof answer === "string" ? answer : `${JSON.stringify(answer, null, 2)}\n`;
     saveAs(text, `${stem(listening)}.${format}`, FORMATS[format][1]);
     note(listening, steps, row);

@@ -11,6 +11,11 @@ const MOST_BYTES = 300e6;
 /** Channels that are drawn apart; of more than that only the loudest is. */
 const MOST_APART = 2;
 
+/** Most that lengths of a recording may differ, in seconds: codecs pad it. */
+const TOLERANCE_S = 1;
+/** Peak of a recording in which nobody can be heard. */
+const SILENT = 1e-4;
+
 /** Reason why there is no waveform; the message is for people. */
 export class NoWaveform extends Error {}
 
@@ -18,6 +23,17 @@ export class NoWaveform extends Error {}
 export function checkLength(seconds, channels) {
   if (seconds * Math.max(1, channels / MOST_APART) <= MOST_S) return;
   throw new NoWaveform(`The waveform is left out: the recording is longer than ${MOST_S / 60} minutes.`);
+}
+
+/** Tell whether the peaks are of what the service heard: browsers read other tracks, leave gaps out, or stop early. */
+export function areOf(peaks, { audioSeconds, diarization }) {
+  const silent = diarization.length > 0 && peaks.every(({ peak }) => peak < SILENT);
+  return !silent && isAsLong(peaks[0].seconds, audioSeconds);
+}
+
+/** Tell whether a browser's length of a recording is the service's. */
+export function isAsLong(seconds, audioSeconds) {
+  return Math.abs(seconds - audioSeconds) <= TOLERANCE_S;
 }
 
 /** Return the peaks of a recording's channels: a pyramid each. `bytes` is a Blob or the answer of a fetch. */

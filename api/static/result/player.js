@@ -2,6 +2,7 @@
 
 import { Offline } from "../common/api.js";
 import { Ears } from "./ears.js";
+import { isAsLong } from "./peaks.js";
 
 /** Milliseconds after which an address of the service may have ended, so that an error is worth another one. */
 const FRESH_MS = 60_000;
@@ -9,7 +10,10 @@ const CANNOT_PLAY = "This browser cannot play this kind of file. What was found 
 const GONE = "The recording is no longer kept, so it cannot be heard. What was found in it is below.";
 const AWAY = "The recording cannot be fetched just now. Press play to try again.";
 
-/** Tells of "time" (where it plays), "state" (playing or not) and "trouble" (a sentence; `trouble` holds it). */
+/**
+ * Tells of "time" (where it plays), "state" (playing or not), "doubt" (it may play other places than it is asked to) and
+ * "trouble" (a sentence; `trouble` holds it).
+ */
 export class Player extends EventTarget {
   /** @param listening see result.js. */
   constructor(listening, timbre) {
@@ -36,6 +40,7 @@ export class Player extends EventTarget {
     this.audio.addEventListener("timeupdate", () => this.#keepTime());
     this.audio.addEventListener("seeked", () => this.#sought());
     this.audio.addEventListener("loadedmetadata", () => this.#loaded());
+    this.audio.addEventListener("durationchange", () => this.#compare());
     this.audio.addEventListener("error", () => this.#failed());
   }
 
@@ -67,6 +72,12 @@ export class Player extends EventTarget {
     // Recorders of browsers write no length, and such a file cannot be sought in until its end was looked for.
     this.measuring = this.audio.duration === Infinity;
     if (this.measuring || this.wanted) this.audio.currentTime = this.measuring ? 1e9 : this.wanted;
+  }
+
+  /** A length that is guessed, as of an mp3 that does not tell it, leads to wrong places. */
+  #compare() {
+    const { duration } = this.audio;
+    if (Number.isFinite(duration) && !isAsLong(duration, this.listening.output.audioSeconds)) this.#tell("doubt");
   }
 
   #sought() {

@@ -29,6 +29,10 @@ export class Pyramid {
     while (this.levels.at(-1).length > FACTOR) this.levels.push(coarser(this.levels.at(-1), sumUp));
   }
 
+  get seconds() {
+    return this.levels[0].length / this.perSecond;
+  }
+
   get peak() {
     return this.sumUp(this.levels.at(-1), 0, this.levels.at(-1).length);
   }

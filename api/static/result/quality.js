@@ -9,7 +9,9 @@ const LITTLE_S = 5;
 
 /** Return chips about a recording, each `{text, tone}`; `tone` is good, bad or empty. */
 function findings(output) {
-  const { quality, netSpeechSeconds, speakers = [], channels, warning = "" } = output;
+  const { quality, netSpeechSeconds, speechSeconds, speakers = [], channels, warning = "" } = output;
+  const apart = warning.includes("channels hold different people");
+  const speech = netSpeechSeconds ?? speechSeconds;
   const found = [];
   const note = (is, text, tone = "") => is && found.push({ text, tone });
   const people = quality?.speakerCount ?? speakers.length;
@@ -17,13 +19,12 @@ function findings(output) {
   note(quality?.snrDb < NOISY_DB, "Noise in the background", "bad");
   note(warning.includes("clipped"), "Too loud: clipped", "bad");
   note(quality?.snrDb >= CLEAR_DB && !quality.narrowband && !warning.includes("clipped"), "Clear sound", "good");
-  note(netSpeechSeconds < LITTLE_S, `Too little speech: ${netSpeechSeconds?.toFixed(1)} s`, "bad");
+  note(speech < LITTLE_S, `Too little speech: ${speech?.toFixed(1)} s`, "bad");
   note(netSpeechSeconds >= LITTLE_S, "Enough speech", "good");
-  note(warning.includes("channels hold different people"), "Two people on two channels", "bad");
+  note(apart, "Two people on two channels", "bad");
   note(people > 1, quality ? `Several people: ${people}` : `${people} people`, quality ? "bad" : "");
-  note(people === 1, "One person", "good");
-  note(channels?.number === 2, "Stereo");
-  note(channels?.number > 2, `${channels?.number} channels`);
+  note(people === 1 && !apart, "One person", "good");
+  note(channels?.number > 1, `${channels?.number} channels`);
   return found;
 }
 

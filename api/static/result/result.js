@@ -1,10 +1,10 @@
 // Result of a job on a recording: who speaks when, each speaker, quality, exports.
 
 import { Conversation } from "./conversation.js";
-import { button, clock, el, fill } from "../common/dom.js";
+import { button, clock, el, fill, length } from "../common/dom.js";
 import { channelNames } from "./ears.js";
 import { exportsOf } from "./exports.js";
-import { checkLength, NoWaveform, peaksOf } from "./peaks.js";
+import { areOf, checkLength, NoWaveform, peaksOf } from "./peaks.js";
 import { Player } from "./player.js";
 import { qualityOf } from "./quality.js";
 import { requestsOf } from "../common/requests.js";
@@ -52,11 +52,6 @@ function facts({ name, output }) {
     output.warning && el("p", { className: "warning" }, output.warning));
 }
 
-/** Write a length: the longer it is, the less do its tenths matter. */
-function length(seconds) {
-  return clock(seconds, seconds < 60);
-}
-
 function calibration(calibrated) {
   if (calibrated === undefined) return null;
   const text = calibrated ? "calibrated" : "not calibrated, so it gives no confidences";
@@ -75,6 +70,7 @@ function heard(listening, { timbre, go }) {
   };
   const note = el("p", { className: "soft note", role: "status" });
   player.addEventListener("trouble", () => (note.textContent = player.trouble));
+  player.addEventListener("doubt", () => (note.textContent = OTHERWISE));
   const hint = el("p", { className: "soft hint" }, HINT);
   player.addEventListener("trouble", () => (hint.hidden = Boolean(player.trouble)));
   const parts = [
@@ -83,7 +79,7 @@ function heard(listening, { timbre, go }) {
     el("section", { className: "card" }, el("h3", {}, "Speakers"),
       speakersOf({ conversation, player, listening, timbre, go, renamed })),
     el("section", { className: "card" }, el("h3", {}, turnsOf(conversation)), turns.element),
-    saving(listening, () => conversation.given, timbre),
+    saving(listening, (format) => conversation.namesIn(format), timbre),
   ];
   const start = () => open(listening, player, timeline, note);
   return { parts, start, close: () => [timeline, player].forEach((one) => one.close()) };
@@ -102,11 +98,15 @@ async function open(listening, player, timeline, note) {
   if (player.trouble) return;
   try {
     checkLength(listening.output.audioSeconds, listening.output.channels?.number ?? 1);
-    timeline.showPeaks(await peaksOf(listening.blob ?? (await fetched(player.address))));
+    const peaks = await peaksOf(listening.blob ?? (await fetched(player.address)));
+    if (!areOf(peaks, listening.output)) throw new NoWaveform(OTHERWISE);
+    timeline.showPeaks(peaks);
   } catch (error) {
     if (!player.trouble) note.textContent = error instanceof NoWaveform ? error.message : new NoWaveform(AWAY).message;
   }
 }
+const OTHERWISE = "This browser reads the file otherwise than Timbre, so what you hear may not be what the lanes show. "
+  + "To hear it exactly, send it as flac or wav.";
 const AWAY = "The waveform is left out: the recording could not be fetched.";
 
 async function fetched(address) {
@@ -119,7 +119,7 @@ async function fetched(address) {
 function transport(listening, player, timeline) {
   const play = button("Play", () => player.toggle(), { className: "primary play" });
   const time = el("span", { className: "soft when" });
-  const all = length(listening.output.audioSeconds);
+  const all = clock(listening.output.audioSeconds);
   player.addEventListener("time", () => (time.textContent = `${clock(player.time)} / ${all}`));
   player.addEventListener("state", () => {
     play.textContent = player.playing ? "Pause" : "Play";

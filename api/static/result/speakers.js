@@ -1,6 +1,6 @@
 // List of a conversation's speakers: name, seconds, share; heard alone, renamed, made into a voiceprint.
 
-import { announce, button, clock, el, fill } from "../common/dom.js";
+import { announce, button, el, fill, length } from "../common/dom.js";
 import { channelNames } from "./ears.js";
 import { voiceprintOf } from "./voiceprints.js";
 
@@ -19,8 +19,7 @@ function row(of, speaker) {
   const filled = el("span", { className: `lane-${speaker.colour}` });
   const bar = el("span", { className: "share", aria: { hidden: true } }, filled);
   filled.style.width = `${100 * share}%`;
-  const seconds = clock(speaker.seconds, speaker.seconds < 60);
-  const time = el("span", { className: "soft time" }, `${seconds}, ${Math.round(100 * share)} %`);
+  const time = el("span", { className: "soft time" }, `${length(speaker.seconds)}, ${Math.round(100 * share)} %`);
   const made = el("div", { className: "making" });
   const name = el("div", { className: "name" });
   const hear = hearing(of, speaker);

@@ -1,7 +1,7 @@
 // Voiceprint of one speaker of a recording: made from what that speaker says alone, and put on the shelf.
 
 import { longest } from "./conversation.js";
-import { button, clock, el, fill } from "../common/dom.js";
+import { button, el, fill, length } from "../common/dom.js";
 import * as memory from "../common/memory.js";
 
 /** Speech that the service takes for a voiceprint at most: 30 s, less what rounding may add, in so many segments. */
@@ -65,7 +65,7 @@ async function made({ timbre, listening, conversation }, speaker) {
 function shelving(of, speaker, output) {
   const where = el("div", { className: "row" });
   const name = shelfName(of.conversation, of.listening, speaker);
-  const title = `Voiceprint of ${clock(output.netSpeechSeconds)} of speech`;
+  const title = `Voiceprint of ${length(output.netSpeechSeconds)} of speech`;
   const put = () => shelve(of, speaker, name, output, where);
   const aria = { label: `Put on the shelf: ${name}` };
   return fill(where, button("Put on the shelf", put, { className: "primary", title, aria }));
