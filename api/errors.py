@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from flask import Flask, Response, g, jsonify, request
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, NoMoreData, ParseException
-from marshmallow import RAISE, Schema
+from marshmallow import RAISE, Schema, missing
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -301,6 +301,8 @@ class RequestParser(FlaskParser):
             raise _framework_error(415)
         try:
             found = super().load_json(req, schema)
+            if found is missing:
+                raise ValueError("Nothing came of the body that was announced.")
             json.dumps(found, ensure_ascii=False).encode()
         # Numbers of thousands of digits, or as many brackets; half a surrogate pair, which can be stored nowhere.
         except (ValueError, RecursionError) as error:

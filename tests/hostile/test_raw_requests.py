@@ -80,6 +80,15 @@ def test_what_is_hardly_http_is_answered_as_all_errors_are(name, client, folder)
     assert SECRET.decode() not in log.read_text()
 
 
+@pytest.mark.parametrize("sent", [b"", b'{"url": "med'])
+def test_json_that_never_comes_or_breaks_off_is_refused_and_no_bug(sent, client, folder):
+    head = f"POST /v1/media/input HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {client.key}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n"
+    status, _, body = answer(client, head.encode() + sent)
+    assert (status, json.loads(body)["code"]) == (400, "invalid_request")
+    assert "unhandled error" not in next(folder.glob("api-*.log")).read_text()
+
+
 def address_for(client, host):
     """Ask for an address at a host; returns the status and what is answered."""
     body = b'{"url":"media://a"}'
