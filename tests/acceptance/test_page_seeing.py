@@ -185,6 +185,18 @@ def test_where_the_browser_reads_the_file_otherwise_it_says_so_and_draws_no_wron
     assert page.evaluate(ARE_OF) == [True, False, False]
 
 
+def test_a_file_that_breaks_off_is_heard_as_far_as_it_goes_without_a_word_of_doubt(
+    show: Show, page_client: Client, talk: tuple[bytes, list[Turn]]
+) -> None:
+    whole = soundfile.info(io.BytesIO(talk[0])).duration
+    listening = _listening(page_client, "half.flac", talk[0][: len(talk[0]) // 2])
+    assert listening["output"]["audioSeconds"] < 0.7 * whole
+    page = show(listening)
+    page.wait_for_function("() => sound.duration > 0")
+    page.wait_for_load_state("networkidle")
+    expect(page.locator(".note")).to_have_text("")
+
+
 def test_a_click_hears_from_there_and_one_speaker_is_heard_alone(show: Show, diarized: Json) -> None:
     page = show(diarized)
     seconds = diarized["output"]["audioSeconds"]

@@ -2,6 +2,7 @@
 
 import { button, bytes, clock, el, save } from "../common/dom.js";
 import { findLength } from "./given.js";
+import { isGuessed } from "../common/lengths.js";
 import { LONGEST_S } from "./microphone.js";
 import { askOptions } from "./options.js";
 
@@ -51,9 +52,9 @@ function usual(given, why) {
 
 /** Return why there can be no voiceprint of a recording, as a sentence; null where there can be one. */
 function whyNoVoiceprint(given) {
-  const { file, seconds } = given;
+  const { file, name, seconds } = given;
   const instead = "Find out who speaks when; the result offers a voiceprint of each speaker.";
-  if (isLong(given) && !isGuessed(given)) {
+  if (isLong(given) && !isGuessed(file, name)) {
     const lasts = clock(seconds, false);
     return `Not of this recording: it lasts ${lasts}, and the limit is ${LONGEST_S} seconds. ${instead}`;
   }
@@ -63,11 +64,6 @@ function whyNoVoiceprint(given) {
 
 function isLong({ seconds }) {
   return seconds !== null && seconds > LONGEST_S + PADDING_S;
-}
-
-/** Tell whether a length is but a guess: an mp3 need not tell its own. */
-function isGuessed({ file, name }) {
-  return file?.type === "audio/mpeg" || /\.mp3$/i.test(name);
 }
 
 function wish(value, title, text, why = null) {

@@ -1,5 +1,6 @@
 // Waveform of a recording: decoded by the browser at a low rate, and kept as peaks alone.
 
+import { isAsLong } from "../common/lengths.js";
 import { greatest, Pyramid } from "./pyramid.js";
 
 /** Rate at which sound is decoded: speech shows, and memory stays small. */
@@ -11,8 +12,6 @@ const MOST_BYTES = 300e6;
 /** Channels that are drawn apart; of more than that only the loudest is. */
 const MOST_APART = 2;
 
-/** Most that lengths of a recording may differ, in seconds: codecs pad it. */
-const TOLERANCE_S = 1;
 /** Peak of a recording in which nobody can be heard. */
 const SILENT = 1e-4;
 
@@ -29,11 +28,6 @@ export function checkLength(seconds, channels) {
 export function areOf(peaks, { audioSeconds, diarization }) {
   const silent = diarization.length > 0 && peaks.every(({ peak }) => peak < SILENT);
   return !silent && isAsLong(peaks[0].seconds, audioSeconds);
-}
-
-/** Tell whether a browser's length of a recording is the service's. */
-export function isAsLong(seconds, audioSeconds) {
-  return Math.abs(seconds - audioSeconds) <= TOLERANCE_S;
 }
 
 /** Return the peaks of a recording's channels: a pyramid each. `bytes` is a Blob or the answer of a fetch. */

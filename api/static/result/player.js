@@ -2,7 +2,7 @@
 
 import { Offline } from "../common/api.js";
 import { Ears } from "./ears.js";
-import { isAsLong } from "./peaks.js";
+import { isAsLong, isGuessed } from "../common/lengths.js";
 
 /** Milliseconds after which an address of the service may have ended, so that an error is worth another one. */
 const FRESH_MS = 60_000;
@@ -74,10 +74,13 @@ export class Player extends EventTarget {
     if (this.measuring || this.wanted) this.audio.currentTime = this.measuring ? 1e9 : this.wanted;
   }
 
-  /** A length that is guessed, as of an mp3 that does not tell it, leads to wrong places. */
+  /** What lies behind the browser's end cannot be heard, and a guessed length leads to wrong places. */
   #compare() {
     const { duration } = this.audio;
-    if (Number.isFinite(duration) && !isAsLong(duration, this.listening.output.audioSeconds)) this.#tell("doubt");
+    const { blob, name, output: { audioSeconds } } = this.listening;
+    if (!Number.isFinite(duration) || isAsLong(duration, audioSeconds)) return;
+    // A file that breaks off may well tell more than it has.
+    if (duration < audioSeconds || isGuessed(blob, name)) this.#tell("doubt");
   }
 
   #sought() {
