@@ -370,7 +370,9 @@ def test_a_key_that_is_unknown_is_a_sentence_above_the_form(open_page: OpenPage)
     expect(page.get_by_role("button", name="Record")).to_be_hidden()
 
 
-AWAY = ["console: .*ERR_CONNECTION_", "failed: .*ERR_CONNECTION_"]
+#: What Chromium says of a server that is gone, the second where it kept a connection to it.
+_GONE = "ERR_(CONNECTION_|SOCKET_NOT_CONNECTED)"
+AWAY = [f"console: .*{_GONE}", f"failed: .*{_GONE}"]
 
 
 def test_a_job_is_followed_on_when_the_api_was_away(
