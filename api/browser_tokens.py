@@ -133,16 +133,15 @@ def require_open(method: str, path: str) -> None:
         require_kind(kind)
 
 
-def allows(kind: TokenKind) -> bool:
-    """Tell whether the request's token has a kind; an API key has every one."""
+def token_without(kind: TokenKind) -> BrowserToken | None:
+    """Return the request's token, where it lacks a kind; an API key lacks none."""
     token = of_request()
-    return token is None or kind in token.kinds
+    return token if token is not None and kind not in token.kinds else None
 
 
 def require_kind(kind: TokenKind) -> None:
     """Refuse what needs a kind that the request's token lacks; raises TokenNotAllowed."""
-    token = of_request()
-    if token is not None and kind not in token.kinds:
+    if token := token_without(kind):
         raise TokenNotAllowed(
             f"This browser token is for {', '.join(token.kinds)}; ask POST /v1/tokens for one with {kind} in `kinds`."
         )

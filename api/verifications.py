@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.auth import guarded
-from api.browser_tokens import TokenKind, allows
+from api.browser_tokens import TokenKind, token_without
 from api.description import gives
 from api.job_submission import accepted, checked, recalled, submits_job
 from api.schemas.base import SpacePageQuery, SpaceQuery
@@ -55,7 +55,7 @@ def begin(space: identities.Space, identity: identities.Identity, body: dict[str
     command = submission.command
     assert isinstance(command, VerifyIdentity)
     # Whose voice is stored, visitors with a token for `enrol` alone may change.
-    command = replace(command, keep_enrolment=not allows(TokenKind.ENROL))
+    command = replace(command, keep_enrolment=token_without(TokenKind.ENROL) is not None)
     submission = replace(submission, command=command)
     if job_id := recalled():
         made = services().verifications.verification(space, job_id)
